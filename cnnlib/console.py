@@ -1,0 +1,131 @@
+"""What the scripts show: the specification's lines, word for word, and progress bars.
+
+The lines go to stdout in Chinese, as section 2 and 3 of the specification print them; progress
+goes to stderr, and only on a terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import io
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from cnnlib.errors import CaptchaError
+
+T = TypeVar("T")
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+WRONG_SUFFIX = "文件后缀不正确"
+WRONG_NAME = "图片标签异常"
+WRONG_LENGTH = "标签长度不正确"
+WRONG_CHARACTERS = "标签含有字符集以外的字符"
+UNREADABLE = "图片无法正常打开"
+WRONG_SIZE = "图片尺寸不正确"
+
+
+def script(main: Callable[..., int]) -> Callable[..., int]:
+    """Make a script's `main` print in UTF-8 and answer a CaptchaError with one line and exit 2."""
+
+    @functools.wraps(main)
+    def run(argv: Sequence[str] | None = None) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        try:
+            return main(argv)
+        except CaptchaError as error:
+            warn(f"error: {error}")
+            return EXIT_ERROR
+        except KeyboardInterrupt:
+            warn("interrupted")
+            return EXIT_INTERRUPTED
+
+    return run
+
+
+def at_least_one(text: str) -> int:
+    """Read an option that counts something; argparse shows the error."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def say(line: str = "") -> None:
+    """Print one line to stdout, above any progress bar."""
+    tqdm.write(_printable(line), file=sys.stdout)
+    sys.stdout.flush()
+
+
+def warn(line: str) -> None:
+    """Print one line to stderr, above any progress bar."""
+    tqdm.write(_printable(line), file=sys.stderr)
+
+
+def _printable(line: str) -> str:
+    """Escape bytes of file names that are no text, which no stream could print."""
+    return line.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def progress(items: Iterable[T], title: str, total: int | None = None,
+             unit: str = "image") -> tqdm[T]:
+    """Wrap items in a progress bar; without a terminal nothing is shown."""
+    return tqdm(items, desc=title, total=total, unit=unit, disable=None, file=sys.stderr,
+                leave=False, dynamic_ncols=True)
+
+
+def verification_starts(folder: object) -> None:
+    say(f">>> 开始校验目录：[{folder}]")
+
+
+def folder_created(folder: object) -> None:
+    say(f"【警告】找不到目录{folder}，即将创建")
+
+
+def verification_counts(total: int) -> None:
+    say("开始校验原始图片集")
+    say(f"原始集共有图片: {total}张")
+
+
+def verification_result(bad_images: Sequence[tuple[int, str, str]], total: int) -> None:
+    say(f"====以下{len(bad_images)}张图片有异常====")
+    for index, name, reason in bad_images:
+        say(f"[第{index}张图片] [{name}] [{reason}]")
+    if not bad_images:
+        say(f"未发现异常（共 {total} 张图片）")
+    say("========end")
+
+
+def split_starts() -> None:
+    say("开始分离原始图片集为：测试集（5%）和训练集（95%）")
+
+
+def split_result(test_count: int, train_count: int, left_count: int) -> None:
+    say(f"共分配{test_count + train_count}张图片到训练集和测试集，"
+        f"其中{left_count}张为异常留在原始目录")
+    say(f"测试集数量为：{test_count}")
+    say(f"训练集数量为：{train_count}")
+
+
+def training_step(step: int) -> None:
+    say(f"第{step}次训练 >>> ")
+
+
+def training_scores(which: str, char_accuracy: float, image_accuracy: float, loss: float) -> None:
+    """Print the scores of one set; `which` is "训练集" (training) or "验证集" (validation)."""
+    say(f"[{which}] 字符准确率为 {char_accuracy:.5f} 图片准确率为 {image_accuracy:.5f} "
+        f">>> loss {loss:.10f}")
+
+
+def batch_test_result(count: int, seconds: float, image_accuracy: float) -> None:
+    say(f"{count}个样本识别耗时{seconds}秒，准确率{round(image_accuracy * 100, 4)}%")
+
+
+def time_test_line(serial: int, value: str, clock: str, total_ms: int, recognize_ms: int,
+                   request_ms: int) -> None:
+    say(f"{serial},{value},{clock},总耗时：{total_ms}ms,识别：{recognize_ms}ms,请求：{request_ms}ms")

@@ -1,0 +1,129 @@
+"""Fixtures for all tests: a small project in a folder of its own, and drawn images."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from cnnlib import encoding
+from cnnlib.config import (
+    CaptchaConfig,
+    ProjectPath,
+    SampleConfig,
+    load_captcha_config,
+    load_sample_config,
+)
+from gen_image.generator import CaptchaGenerator
+
+DrawImages = Callable[..., list[Path]]
+
+SAMPLE = {
+    "origin_image_dir": "sample/origin/",
+    "new_image_dir": "sample/new_train/",
+    "train_image_dir": "sample/train/",
+    "test_image_dir": "sample/test/",
+    "api_image_dir": "sample/api/",
+    "online_image_dir": "sample/online/",
+    "local_image_dir": "sample/local/",
+    "model_save_dir": "model/",
+    "image_width": 40,
+    "image_height": 24,
+    "max_captcha": 2,
+    "image_suffix": "png",
+    "char_set": "0123",
+    "use_labels_json_file": False,
+    "remote_url": "http://127.0.0.1:6100/captcha/",
+    "cycle_stop": 20,
+    "acc_stop": 1.0,
+    "cycle_save": 10,
+    "enable_gpu": 0,
+    "train_batch_size": 16,
+    "test_batch_size": 16,
+}
+CAPTCHA = {
+    "root_dir": "sample/origin/",
+    "image_suffix": "png",
+    "characters": "0123",
+    "count": 20,
+    "char_count": 2,
+    "width": 40,
+    "height": 24,
+}
+
+
+@dataclass
+class Project:
+    """A project root of its own, with a config for images of 40x24 with two of the digits 0-3."""
+
+    root: Path
+
+    @property
+    def config_path(self) -> Path:
+        return self.root / "conf" / "sample_config.json"
+
+    @property
+    def captcha_config_path(self) -> Path:
+        return self.root / "conf" / "captcha_config.json"
+
+    @property
+    def sample(self) -> SampleConfig:
+        return load_sample_config(self.config_path)
+
+    @property
+    def captcha(self) -> CaptchaConfig:
+        return load_captcha_config(self.captcha_config_path)
+
+    def change(self, **values: object) -> None:
+        """Rewrite keys of conf/sample_config.json."""
+        known = json.loads(self.config_path.read_text(encoding="utf-8"))
+        self.config_path.write_text(json.dumps(known | values), encoding="utf-8")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path / "project")
+    made.config_path.parent.mkdir(parents=True)
+    made.config_path.write_text(json.dumps(SAMPLE), encoding="utf-8")
+    made.captcha_config_path.write_text(json.dumps(CAPTCHA), encoding="utf-8")
+    return made
+
+
+@pytest.fixture
+def draw_images(project: Project) -> DrawImages:
+    """Return draw(folder, count=20, *, texts=None, seed=0, **config) -> paths of the new images.
+
+    The folder is made. `texts` instead of `count` names the texts; `config` replaces keys of the
+    captcha config: characters, char_count, width, height, image_suffix.
+    """
+
+    def draw(folder: str | Path, count: int = 20, *, texts: list[str] | None = None,
+             seed: int = 0, **config: object) -> list[Path]:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        generator = CaptchaGenerator(
+            replace(project.captcha, root_dir=ProjectPath(folder), **config))
+        rng = random.Random(seed)
+        drawn = []
+        for text in texts or [generator.random_text(rng) for _ in range(count)]:
+            path = folder / encoding.file_name(text, generator.config.image_suffix)
+            path.write_bytes(generator.encode(generator.draw(text)))
+            drawn.append(path)
+        return drawn
+
+    return draw
+
+
+@pytest.fixture(autouse=True)
+def empty_default_graph() -> Iterator[None]:
+    """Fail a test that leaves an operation in TensorFlow's default graph: every graph is owned."""
+    yield
+    tf = sys.modules.get("tensorflow.compat.v1")
+    if tf is not None:
+        left = tf.get_default_graph().get_operations()
+        assert not left, f"operations left in the default graph: {left[:5]}"

@@ -1,0 +1,87 @@
+"""The specification's lines, word for word, and how a script ends."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+from cnnlib import console
+from cnnlib.config import PROJECT_ROOT
+from cnnlib.errors import SampleError
+
+
+@pytest.mark.parametrize(("call", "expected"), [
+    (lambda: console.verification_starts("sample/origin/"), ">>> 开始校验目录：[sample/origin/]\n"),
+    (lambda: console.folder_created("sample/new_train/"),
+     "【警告】找不到目录sample/new_train/，即将创建\n"),
+    (lambda: console.verification_counts(1001), "开始校验原始图片集\n原始集共有图片: 1001张\n"),
+    (lambda: console.verification_result([(0, ".DStore", console.WRONG_SUFFIX)], 1001),
+     "====以下1张图片有异常====\n[第0张图片] [.DStore] [文件后缀不正确]\n========end\n"),
+    (lambda: console.verification_result([], 0),
+     "====以下0张图片有异常====\n未发现异常（共 0 张图片）\n========end\n"),
+    (console.split_starts, "开始分离原始图片集为：测试集（5%）和训练集（95%）\n"),
+    (lambda: console.split_result(50, 950, 1),
+     "共分配1000张图片到训练集和测试集，其中1张为异常留在原始目录\n"
+     "测试集数量为：50\n训练集数量为：950\n"),
+    (lambda: console.training_step(10), "第10次训练 >>> \n"),
+    (lambda: console.training_scores("训练集", 0.03, 0.0, 0.1698757857),
+     "[训练集] 字符准确率为 0.03000 图片准确率为 0.00000 >>> loss 0.1698757857\n"),
+    (lambda: console.batch_test_result(100, 6.513171672821045, 0.37),
+     "100个样本识别耗时6.513171672821045秒，准确率37.0%\n"),
+    (lambda: console.time_test_line(2938, "5150", "13:30:25", 29, 15, 14),
+     "2938,5150,13:30:25,总耗时：29ms,识别：15ms,请求：14ms\n"),
+])
+def test_lines_of_the_specification(capsys, call, expected):
+    call()
+    assert capsys.readouterr() == (expected, "")
+
+
+@pytest.mark.parametrize(("accuracy", "shown"), [
+    (0.985, "98.5%"), (0.37, "37.0%"), (1.0, "100.0%"), (2 / 3, "66.6667%"), (0.57, "57.0%"),
+])
+def test_accuracy_shows_no_binary_fractions(capsys, accuracy, shown):
+    console.batch_test_result(1, 1.0, accuracy)
+    assert capsys.readouterr().out.endswith(f"准确率{shown}\n")
+
+
+@pytest.mark.parametrize(("raised", "code", "shown"), [
+    (SampleError("no image in x: draw some"), 2, "error: no image in x: draw some\n"),
+    (KeyboardInterrupt(), 130, "interrupted\n"),
+])
+def test_script_ends_in_one_line(capsys, raised, code, shown):
+    @console.script
+    def main(argv=None):
+        raise raised
+
+    assert main() == code
+    assert capsys.readouterr() == ("", shown)
+
+
+def test_bug_keeps_its_traceback():
+    @console.script
+    def main(argv=None):
+        return [][0]
+
+    with pytest.raises(IndexError):
+        main()
+
+
+def test_chinese_and_undecodable_names_print_on_every_console():
+    code = ("from cnnlib import console\n"
+            "@console.script\n"
+            "def main(argv=None):\n"
+            "    console.say('验证 \\udcff')\n"
+            "    return 0\n"
+            "main()")
+    for encoding in ("cp1252", "utf-8", "ascii"):
+        done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, check=True,
+                              stdout=subprocess.PIPE, env={"PYTHONIOENCODING": encoding})
+        assert done.stdout.decode("utf-8").split() == ["验证", "\\udcff"]
+
+
+def test_progress_shows_nothing_without_a_terminal(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert list(console.progress("abc", "title")) == ["a", "b", "c"]
+    assert stream.getvalue() == ""
