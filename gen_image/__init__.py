@@ -1,0 +1,1 @@
+"""Practice data: the captcha generator, and scripts that draw samples and collect labels."""

@@ -1,0 +1,109 @@
+"""Collect the characters that occur in the labels of images into gen_image/labels.json.
+
+    python3 gen_image/collect_labels.py [FOLDER ...] [--config conf/sample_config.json]
+                                        [--output FILE]
+
+Reads the names of the images in the folders; where none is named, in origin_image_dir,
+new_image_dir, train_image_dir and test_image_dir of the config. Writes labels_json_file of the
+config. Characters that are listed there keep their place for ever, since a trained model counts on
+it; new ones follow. "use_labels_json_file": true in the config makes this list the char_set.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from cnnlib import console, encoding
+from cnnlib.config import (
+    IMAGE_SUFFIXES,
+    SAMPLE_CONFIG,
+    SampleConfig,
+    existing_path,
+    load_sample_config,
+    read_labels,
+)
+from cnnlib.errors import SampleError
+
+
+def collect(folders: Iterable[Path], output: Path) -> tuple[list[str], list[str], int]:
+    """Bring the list in `output` up to date: (characters listed before, new ones, files skipped).
+
+    Raises SampleError where no file is a labelled image, or `output` cannot be written.
+    """
+    known = list(read_labels(output)) if output.exists() else []
+    labels, skipped = _labels(folders)
+    new = sorted({character for label in labels for character in label} - set(known))
+    if new:
+        _write(output, known + new)
+    return known, new, skipped
+
+
+def _labels(folders: Iterable[Path]) -> tuple[list[str], int]:
+    """Return the labels in the folders, and how many files are no labelled images."""
+    folders = list(folders)
+    labels, skipped = [], 0
+    for name in (path.name for folder in folders for path in _files(folder)):
+        try:
+            if not encoding.has_suffix(name, IMAGE_SUFFIXES):
+                raise SampleError(f"{name} is no image")
+            labels.append(encoding.label_of(name))
+        except SampleError:
+            skipped += 1
+    if not labels:
+        raise SampleError(f"no labelled image in {', '.join(map(str, folders))} "
+                          f"({skipped} files): name a folder of images such as 2e8j_17322d3d.png")
+    return labels, skipped
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if not path.is_dir()]
+    except OSError as error:
+        raise SampleError(f"folder {folder} cannot be read: {error.strerror}") from error
+
+
+def _write(output: Path, characters: Sequence[str]) -> None:
+    """Write the list whole or not at all."""
+    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "x", encoding="utf-8") as file:
+            json.dump(characters, file, ensure_ascii=False)
+        os.replace(temporary, output)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SampleError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _sample_folders(config: SampleConfig) -> list[Path]:
+    folders = [config.origin_image_dir.full, config.new_image_dir.full,
+               config.train_image_dir.full, config.test_image_dir.full]
+    return [folder for folder in folders if folder.is_dir()] or folders[:1]
+
+
+@console.script
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=existing_path, metavar="FOLDER")
+    parser.add_argument("--config", default=SAMPLE_CONFIG, metavar="FILE")
+    parser.add_argument("--output", type=existing_path, metavar="FILE", help="the list to update")
+    args = parser.parse_args(argv)
+    # char_set may come from the very list that is made here: neither is needed.
+    config = load_sample_config(args.config, use_labels_json_file=False, char_set="?")
+    output = args.output or config.labels_json_file.full
+    known, new, skipped = collect(args.folders or _sample_folders(config), output)
+    console.say(f"{len(known) + len(new)} characters in {output}, "
+                f"{len(new)} of them new {''.join(new)}")
+    console.say(f"{skipped} files were no labelled images")
+    console.say('"use_labels_json_file": true in the config makes them the char_set')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

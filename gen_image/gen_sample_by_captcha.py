@@ -1,0 +1,41 @@
+"""Draw practice captchas with the `captcha` library, with the text in the file name.
+
+    python3 gen_image/gen_sample_by_captcha.py [--config conf/captcha_config.json] [--count N]
+                                               [--root-dir FOLDER] [--seed N]
+
+Reads the config: how many, how long, how large, which characters and which fonts. Writes images
+named label_serial.suffix into root_dir, beside those that are there. The seed decides the texts;
+the pixels are different each time.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from cnnlib import console
+from cnnlib.config import CAPTCHA_CONFIG, existing_path, load_captcha_config
+from gen_image.generator import draw_samples
+
+
+@console.script
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default=CAPTCHA_CONFIG, metavar="FILE")
+    parser.add_argument("--count", type=int, metavar="N", help="images to draw")
+    parser.add_argument("--root-dir", metavar="FOLDER", type=existing_path,
+                        help="where to put them")
+    parser.add_argument("--seed", type=int, metavar="N", help="same seed, same texts")
+    args = parser.parse_args(argv)
+    config = load_captcha_config(args.config, count=args.count, root_dir=args.root_dir)
+    written = draw_samples(config, args.seed)
+    console.say(f"{written} images written to {config.root_dir}")
+    console.say("next: python3 verify_and_split_data.py")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""The one generator of practice captchas: for the script, the captcha server and the tests."""
+
+from __future__ import annotations
+
+import functools
+import io
+import multiprocessing
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from captcha.image import ImageCaptcha
+from PIL import Image, ImageFont
+
+from cnnlib import console, encoding
+from cnnlib.config import CaptchaConfig
+from cnnlib.errors import ConfigError, SampleError
+
+FULL_HEIGHT, FULL_AREA = 60, 100 * 60  # from this size on the library draws as it does by itself
+FONT_SIZES = (42, 50, 56)  # the library's own
+NOISE_DOTS = 30  # the library's own
+CHUNK = 50  # images a worker draws at a time: about 0.3 s, which is how long Ctrl-C may take
+ALONE = 200  # up to so many images are drawn sooner than workers start
+
+
+class CaptchaGenerator:
+    """Draw captchas by a config; the fonts are loaded once.
+
+    Raises ConfigError where a font cannot be read or lacks one of the config's characters.
+    """
+
+    def __init__(self, config: CaptchaConfig) -> None:
+        self.config = config
+        for font in config.fonts:
+            _check_font(font, config.characters)
+        self._library = _ScaledCaptcha(config.width, config.height,
+                                       [os.fspath(font) for font in config.fonts])
+        self._library.truefonts  # noqa: B018 - the library loads its fonts at the first access
+
+    def random_text(self, rng: random.Random) -> str:
+        """Return `char_count` characters, each drawn independently of the others."""
+        return "".join(rng.choices(self.config.characters, k=self.config.char_count))
+
+    def draw(self, text: str) -> Image.Image:
+        """Return an RGB image of the config's size; the same text looks different each time."""
+        return self._library.generate_image(text)
+
+    def encode(self, image: Image.Image) -> bytes:
+        """Return the bytes of a file with the config's suffix."""
+        file = io.BytesIO()
+        image.save(file, Image.registered_extensions()[f".{self.config.image_suffix}"])
+        return file.getvalue()
+
+
+class _ScaledCaptcha(ImageCaptcha):
+    """The library's drawing, with smaller letters and fewer dots on images below 100x60.
+
+    It has fixed sizes for both, which leave no letter whole and readable on a small image.
+    """
+
+    def __init__(self, width: int, height: int, fonts: list[str]) -> None:
+        scale = min(1.0, height / FULL_HEIGHT)
+        sizes = tuple(max(6, round(size * scale)) for size in FONT_SIZES)
+        super().__init__(width, height, fonts or None, sizes)
+        self._dots = round(NOISE_DOTS * min(1.0, width * height / FULL_AREA))
+
+    def create_noise_dots(  # type: ignore[override]  # static there, but called on the instance
+            self, image: Image.Image, color: Any, width: int = 3,
+            number: int = NOISE_DOTS) -> Image.Image:
+        return ImageCaptcha.create_noise_dots(image, color, width, min(number, self._dots))
+
+
+def _check_font(font: os.PathLike[str], characters: Sequence[str]) -> None:
+    try:
+        face = ImageFont.truetype(os.fspath(font), 24)
+    except OSError as error:
+        raise ConfigError(f"font {font} cannot be read ({error}): name an existing TrueType or "
+                          "OpenType file in 'fonts'") from error
+    no_glyph = bytes(face.getmask("\uffff"))  # what a font shows for characters that it lacks
+    missing = [c for c in characters if not c.isspace() and bytes(face.getmask(c)) == no_glyph]
+    if missing:
+        raise ConfigError(f"font {font} has no glyph for {' '.join(map(repr, missing[:10]))}: "
+                          "name another font in 'fonts' or remove these from 'characters'")
+
+
+def draw_samples(config: CaptchaConfig, seed: int | None = None) -> int:
+    """Draw `count` labelled captchas into `root_dir` on all cores; return how many were written.
+
+    The seed decides the texts and their order, not the pixels; None takes other texts each time.
+    Files that are there already stay as they are. Ctrl-C leaves only whole images behind.
+    """
+    generator = CaptchaGenerator(config)
+    _check_characters(config)
+    rng = random.Random(seed)
+    texts = [generator.random_text(rng) for _ in range(config.count)]
+    chunks = [texts[start:start + CHUNK] for start in range(0, len(texts), CHUNK)]
+    try:
+        os.makedirs(config.root_dir, exist_ok=True)
+        with console.progress(range(0), "drawing", config.count) as bar, \
+                _written(generator, chunks) as counts:
+            for count in counts:
+                bar.update(count)
+    except OSError as error:
+        raise SampleError(f"cannot write images to {config.root_dir} "
+                          f"({os.fspath(config.root_dir)}): {error.strerror or error}") from error
+    return len(texts)
+
+
+def _check_characters(config: CaptchaConfig) -> None:
+    unfit = [c for c in config.characters
+             if c in (".", encoding.SEPARATOR) or encoding.file_name(c, "x", "1") != f"{c}_1.x"]
+    if unfit:
+        raise ConfigError(f"'characters' has {' '.join(map(repr, unfit))}, which cannot stand for "
+                          "themselves in a file name; remove them to draw labelled images")
+
+
+@contextmanager
+def _written(generator: CaptchaGenerator, chunks: list[list[str]]) -> Iterator[Iterator[int]]:
+    """Give the numbers of images written, chunk by chunk as they are done."""
+    if len(chunks) * CHUNK <= ALONE:
+        yield map(functools.partial(_write, generator), chunks)
+        return
+    # Workers are started afresh: forking is unsafe beside threads and unknown on Windows, and
+    # captcha before 0.7 would draw the same random noise in every forked worker.
+    pool = ProcessPoolExecutor(_cores(), multiprocessing.get_context("spawn"),
+                               _start_worker, (generator.config,))
+    try:
+        with _interrupts_held():  # while workers start, which would answer Ctrl-C with tracebacks
+            results = pool.map(_write_in_worker, chunks)
+        yield results
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # fewer than the machine's where a container has fewer
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ignore Ctrl-C; what is started meanwhile ignores it for good."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may change how signals are answered, and gets them
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+_worker: CaptchaGenerator | None = None  # the generator of this worker process
+
+
+def _start_worker(config: CaptchaConfig) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers it and ends the workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker = CaptchaGenerator(config)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)  # killed or crashed; without this the workers would wait for work for ever
+
+
+def _write_in_worker(texts: Sequence[str]) -> int:
+    assert _worker is not None, "the pool calls _start_worker first"
+    return _write(_worker, texts)
+
+
+def _write(generator: CaptchaGenerator, texts: Sequence[str]) -> int:
+    """Write one image of each text, under a temporary name until it is whole."""
+    folder = Path(generator.config.root_dir)
+    for text in texts:
+        name = encoding.file_name(text, generator.config.image_suffix)
+        temporary = folder / f".{name}.tmp"
+        try:
+            with open(temporary, "xb") as file:
+                file.write(generator.encode(generator.draw(text)))
+            os.rename(temporary, folder / name)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    return len(texts)

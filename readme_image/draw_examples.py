@@ -1,0 +1,45 @@
+"""Draw the row of example captchas at the top of README.
+
+    python3 readme_image/draw_examples.py
+
+Reads conf/captcha_config.json; writes readme_image/captchas.png.
+"""
+
+import argparse
+import os
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from PIL import Image
+
+from cnnlib import console
+from cnnlib.config import PROJECT_ROOT, load_captcha_config
+from gen_image.generator import CaptchaGenerator
+
+COLUMNS, GAP = 6, 8
+
+
+@console.script
+def main(argv: Sequence[str] | None = None) -> int:
+    argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
+    generator = CaptchaGenerator(load_captcha_config())
+    width, height = generator.config.width, generator.config.height
+    row = Image.new("RGB", (COLUMNS * (width + GAP) - GAP, height), "white")
+    rng = random.Random(0)
+    for column in range(COLUMNS):
+        row.paste(generator.draw(generator.random_text(rng)), (column * (width + GAP), 0))
+    path = PROJECT_ROOT / "readme_image" / "captchas.png"
+    row.save(path.with_suffix(".partial"), "PNG", optimize=True)
+    os.replace(path.with_suffix(".partial"), path)
+    console.say(f"written: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""Practice data: what gen_image/ draws, writes and collects."""
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import captcha
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnlib import encoding
+from cnnlib.config import PROJECT_ROOT, ProjectPath
+from cnnlib.errors import ConfigError, SampleError
+from gen_image import collect_labels, gen_sample_by_captcha
+from gen_image.generator import ALONE, CaptchaGenerator, draw_samples
+
+FONT = Path(captcha.__file__).parent / "data" / "DroidSansMono.ttf"
+
+
+def names_in(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [
+    ("png", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("gif", "GIF"), ("bmp", "BMP"),
+    ("webp", "WEBP"),
+])
+def test_every_accepted_suffix_is_drawn_and_read_back(project, suffix, kind):
+    generator = CaptchaGenerator(replace(project.captcha, image_suffix=suffix))
+    image = generator.draw("01")
+    assert (image.mode, image.size) == ("RGB", (40, 24))
+    data = generator.encode(image)
+    with Image.open(io.BytesIO(data)) as decoded:
+        assert decoded.format == kind
+    pixels = encoding.read_pixels(data, 40, 24)
+    difference = pixels.astype(int) - encoding.image_to_pixels(image)
+    assert np.abs(difference).mean() < 12  # JPEG, GIF and WebP are not exact
+
+
+def test_same_text_is_drawn_differently_each_time(project):
+    generator = CaptchaGenerator(project.captcha)
+    assert generator.draw("01").tobytes() != generator.draw("01").tobytes()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (20, 12), (300, 20), (30, 120)])
+def test_odd_sizes_are_drawn(project, width, height):
+    config = replace(project.captcha, width=width, height=height)
+    assert CaptchaGenerator(config).draw("0123").size == (width, height)
+
+
+def test_texts_follow_the_seed_and_use_every_character(project):
+    generator = CaptchaGenerator(project.captcha)
+    first, again, other = (random.Random(seed) for seed in (1, 1, 2))
+    texts = [generator.random_text(first) for _ in range(50)]
+    assert texts == [generator.random_text(again) for _ in range(50)]
+    assert texts != [generator.random_text(other) for _ in range(50)]
+    assert {len(text) for text in texts} == {2} and set("".join(texts)) == set("0123")
+
+
+def test_fonts_of_the_config_are_used(project):
+    config = replace(project.captcha, fonts=(ProjectPath(FONT),))
+    assert CaptchaGenerator(config).draw("01").size == (40, 24)
+
+
+def test_unusable_fonts_are_named(project, tmp_path):
+    text_file = tmp_path / "text.ttf"
+    text_file.write_text("no font")
+    for font, why in ((tmp_path / "missing.ttf", "cannot be read"), (text_file, "cannot be read")):
+        with pytest.raises(ConfigError, match=f"{font.name} {why}"):
+            CaptchaGenerator(replace(project.captcha, fonts=(ProjectPath(font),)))
+
+
+def test_font_that_lacks_characters_is_refused(project):
+    config = replace(project.captcha, fonts=(ProjectPath(FONT),), characters=tuple("a验 码"))
+    with pytest.raises(ConfigError, match="DroidSansMono.ttf has no glyph for '验' '码'"):
+        CaptchaGenerator(config)
+
+
+@pytest.mark.parametrize("count", [30, ALONE + 50])  # in this process; by worker processes
+def test_samples_follow_the_seed_and_leave_older_ones_alone(project, count):
+    config = replace(project.captcha, count=count, height=12, width=20)
+    folder = Path(config.root_dir)
+    assert draw_samples(config, seed=5) == count
+    first = names_in(folder)
+    kept = {name: (folder / name).read_bytes() for name in first}
+    assert draw_samples(config, seed=5) == count
+    both = names_in(folder)
+    assert len(both) == 2 * count
+    assert all((folder / name).read_bytes() == data for name, data in kept.items())
+
+    def labels(names):
+        return sorted(encoding.label_of(name) for name in names)
+
+    assert labels(set(both) - set(first)) == labels(first)
+    generator, rng = CaptchaGenerator(config), random.Random(5)
+    assert labels(first) == sorted(generator.random_text(rng) for _ in range(count))
+    assert len({data for data in kept.values()}) == count, "workers drew the same pixels"
+    for name in both:
+        encoding.read_pixels(folder / name, 20, 12)
+
+
+def test_interrupted_drawing_leaves_no_part_of_an_image(project, monkeypatch):
+    drawn = []
+
+    def interrupted(generator, image):
+        drawn.append(image)
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+        return b"whole"
+
+    monkeypatch.setattr(CaptchaGenerator, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        draw_samples(project.captcha)
+    folder = Path(project.captcha.root_dir)
+    assert len(names_in(folder)) == 3
+    assert all((folder / name).read_bytes() == b"whole" for name in names_in(folder))
+
+
+@pytest.mark.parametrize("character", ["/", "_", ".", "%"])
+def test_characters_that_no_file_name_gives_back_are_refused(project, character):
+    config = replace(project.captcha, characters=("0", character))
+    with pytest.raises(ConfigError, match=f"'characters' has '[{character}]', which cannot stand"):
+        draw_samples(config)
+    assert not Path(config.root_dir).exists()
+
+
+def test_file_in_the_way_of_the_folder_is_named(project, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(SampleError, match="cannot write images to .*file"):
+        draw_samples(replace(project.captcha, root_dir=ProjectPath(blocked / "sub")))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send Ctrl-C to one process group")
+def test_ctrl_c_leaves_whole_images_and_no_traceback(project):
+    folder = project.root / "many"
+    command = [sys.executable, PROJECT_ROOT / "gen_image" / "gen_sample_by_captcha.py", "--config",
+               project.captcha_config_path, "--count", "100000", "--root-dir", folder]
+    running = subprocess.Popen(command, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, start_new_session=True)
+    while running.poll() is None and not (folder.is_dir() and len(os.listdir(folder)) > 20):
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal sends it: to parent and workers
+    assert running.communicate() == ("", "interrupted\n")
+    assert running.returncode == 130
+    for name in names_in(folder):
+        encoding.read_pixels(folder / name, 40, 24)
+
+
+def test_script_writes_and_says_where_and_what_next(project, capsys, monkeypatch):
+    monkeypatch.chdir("/")
+    assert gen_sample_by_captcha.main(
+        ["--config", str(project.captcha_config_path), "--count", "3", "--seed", "1"]) == 0
+    assert len(names_in(project.root / "sample" / "origin")) == 3
+    assert capsys.readouterr().out == ("3 images written to sample/origin/\n"
+                                       "next: python3 verify_and_split_data.py\n")
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+def collect(project, *options):
+    return collect_labels.main([*map(str, options), "--config", str(project.config_path)])
+
+
+def test_labels_keep_their_place_and_new_ones_follow(project, capsys):
+    origin, labels = project.root / "sample" / "origin", project.root / "gen_image" / "labels.json"
+    project.change(use_labels_json_file=True, char_set="")  # as it is before the first list
+    touch(origin, "验b_1.png", "码a_2.JPG", ".DS_Store", "notes.txt", "x.png")
+    assert collect(project) == 0
+    first = list(project.sample.char_set)
+    assert first == sorted("验码ab")
+    assert "验" in labels.read_text(encoding="utf-8")
+    assert capsys.readouterr().out.startswith(
+        f"4 characters in {labels}, 4 of them new ab码验\n3 files were no labelled images\n")
+    touch(project.root / "sample" / "train", "0b_3.png")
+    (origin / "验b_1.png").unlink()
+    assert collect(project) == 0
+    assert list(project.sample.char_set) == [*first, "0"]
+
+
+def test_labels_of_named_folders_go_to_the_named_file(project, tmp_path):
+    touch(project.root / "sample" / "origin", "zz_1.png")
+    touch(tmp_path / "a b", "ba_1.png")
+    assert collect(project, tmp_path / "a b", "--output", tmp_path / "out.json") == 0
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == ["a", "b"]
+    assert names_in(tmp_path) == ["a b", "out.json", "project"]
+
+
+@pytest.mark.parametrize("listed", ["[", '["ab"]', "{}"])
+def test_damaged_list_is_refused_and_kept(project, capsys, listed):
+    labels = project.root / "gen_image" / "labels.json"
+    touch(project.root / "sample" / "origin", "zz_1.png")
+    labels.parent.mkdir()
+    labels.write_text(listed, encoding="utf-8")
+    assert collect(project) == 2
+    assert "labels.json" in capsys.readouterr().err
+    assert labels.read_text(encoding="utf-8") == listed
+
+
+def test_nothing_to_collect_is_an_error(project, capsys):
+    assert collect(project) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    touch(project.root / "sample" / "origin", "README.md")
+    assert collect(project) == 2
+    assert "no labelled image in" in capsys.readouterr().err
+    assert not (project.root / "gen_image").exists()

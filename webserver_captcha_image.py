@@ -1,0 +1,38 @@
+"""Serve practice captchas: each GET of http://127.0.0.1:6100/captcha/ answers a fresh one.
+
+    python3 webserver_captcha_image.py [--config conf/captcha_config.json] [--host 127.0.0.1]
+                                       [--port 6100] [--show-answers]
+
+Reads the config: size, length, characters, fonts. Writes nothing. --show-answers adds the text to
+each answer, percent-encoded, as header X-Captcha-Text, so that clients can count what was right.
+Stops on Ctrl-C and SIGTERM.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cnnlib import console, serving
+from cnnlib.config import CAPTCHA_CONFIG, load_captcha_config
+from gen_image.generator import CaptchaGenerator
+
+
+@console.script
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default=CAPTCHA_CONFIG, metavar="FILE")
+    parser.add_argument("--host", default=serving.LOCALHOST, help="address to listen on")
+    parser.add_argument("--port", type=int, default=6100, metavar="N", help="0 takes a free one")
+    parser.add_argument("--show-answers", action="store_true", help="add header X-Captcha-Text")
+    args = parser.parse_args(argv)
+    generator = CaptchaGenerator(load_captcha_config(args.config))
+    app = serving.create_captcha_app(generator, show_answers=args.show_answers)
+    server = serving.Server(app, args.host, args.port)
+    console.say(f"listening on {server.url}/captcha/")
+    server.run_until_signal()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
