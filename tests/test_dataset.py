@@ -1,0 +1,540 @@
+"""Folders of labelled images: no image is lost, none is silently wrong."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import verify_and_split_data
+from cnnlib import dataset, encoding
+from cnnlib.config import PROJECT_ROOT
+from cnnlib.errors import SampleError
+from verify_and_split_data import split, verify
+
+
+class Folders:
+    """An origin folder of files whose content is their own first name, and where they go."""
+
+    def __init__(self, root: Path) -> None:
+        self.origin, self.train, self.test = (root / name for name in ("origin", "train", "test"))
+
+    def fill(self, count: int, start: int = 0) -> "Folders":
+        self.origin.mkdir(parents=True, exist_ok=True)
+        for i in range(start, start + count):
+            (self.origin / f"{i:04d}_x.png").write_text(f"{i:04d}_x.png")
+        return self
+
+    def split(self, *bad: str, seed: int = 0) -> None:
+        split(self.origin, self.train, self.test, bad, seed=seed)
+
+    def names(self) -> tuple[list[str], list[str], list[str]]:
+        return tuple(sorted(os.listdir(folder)) if folder.exists() else []
+                     for folder in (self.origin, self.train, self.test))
+
+    def contents(self) -> Counter:
+        return Counter(path.read_text() for folder in (self.origin, self.train, self.test)
+                       if folder.exists() for path in folder.iterdir())
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return Folders(tmp_path / "with space 验证")
+
+
+# --- the script ---
+
+
+TRANSCRIPT = """\
+>>> 开始校验目录：[sample/origin/]
+开始校验原始图片集
+原始集共有图片: 1001张
+====以下1张图片有异常====
+[第0张图片] [.DStore] [文件后缀不正确]
+========end
+开始分离原始图片集为：测试集（5%）和训练集（95%）
+共分配1000张图片到训练集和测试集，其中1张为异常留在原始目录
+测试集数量为：50
+训练集数量为：950
+>>> 开始校验目录：[sample/new_train/]
+【警告】找不到目录sample/new_train/，即将创建
+开始校验原始图片集
+原始集共有图片: 0张
+====以下0张图片有异常====
+未发现异常（共 0 张图片）
+========end
+开始分离原始图片集为：测试集（5%）和训练集（95%）
+共分配0张图片到训练集和测试集，其中0张为异常留在原始目录
+测试集数量为：0
+训练集数量为：0
+"""
+
+
+def test_transcript_of_the_specification(project, draw_images, capsys, monkeypatch):
+    monkeypatch.chdir("/")
+    origin = project.root / "sample" / "origin"
+    image = draw_images(origin, texts=["01"])[0]
+    for i in range(999):
+        shutil.copyfile(image, origin / f"01_{i}.png")
+    (origin / ".DStore").write_bytes(b"\0")
+    (origin / "sub-folder").mkdir()
+    assert verify_and_split_data.main(["--config", str(project.config_path)]) == 0
+    assert capsys.readouterr() == (TRANSCRIPT, "")
+    assert sorted(os.listdir(origin)) == [".DStore", "sub-folder"]
+    assert len(os.listdir(project.root / "sample" / "train")) == 950
+    assert len(os.listdir(project.root / "sample" / "test")) == 50
+
+
+def test_more_images_join_the_others(project, draw_images, capsys):
+    draw_images(project.root / "sample" / "origin", 20)
+    draw_images(project.root / "sample" / "new_train", 40)
+    for _ in range(2):
+        assert verify_and_split_data.main(["--config", str(project.config_path)]) == 0
+        assert len(os.listdir(project.root / "sample" / "train")) == 19 + 38
+        assert len(os.listdir(project.root / "sample" / "test")) == 1 + 2
+    assert "共分配40张图片" in capsys.readouterr().out
+
+
+def test_file_that_arrives_after_verification_is_not_moved_unseen(project, draw_images,
+                                                                  monkeypatch):
+    origin = project.root / "sample" / "origin"
+    draw_images(origin, 4)
+    result = dataset.console.verification_result
+    late = [origin / "late_1.png"]
+
+    def one_more_arrives(*args):
+        while late:
+            late.pop().write_text("no image")
+        result(*args)
+
+    monkeypatch.setattr(dataset.console, "verification_result", one_more_arrives)
+    dataset.verify_and_split(project.sample, seed=0)
+    assert os.listdir(origin) == ["late_1.png"]
+
+
+# --- verify ---
+
+
+def test_each_bad_image_is_listed_with_its_reason_and_stays(tmp_path, draw_images, capsys):
+    folder = tmp_path / "mixed 验证"
+    good, small, cut = draw_images(folder, texts=["01", "02", "03"])
+    good.rename(folder / "01_good.PNG")
+    Image.open(small).resize((30, 20)).save(folder / "02_small.png")
+    (folder / "03_cut.png").write_bytes(cut.read_bytes()[:-200])
+    for name in ("0123_long.png", "0X验_set.png", "0X_set.png", "01.png", "_1.png", "notes.txt"):
+        shutil.copyfile(cut, folder / name)
+    (folder / "01_empty.png").touch()
+    (folder / "sub_1.png").mkdir()
+    small.unlink()
+    cut.unlink()
+    before = {path.name for path in folder.iterdir()}
+    bad = verify(folder, 40, 24, "png", char_set="0123", max_captcha=2)
+    unreadable = "图片无法正常打开: no whole image in one of the formats PNG, JPEG, GIF, BMP, WEBP"
+    expected = {
+        "0123_long.png": "标签长度不正确: 4 characters, expected 2",
+        "01.png": "图片标签异常: expected a name such as 2e8j_17322d3d.png, "
+                  "label and serial with '_' between them",
+        "01_empty.png": unreadable,
+        "02_small.png": "图片尺寸不正确: 30x20, expected 40x24",
+        "03_cut.png": unreadable,
+        "0X_set.png": "标签含有字符集以外的字符: 'X'",
+        "0X验_set.png": "标签长度不正确: 3 characters, expected 2",
+        "_1.png": "图片标签异常: expected a name such as 2e8j_17322d3d.png, "
+                  "label and serial with '_' between them",
+        "notes.txt": "文件后缀不正确",
+    }
+    files = sorted([*expected, "01_good.PNG"])
+    assert [(i, name) for i, name, _ in bad] == [(files.index(name), name)
+                                                 for name in sorted(expected)]
+    for _, name, reason in bad:
+        assert reason.startswith(expected[name])
+        if expected[name] != unreadable:
+            assert reason == expected[name]
+    lines = capsys.readouterr().out.splitlines()
+    assert "原始集共有图片: 10张" in lines and "====以下9张图片有异常====" in lines
+    assert [f"[第{i}张图片] [{name}] [{reason}]" for i, name, reason in bad] == lines[4:-1]
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_labels_are_free_without_char_set_and_length(tmp_path, draw_images):
+    image = draw_images(tmp_path, texts=["01"])[0]
+    image.rename(tmp_path / "任何 length_1.png")
+    assert verify(tmp_path, 40, 24, ".PNG") == []
+
+
+def test_huge_image_is_a_wrong_size(tmp_path):
+    Image.new("1", (2001, 2001)).save(tmp_path / "01_1.png")
+    [(_, _, reason)] = verify(tmp_path, 40, 24, "png")
+    assert reason.startswith("图片尺寸不正确: image of 2001x2001 has more than")
+
+
+def test_relative_folder_is_relative_to_the_project_root(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample" / "wrong.txt").touch()
+    verify("tests", 1, 1, "py")
+    assert "test_dataset.py" in {name for _, name, _ in verify("tests", 1, 1, "png")}
+
+
+def test_file_in_the_way_of_a_folder_is_said(tmp_path, folders):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(SampleError, match="file .* cannot be read: Not a directory"):
+        verify(blocked, 1, 1, "png")
+    with pytest.raises(SampleError, match="sub .* cannot be made: Not a directory"):
+        verify(blocked / "sub", 1, 1, "png")
+    folders.fill(3)
+    folders.train.touch()
+    with pytest.raises(SampleError, match="train .* cannot be made: File exists"):
+        folders.split()
+    assert len(os.listdir(folders.origin)) == 3
+
+
+# --- split ---
+
+
+@pytest.mark.parametrize(("count", "for_test"), [(0, 0), (1, 0), (2, 1), (19, 1), (39, 1), (40, 2),
+                                                 (100, 5)])
+def test_share_of_test_images(folders, capsys, count, for_test):
+    folders.fill(count).split()
+    origin, train, test = folders.names()
+    assert (len(origin), len(train), len(test)) == (0, count - for_test, for_test)
+    printed = capsys.readouterr().out
+    assert f"测试集数量为：{for_test}\n训练集数量为：{count - for_test}\n" in printed
+
+
+def test_bad_images_stay_given_as_tuples_or_names(folders, capsys):
+    folders.fill(10)
+    split(folders.origin, folders.train, folders.test, [(0, "0000_x.png", "why"), "0001_x.png"])
+    assert folders.names()[0] == ["0000_x.png", "0001_x.png"]
+    assert "共分配8张图片到训练集和测试集，其中2张为异常留在原始目录" in capsys.readouterr().out
+
+
+def test_seed_decides_and_names_do_not(tmp_path):
+    chosen = []
+    for run, seed in enumerate((0, 0, *range(1, 20))):
+        folders = Folders(tmp_path / str(run)).fill(200)
+        folders.split(seed=seed)
+        chosen.append(folders.names()[2])
+        assert len(chosen[-1]) == 10
+    assert chosen[0] == chosen[1] != chosen[2]
+    # 200 draws from 0 to 199: their mean is 99.5 with a standard deviation of about 4.
+    places = [int(name[:4]) for names in chosen[1:] for name in names]
+    assert 83 < np.mean(places) < 116
+    assert len(set(places)) > 100
+
+
+def test_name_that_is_taken_stays_and_is_reported(folders, capsys):
+    folders.fill(10)
+    for target, name in ((folders.train, "0003_x.png"), (folders.test, "0007_x.png")):
+        target.mkdir()
+        (target / name).write_text("older")
+    folders.split()
+    origin, train, test = folders.names()
+    assert origin == ["0003_x.png", "0007_x.png"]
+    assert (folders.train / "0003_x.png").read_text() == "older"
+    assert (folders.test / "0007_x.png").read_text() == "older"
+    assert (len(train), len(test)) == (8, 2)
+    printed = capsys.readouterr().out
+    assert (f"{folders.origin / '0003_x.png'} stays there: "
+            f"{folders.train / '0003_x.png'} exists already") in printed
+    assert "其中2张为异常留在原始目录" in printed
+
+
+def test_file_that_vanishes_meanwhile_is_no_crash(folders, monkeypatch, capsys):
+    folders.fill(10)
+    rename = os.rename
+
+    def somebody_else_deletes(source, target):
+        (folders.origin / "0009_x.png").unlink(missing_ok=True)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", somebody_else_deletes)
+    folders.split()
+    assert sum(map(len, folders.names())) == 9
+    assert "共分配9张图片到训练集和测试集，其中0张" in capsys.readouterr().out
+
+
+def other_device(rename):
+    """Make os.rename refuse to move between folders, as between file systems."""
+
+    def refusing(source, target):
+        if os.path.dirname(source) != os.path.dirname(target):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target)
+
+    return refusing
+
+
+def test_split_across_file_systems_keeps_content_and_time(folders, monkeypatch):
+    folders.fill(40)
+    os.utime(folders.origin / "0003_x.png", (1_000_000, 1_000_000))
+    before = folders.contents()
+    monkeypatch.setattr(os, "rename", other_device(os.rename))
+    folders.split()
+    origin, train, test = folders.names()
+    assert (len(origin), len(train), len(test)) == (0, 38, 2)
+    assert folders.contents() == before
+    [moved] = [p for p in (folders.train / "0003_x.png", folders.test / "0003_x.png")
+               if p.exists()]
+    assert moved.stat().st_mtime == 1_000_000
+
+
+def test_full_disk_leaves_the_image_where_it_was(folders, monkeypatch):
+    folders.fill(3)
+    before = folders.contents()
+    monkeypatch.setattr(os, "rename", other_device(os.rename))
+
+    def full(source, copy):
+        copy.write(b"00")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(SampleError, match="No space left on device; nothing is lost"):
+        folders.split()
+    assert folders.contents() == before and len(folders.names()[0]) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a special right on Windows")
+def test_relative_link_arrives_as_the_image_it_shows(folders):
+    folders.fill(1)
+    kept = folders.origin.parent / "kept.png"
+    (folders.origin / "0000_x.png").rename(kept)
+    (folders.origin / "0000_x.png").symlink_to("../kept.png")
+    folders.train = folders.train / "deeper"
+    folders.split()
+    assert (folders.train / "0000_x.png").read_text() == kept.read_text() == "0000_x.png"
+
+
+# Runs a split and kills itself, as kill -9 would, at the step with the given number; a step is
+# each moment before and after a change on disk, and the middle of a copy.
+KILLED = """
+import errno, os, shutil, signal, sys, time
+from cnnlib import dataset
+origin, train, test, kill_at, across, pause_s = sys.argv[1:]
+step = 0
+def moment():
+    global step
+    step += 1
+    time.sleep(float(pause_s))
+    if step == int(kill_at):
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+def watched(function):
+    def call(*args, **options):
+        moment()
+        function(*args, **options)
+        moment()
+    return call
+def half_copy(source, copy):
+    data = source.read()
+    copy.write(data[:len(data) // 2])
+    copy.flush()
+    moment()
+    copy.write(data[len(data) // 2:])
+real = os.rename
+def rename(source, target):
+    if across == "True" and os.path.dirname(source) != os.path.dirname(target):
+        raise OSError(errno.EXDEV, "other device")
+    real(source, target)
+os.rename, os.unlink, os.fsync = watched(rename), watched(os.unlink), watched(os.fsync)
+shutil.copyfileobj = half_copy
+dataset.split(origin, train, test, [])
+"""
+
+
+def start_split(folders, kill_at, across, pause_s=0.0):
+    return subprocess.Popen(
+        [sys.executable, "-c", KILLED, folders.origin, folders.train, folders.test,
+         str(kill_at), str(across), str(pause_s)],
+        cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL)
+
+
+def assert_nothing_lost_or_doubled(folders, before, monkeypatch, across):
+    assert set(before) <= set(folders.contents()), "lost at the moment of the kill"
+    if across:
+        monkeypatch.setattr(os, "rename", other_device(os.rename))
+    folders.split()
+    assert folders.contents() == before
+    origin, train, test = folders.names()
+    assert origin == [] and sorted(train + test) == sorted(before)
+    assert len(test) >= 1
+
+
+# One move across takes 10 steps: 1 rename refused, 2 copy, 3-4 fsync, 5-6 rename to .moving,
+# 7-8 rename of the copy, 9-10 unlink. Those of the second image are tried, each.
+@pytest.mark.parametrize(("across", "kill_at"), [
+    (False, 1), (False, 20), *((True, 10 + step) for step in range(1, 11))])
+def test_killed_at_any_step_and_run_again(folders, monkeypatch, across, kill_at):
+    before = folders.fill(25).contents()
+    killed = start_split(folders, kill_at, across)
+    assert killed.wait() == -signal.SIGKILL if os.name != "nt" else killed.wait() != 0
+    assert_nothing_lost_or_doubled(folders, before, monkeypatch, across)
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_killed_from_outside_and_run_again(folders, monkeypatch, across):
+    before = folders.fill(60).contents()
+    running = start_split(folders, 0, across, pause_s=0.002)
+    while running.poll() is None and len(folders.names()[1]) < 20:
+        time.sleep(0.001)
+    running.kill()
+    assert running.wait() != 0
+    assert len(folders.names()[0]) > 0
+    assert_nothing_lost_or_doubled(folders, before, monkeypatch, across)
+
+
+def test_interrupted_move_never_replaces_another_image(folders, capsys):
+    folders.fill(1)
+    (folders.origin / ".0000_x.png.moving").write_text("another")
+    dataset.recover_moves(folders.origin, folders.train, folders.test)
+    assert folders.names()[0] == [".0000_x.png.moving", "0000_x.png"]
+    assert "rename one of them" in capsys.readouterr().err
+    folders.train.mkdir()
+    (folders.origin / "0000_x.png").rename(folders.train / "0000_x.png")
+    dataset.recover_moves(folders.origin, folders.train, folders.test)
+    assert folders.contents() == {"another": 1, "0000_x.png": 1}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no locks on folders")
+def test_second_run_at_the_same_time_is_told(folders):
+    import fcntl
+    folders.fill(3)
+    folders.train.mkdir()
+    descriptor = os.open(folders.train, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(SampleError, match="another run is splitting"):
+            folders.split()
+    finally:
+        os.close(descriptor)
+    folders.split()
+    assert folders.names()[0] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders have no read-only mode on Windows")
+@pytest.mark.parametrize(("locked", "expected"), [
+    ("root", "cannot be made: Permission denied"),
+    ("train", "nothing is lost. Make both folders writable"),
+    ("origin", "nothing is lost. Make both folders writable"),
+])
+def test_read_only_folder_is_said_and_nothing_is_lost(locked, expected):
+    root = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
+    is_root = os.geteuid() == 0
+    try:
+        folders = Folders(root).fill(5)
+        before = folders.contents()
+        if locked != "root":
+            folders.train.mkdir()
+            folders.test.mkdir()
+        for folder in (root, *root.iterdir()):
+            folder.chmod(0o777)
+        (root if locked == "root" else root / locked).chmod(0o555)
+        if is_root:
+            os.seteuid(65534)  # root may write everywhere
+        try:
+            with pytest.raises(SampleError, match=expected):
+                folders.split()
+        finally:
+            if is_root:
+                os.seteuid(0)
+        assert folders.contents() == before
+    finally:
+        for folder in (root, *root.iterdir()):
+            folder.chmod(0o777)
+        shutil.rmtree(root)
+
+
+# --- load ---
+
+
+def test_loaded_images_are_those_of_the_files(tmp_path, draw_images):
+    folder = tmp_path / "with space 验证"
+    paths = sorted(draw_images(folder, 10) + draw_images(folder, 5, image_suffix="jpg"))
+    (folder / ".DS_Store").touch()
+    (folder / "notes.txt").touch()
+    images = dataset.load_images(folder, 40, 24, "0123", 2)
+    assert images.names == [path.name for path in paths]
+    assert (images.pixels.dtype, images.pixels.shape) == (np.uint8, (15, 24, 40))
+    assert (images.char_ids.dtype, images.char_ids.shape) == (np.int32, (15, 2))
+    for name, pixels, ids in zip(images.names, images.pixels, images.char_ids, strict=True):
+        np.testing.assert_array_equal(pixels, encoding.read_pixels(folder / name, 40, 24))
+        assert encoding.ids_to_label(ids, "0123") == encoding.label_of(name)
+    assert len(dataset.load_images(folder, 40, 24, "0123", 2, "JPG")) == 5
+
+
+def test_unusable_files_are_reported_and_skipped(tmp_path, draw_images, capsys):
+    [good] = draw_images(tmp_path, texts=["01"])
+    for i in range(8):
+        (tmp_path / f"02_{i}.png").write_text("no image")
+    images = dataset.load_images(tmp_path, 40, 24, "0123", 2)
+    assert images.names == [good.name] and len(images.pixels) == len(images.char_ids) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert lines[0].startswith(f"skipped {tmp_path / '02_0.png'}: ")
+    assert lines[5] == f"skipped 3 more in {tmp_path}"
+
+
+def test_folder_without_usable_images_names_the_remedy(tmp_path, draw_images):
+    with pytest.raises(SampleError, match="does not exist: run verify_and_split_data.py"):
+        dataset.load_images(tmp_path / "none", 40, 24, "0123", 2)
+    draw_images(tmp_path, texts=["01"])
+    for changed in ((41, 24, "0123", 2), (40, 24, "0", 2), (40, 24, "0123", 3),
+                    (40, 24, "0123", 2, "jpg")):
+        with pytest.raises(SampleError, match="no usable image .*verify_and_split_data.py"):
+            dataset.load_images(tmp_path, *changed)
+
+
+def test_limit_takes_so_many_different_images_by_the_generator(tmp_path, draw_images):
+    draw_images(tmp_path, 30)
+
+    def names(seed, limit=10):
+        rng = np.random.default_rng(seed)
+        return dataset.load_images(tmp_path, 40, 24, "0123", 2, limit=limit, rng=rng).names
+
+    assert len(set(names(0))) == 10
+    assert names(0) == names(0) != names(1)
+    assert len(names(0, limit=99)) == 30
+
+
+def numbered(count):
+    """Images whose pixels and class are their number."""
+    numbers = np.arange(count)
+    return dataset.ImageSet([f"{i}_x.png" for i in numbers],
+                            np.repeat(numbers.astype(np.uint8), 6).reshape(count, 2, 3),
+                            numbers.astype(np.int32)[:, None])
+
+
+def test_batches_show_every_image_once_an_epoch_in_new_order():
+    batches = numbered(10).batches(4, np.random.default_rng(0))
+    seen = []
+    for _ in range(15):  # six epochs
+        pixels, char_ids = next(batches)
+        assert pixels.shape == (4, 2, 3) and char_ids.shape == (4, 1)
+        np.testing.assert_array_equal(pixels[:, 0, 0], char_ids[:, 0])
+        seen += char_ids[:, 0].tolist()
+    epochs = [tuple(seen[start:start + 10]) for start in range(0, 60, 10)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len(set(epochs)) == 6
+
+
+def test_batches_of_a_small_set_hold_each_image_once():
+    batches = numbered(3).batches(128, np.random.default_rng(0))
+    for _ in range(5):
+        assert sorted(next(batches)[1][:, 0]) == [0, 1, 2]
+
+
+def test_sample_repeats_nothing():
+    images, rng = numbered(10), np.random.default_rng(0)
+    pixels, char_ids = images.sample(6, rng)
+    assert len(set(char_ids[:, 0])) == 6
+    np.testing.assert_array_equal(pixels[:, 1, 2], char_ids[:, 0])
+    assert sorted(images.sample(99, rng)[1][:, 0]) == list(range(10))
