@@ -1,0 +1,176 @@
+"""The networks, as small functions from standardised images to logits.
+
+Every function takes the weights from a `Weights` object, so that one description of a network
+serves training (`TrainableWeights`: variables, batch normalisation over the batch) and inference
+(`ConstantWeights`: constants, batch normalisation folded into the convolution before it).
+
+Shapes: B images, H x W pixels, P character positions, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+Tensor = Any  # TensorFlow ships no type information
+
+BN_EPSILON = 1e-3
+BN_MOMENTUM = 0.97  # short trainings: the averages must forget the first steps by the first save
+
+
+class Weights(Protocol):
+    """Where a network's weights come from; `name` is unique within the network."""
+
+    def get(self, name: str, shape: list[int], initializer: Any) -> Tensor: ...
+
+    def conv_bn(self, x: Tensor, name: str, filters: int, size: int, stride: int) -> Tensor: ...
+
+    def dropout(self, x: Tensor) -> Tensor: ...
+
+
+class TrainableWeights:
+    """Variables in the current graph; `training` and `keep_prob` are scalar tensors."""
+
+    def __init__(self, training: Tensor, keep_prob: Tensor) -> None:
+        self._training = training
+        self._keep_prob = keep_prob
+        self.moving_averages: list[Tensor] = []  # operations to run with each training step
+
+    def get(self, name: str, shape: list[int], initializer: Any) -> Tensor:
+        return tf.get_variable(name, shape, tf.float32, initializer)
+
+    def conv_bn(self, x: Tensor, name: str, filters: int, size: int, stride: int) -> Tensor:
+        channels = int(x.shape[-1])
+        kernel = self.get(f"{name}/kernel", [size, size, channels, filters], he_normal())
+        x = tf.nn.conv2d(x, kernel, strides=stride, padding="SAME")
+        return self._batch_norm(x, name, filters)
+
+    def _batch_norm(self, x: Tensor, name: str, channels: int) -> Tensor:
+        gamma = self.get(f"{name}/gamma", [channels], tf.ones_initializer())
+        beta = self.get(f"{name}/beta", [channels], tf.zeros_initializer())
+        mean, variance = (
+            tf.get_variable(f"{name}/{what}", [channels], tf.float32, initial, trainable=False)
+            for what, initial in (("mean", tf.zeros_initializer()),
+                                  ("variance", tf.ones_initializer()))
+        )
+
+        def over_batch() -> tuple[Tensor, Tensor, Tensor]:
+            return tf.nn.fused_batch_norm(x, gamma, beta, epsilon=BN_EPSILON, is_training=True)
+
+        def over_history() -> tuple[Tensor, Tensor, Tensor]:
+            return tf.nn.fused_batch_norm(
+                x, gamma, beta, mean, variance, epsilon=BN_EPSILON, is_training=False)
+
+        y, batch_mean, batch_variance = tf.cond(self._training, over_batch, over_history)
+        for average, value in ((mean, batch_mean), (variance, batch_variance)):
+            self.moving_averages.append(
+                average.assign_sub((1.0 - BN_MOMENTUM) * (average - value)))
+        return y
+
+    def dropout(self, x: Tensor) -> Tensor:
+        return tf.nn.dropout(x, rate=1.0 - self._keep_prob)
+
+
+class ConstantWeights:
+    """Trained values as constants, batch normalisation folded away; dropout does nothing."""
+
+    def __init__(self, values: Mapping[str, np.ndarray]) -> None:
+        self._values = values
+
+    def get(self, name: str, shape: list[int], initializer: Any) -> Tensor:
+        value = self._values[name]
+        if list(value.shape) != shape:
+            raise ValueError(f"weight {name} has shape {list(value.shape)}, expected {shape}")
+        return tf.constant(value, name=name)
+
+    def conv_bn(self, x: Tensor, name: str, filters: int, size: int, stride: int) -> Tensor:
+        kernel, bias = fold_batch_norm(
+            *(self._values[f"{name}/{part}"]
+              for part in ("kernel", "gamma", "beta", "mean", "variance")))
+        x = tf.nn.conv2d(x, tf.constant(kernel), strides=stride, padding="SAME")
+        return tf.nn.bias_add(x, tf.constant(bias))
+
+    def dropout(self, x: Tensor) -> Tensor:
+        return x
+
+
+def fold_batch_norm(kernel: np.ndarray, gamma: np.ndarray, beta: np.ndarray,
+                    mean: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return kernel [h, w, in, out] and bias [out] of a convolution with its batch norm."""
+    scale = gamma / np.sqrt(variance + BN_EPSILON)
+    return kernel * scale, beta - mean * scale
+
+
+def he_normal() -> Any:
+    return tf.variance_scaling_initializer(scale=2.0, mode="fan_in")
+
+
+def dense(x: Tensor, name: str, units: int, weights: Weights) -> Tensor:
+    kernel = weights.get(f"{name}/kernel", [int(x.shape[-1]), units], he_normal())
+    bias = weights.get(f"{name}/bias", [units], tf.zeros_initializer())
+    return tf.nn.bias_add(tf.matmul(x, kernel), bias)
+
+
+def conv_relu_pool(x: Tensor, name: str, filters: int, weights: Weights) -> Tensor:
+    kernel = weights.get(f"{name}/kernel", [3, 3, int(x.shape[-1]), filters], he_normal())
+    bias = weights.get(f"{name}/bias", [filters], tf.zeros_initializer())
+    x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), bias)
+    x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="SAME")
+    return tf.nn.relu(weights.dropout(x))
+
+
+def cnn5(images: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:
+    """The network of the specification, section 1.4: three convolutions and two dense layers."""
+    x = conv_relu_pool(images, "conv1", 32, weights)
+    x = conv_relu_pool(x, "conv2", 64, weights)
+    x = conv_relu_pool(x, "conv3", 128, weights)
+    x = tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
+    x = tf.nn.relu(weights.dropout(dense(x, "dense1", 1024, weights)))
+    x = dense(x, "dense2", positions * classes, weights)
+    return tf.reshape(x, [-1, positions, classes])
+
+
+def residual_block(x: Tensor, name: str, filters: int, stride: int, weights: Weights) -> Tensor:
+    """Two 3x3 convolutions beside a shortcut (He et al. 2016, "Deep residual learning")."""
+    shortcut = x
+    if stride != 1 or int(x.shape[-1]) != filters:
+        shortcut = weights.conv_bn(x, f"{name}/shortcut", filters, 1, stride)
+    x = tf.nn.relu(weights.conv_bn(x, f"{name}/conv1", filters, 3, stride))
+    x = weights.conv_bn(x, f"{name}/conv2", filters, 3, 1)
+    return tf.nn.relu(x + shortcut)
+
+
+def attention_head(features: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:
+    """Read one character at each position through a learned attention map over the features.
+
+    A softmax over all places picks what position p looks at (the score of a place is its features,
+    and its learned place embedding, times the query of p); one classifier serves all positions.
+    """
+    _, height, width, depth = features.shape.as_list()
+    places = height * width
+    x = tf.reshape(features, [-1, places, depth])
+    embedding = weights.get("attention/place", [places, depth],
+                            tf.random_normal_initializer(stddev=0.1))
+    query = weights.get("attention/query", [depth, positions],
+                        tf.random_normal_initializer(stddev=depth ** -0.5))
+    scores = tf.matmul(tf.reshape(x + embedding, [-1, depth]), query)
+    attention = tf.nn.softmax(tf.reshape(scores, [-1, places, positions]), axis=1)
+    glimpses = tf.matmul(attention, x + embedding, transpose_a=True)  # [B, P, depth]
+    glimpses = weights.dropout(tf.reshape(glimpses, [-1, depth]))
+    logits = dense(glimpses, "classifier", classes, weights)
+    return tf.reshape(logits, [-1, positions, classes])
+
+
+def resnet_attention(images: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:
+    """A small residual network with an attention head: the default."""
+    x = tf.nn.relu(weights.conv_bn(images, "stem", 16, 5, 2))
+    for stage, filters in enumerate((16, 32, 64, 128), start=1):
+        x = residual_block(x, f"stage{stage}/block1", filters, 1 if stage == 1 else 2, weights)
+        x = residual_block(x, f"stage{stage}/block2", filters, 1, weights)
+    return attention_head(x, positions, classes, weights)
+
+
+NETWORKS = {"resnet_attention": resnet_attention, "cnn5": cnn5}
