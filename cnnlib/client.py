@@ -1,0 +1,250 @@
+"""The calling side: fetch captchas, ask the recognition API, and measure how long it takes."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
+
+from cnnlib.config import AnyPath
+from cnnlib.errors import ApiError, CaptchaError, ServiceError
+
+TIMEOUT_S = (3.0, 10.0)  # to connect, and between two pieces of an answer
+RETRIES = 3
+BACKOFF_S = 0.2  # before a second retry; doubled before each further one
+MAX_IMAGE_BYTES = 5_000_000
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+TIMES = ("total_ms", "recognize_ms", "request_ms")
+CSV_COLUMNS = ("index", "value", "time", *TIMES)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API said of an image, and how long it took (specification 3.2)."""
+
+    value: str
+    confidence: float | None
+    total_ms: float
+    recognize_ms: float
+
+    @property
+    def request_ms(self) -> float:
+        """What of the total was not recognition."""
+        return self.total_ms - self.recognize_ms
+
+
+@dataclass(frozen=True)
+class Captcha:
+    """A fetched image, and its text where the server told it."""
+
+    image: bytes
+    text: str | None
+
+
+class Client:
+    """Ask one address from any number of threads; each keeps a connection of its own alive.
+
+    A connection that fails, or a server that says 503, is tried again `retries` times. Every
+    failure is a ServiceError.
+    """
+
+    def __init__(self, url: str, *, retries: int = RETRIES) -> None:
+        self.url = url
+        self._retries = retries
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for session in self._sessions:
+            session.close()
+
+    def recognize(self, image: bytes, name: str = "captcha") -> Answer:
+        """Ask the recognition API about an image; raises ApiError where it refuses it."""
+        began = time.perf_counter()
+        response = self._request("POST", "start the API with `python3 webserver_recognize_api.py` "
+                                 "or name its address with --api-url",
+                                 files={"image_file": (name, image, "application/octet-stream")})
+        total_ms = (time.perf_counter() - began) * 1000
+        try:
+            body = response.json()
+            if not response.ok:
+                raise ApiError(f"{self.url} refused {name} with error {body['error_code']}: "
+                               f"{body['message']}")
+            confidence = body.get("confidence")
+            return Answer(str(body["value"]), None if confidence is None else float(confidence),
+                          total_ms, min(float(body.get("speed_time(ms)", 0)), total_ms))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ServiceError(f"{self.url} gave no answer of the recognition API (status "
+                               f"{response.status_code}): check the address") from error
+
+    def fetch(self) -> Captcha:
+        """Get an image, with its text where the server sends X-Captcha-Text."""
+        remedy = ("start the practice server with `python3 webserver_captcha_image.py` or name "
+                  "another address with --remote-url")
+        with self._request("GET", remedy, stream=True) as response:
+            if not response.ok:
+                raise ServiceError(f"{self.url} answered with status {response.status_code} "
+                                   f"instead of an image: {remedy}")
+            image = b""
+            try:
+                for piece in response.iter_content(1 << 16):
+                    image += piece
+                    if len(image) > MAX_IMAGE_BYTES:
+                        raise ServiceError(f"{self.url} sends more than {MAX_IMAGE_BYTES} bytes: "
+                                           "it is no captcha")
+            except requests.RequestException as error:
+                raise ServiceError(f"{self.url} broke off: {error}") from error
+            text = response.headers.get("X-Captcha-Text")
+            return Captcha(image, None if text is None else unquote(text))
+
+    def _request(self, method: str, remedy: str, **arguments: Any) -> requests.Response:
+        try:
+            return self._session().request(method, self.url, timeout=TIMEOUT_S, **arguments)
+        except requests.Timeout as error:
+            raise ServiceError(f"{self.url} did not answer within {TIMEOUT_S[1]:.0f} s: is the "
+                               f"server busy? Otherwise {remedy}") from error
+        except requests.ConnectionError as error:
+            cause = re.sub(r"[\"']\)\)$", "", str(error)).rpartition(": ")[2]
+            raise ServiceError(f"no answer from {self.url} ({cause}): {remedy}") from error
+        except (requests.RequestException, UnicodeError) as error:
+            raise ServiceError(f"{self.url} cannot be asked ({error}): {remedy}") from error
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            # A proxy of the environment cannot reach a server on this machine.
+            session.trust_env = urlsplit(self.url).hostname not in LOOPBACK
+            # Asking again does no harm, also with POST. A server may not say how long we wait.
+            retry = Retry(self._retries, read=min(1, self._retries), status_forcelist=(503,),
+                          backoff_factor=BACKOFF_S, allowed_methods=None, raise_on_status=False,
+                          respect_retry_after_header=False)
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=retry))
+            self._sessions.append(session)
+        return session
+
+
+# Load test
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One request of a load test: an answer or a failure."""
+
+    index: int
+    began_s: float  # seconds since a moment that all trials share
+    ended_s: float
+    clock: str
+    answer: Answer | None
+    failure: ServiceError | None = None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and percentiles of a number of times."""
+
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """The result of a load test; `times` has a spread for each of TIMES, in milliseconds."""
+
+    answered: int
+    failed: int
+    requests_per_s: float
+    times: Mapping[str, Spread]
+
+
+def load_test(url: str, image: bytes, times: int, concurrency: int = 1) -> Iterator[Trial]:
+    """Ask about one image again and again; yield each trial when it is done, counted from 1.
+
+    A first request, which is not counted, raises ServiceError where the server or the image is
+    at fault. The others are not repeated when they fail.
+    """
+    with Client(url) as client:
+        client.recognize(image)
+    with Client(url, retries=0) as client, ThreadPoolExecutor(concurrency) as pool:
+
+        def trial(index: int) -> Trial:
+            answer, failure, began_s = None, None, time.perf_counter()
+            try:
+                answer = client.recognize(image)
+            except ServiceError as error:
+                failure = error
+            return Trial(index, began_s, time.perf_counter(), time.strftime("%H:%M:%S"), answer,
+                         failure)
+
+        futures = [pool.submit(trial, index) for index in range(1, times + 1)]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:  # also when the caller stops early
+            pool.shutdown(cancel_futures=True)
+
+
+def summarize(trials: Sequence[Trial]) -> LoadReport:
+    """Return what a load test gave, of one trial at least; one that failed has no times."""
+    answers = [trial.answer for trial in trials if trial.answer is not None]
+    seconds = max(trial.ended_s for trial in trials) - min(trial.began_s for trial in trials)
+    return LoadReport(
+        len(answers), len(trials) - len(answers), len(answers) / seconds,
+        {name: spread([getattr(answer, name) for answer in answers]) for name in TIMES})
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return mean and percentiles, linear between neighbours; NaN where there are no values."""
+    if not values:
+        return Spread(*[math.nan] * 5)
+    ordered = sorted(values)
+
+    def percentile(share: float) -> float:
+        place = (len(ordered) - 1) * share
+        low = ordered[math.floor(place)]
+        return low + (ordered[math.ceil(place)] - low) * (place % 1)
+
+    return Spread(math.fsum(ordered) / len(ordered), *map(percentile, (0.5, 0.9, 0.95, 0.99)))
+
+
+def write_csv(trials: Iterable[Trial], path: AnyPath) -> None:
+    """Write the answered trials in the order they were asked, replacing the file as a whole.
+
+    Raises CaptchaError where it cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "x", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(CSV_COLUMNS)
+            for trial in sorted(trials, key=lambda trial: trial.index):
+                if trial.answer is not None:
+                    rows.writerow((trial.index, trial.answer.value, trial.clock,
+                                   *(round(getattr(trial.answer, name), 1) for name in TIMES)))
+        os.replace(temporary, target)
+    except OSError as error:
+        raise CaptchaError(f"cannot write {target}: {error.strerror}; close what shows it, or "
+                           "make its folder writable") from error
+    finally:
+        temporary.unlink(missing_ok=True)
