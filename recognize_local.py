@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cnnlib import console, dataset, encoding
-from cnnlib.client import Client
+from cnnlib.client import Client, tally
 from cnnlib.config import SAMPLE_CONFIG, existing_path, load_sample_config
 from cnnlib.errors import ApiError, SampleError
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.say(f"{image}: {answer}" + {None: "", True: ", right", False: ", wrong"}[right])
             encoding.store_image(data, config.local_image_dir, answer.value,
                                  image.suffix.lstrip(".") or config.image_suffix)
-    console.say(client_summary(results, len(images)))
+    console.say(tally(results, len(images)))
     return int(len(results) < len(images))
 
 

@@ -6,7 +6,6 @@ Reads what `quickstart.py demo` measured; replaces what stands between the marke
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cnnlib import console
 from cnnlib.config import PROJECT_ROOT, existing_path, read_json
 from cnnlib.errors import CaptchaError
+from cnnlib.files import replacing
 
 BEGIN, END = "<!-- demo results -->\n", "<!-- end of demo results -->"
 STEPS = ("draw", "split", "train", "test", "online")
@@ -66,9 +66,8 @@ def replace_between_markers(page: Path, text: str) -> None:
     if not (begin and end):
         raise CaptchaError(f"{page}: the lines {BEGIN.strip()} and {END} are missing; put them "
                            "where the table belongs")
-    partial = page.with_suffix(".partial")
-    partial.write_text(before + begin + text + end + after, encoding="utf-8", newline="\n")
-    os.replace(partial, page)
+    with replacing(page) as temporary:
+        temporary.write_text(before + begin + text + end + after, encoding="utf-8", newline="\n")
 
 
 @console.script

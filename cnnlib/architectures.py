@@ -10,6 +10,7 @@ Shapes: B images, H x W pixels, P character positions, C classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ import tensorflow.compat.v1 as tf
 
 Tensor = Any  # TensorFlow ships no type information
 
+CLASSIFIER = "classifier"  # the layer whose outputs are the classes, at one or each position
 BN_EPSILON = 1e-3
 BN_MOMENTUM = 0.97  # short trainings: the averages must forget the first steps by the first save
 
@@ -65,6 +67,7 @@ class TrainableWeights:
                 x, gamma, beta, mean, variance, epsilon=BN_EPSILON, is_training=False)
 
         y, batch_mean, batch_variance = tf.cond(self._training, over_batch, over_history)
+        y.set_shape(x.shape)
         for average, value in ((mean, batch_mean), (variance, batch_variance)):
             self.moving_averages.append(
                 average.assign_sub((1.0 - BN_MOMENTUM) * (average - value)))
@@ -129,7 +132,7 @@ def cnn5(images: Tensor, positions: int, classes: int, weights: Weights) -> Tens
     x = conv_relu_pool(x, "conv3", 128, weights)
     x = tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])
     x = tf.nn.relu(weights.dropout(dense(x, "dense1", 1024, weights)))
-    x = dense(x, "dense2", positions * classes, weights)
+    x = dense(x, CLASSIFIER, positions * classes, weights)
     return tf.reshape(x, [-1, positions, classes])
 
 
@@ -160,7 +163,7 @@ def attention_head(features: Tensor, positions: int, classes: int, weights: Weig
     attention = tf.nn.softmax(tf.reshape(scores, [-1, places, positions]), axis=1)
     glimpses = tf.matmul(attention, x + embedding, transpose_a=True)  # [B, P, depth]
     glimpses = weights.dropout(tf.reshape(glimpses, [-1, depth]))
-    logits = dense(glimpses, "classifier", classes, weights)
+    logits = dense(glimpses, CLASSIFIER, classes, weights)
     return tf.reshape(logits, [-1, positions, classes])
 
 
@@ -174,3 +177,38 @@ def resnet_attention(images: Tensor, positions: int, classes: int, weights: Weig
 
 
 NETWORKS = {"resnet_attention": resnet_attention, "cnn5": cnn5}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network takes for one image: operations forward, and floats that layers put out."""
+
+    flop: int  # 2 for each multiply-add of a convolution or matrix product
+    activations: int
+    parameters: int
+
+
+def cost(network: str, height: int, width: int, positions: int, classes: int) -> Cost:
+    """Count what a network costs, on a graph for one image that is thrown away."""
+    graph = tf.Graph()
+    with graph.as_default():
+        weights = TrainableWeights(tf.constant(False), tf.constant(1.0))
+        image = tf.placeholder(tf.float32, [1, height, width, 1])
+        NETWORKS[network](image, positions, classes, weights)
+        parameters = sum(int(np.prod(v.shape)) for v in tf.trainable_variables())
+    flop = activations = 0
+    for op in graph.get_operations():
+        if op.type in ("Conv2D", "MatMul", "BatchMatMulV2"):
+            output, kernel = op.outputs[0].shape.as_list(), op.inputs[1].shape.as_list()
+            if op.type == "Conv2D":
+                flop += 2 * int(np.prod(output) * np.prod(kernel[:3]))
+            else:
+                axis = -2 if op.get_attr(_TRANSPOSED[op.type]) else -1
+                flop += 2 * int(np.prod(output)) * op.inputs[0].shape.as_list()[axis]
+        if op.outputs and op.outputs[0].shape.rank and op.type in _LAYERS:
+            activations += int(np.prod(op.outputs[0].shape.as_list()))
+    return Cost(flop, activations, parameters)
+
+
+_TRANSPOSED = {"MatMul": "transpose_a", "BatchMatMulV2": "adj_x"}
+_LAYERS = ("Conv2D", "MatMul", "BatchMatMulV2", "Relu", "If", "MaxPool", "AddV2", "BiasAdd")

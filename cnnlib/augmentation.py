@@ -42,9 +42,10 @@ def warp(images: Tensor) -> Tensor:
     shift_y = centre_y - c * centre_x - d * centre_y + uniform(SHIFT) * height
     zeros = tf.zeros([batch])
     transforms = tf.stack([a, b, shift_x, c, d, shift_y, zeros, zeros], axis=1)
-    return tf.raw_ops.ImageProjectiveTransformV3(
+    warped = tf.raw_ops.ImageProjectiveTransformV3(
         images=images, transforms=transforms, output_shape=tf.shape(images)[1:3],
         fill_value=0.0, interpolation="BILINEAR", fill_mode="NEAREST")
+    return tf.ensure_shape(warped, images.shape)
 
 
 def vary_light(images: Tensor) -> Tensor:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -20,7 +18,8 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
 from cnnlib.config import AnyPath
-from cnnlib.errors import ApiError, CaptchaError, ServiceError
+from cnnlib.errors import ApiError, ServiceError
+from cnnlib.files import replacing
 
 TIMEOUT_S = (3.0, 10.0)  # to connect, and between two pieces of an answer
 RETRIES = 3
@@ -44,6 +43,10 @@ class Answer:
     def request_ms(self) -> float:
         """What of the total was not recognition."""
         return self.total_ms - self.recognize_ms
+
+    def __str__(self) -> str:
+        sure = "" if self.confidence is None else f"confidence {self.confidence:.3f}, "
+        return f"{self.value} ({sure}{self.total_ms:.0f} ms)"
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,17 @@ class Client:
         return session
 
 
+def tally(results: Sequence[bool | None], asked: int) -> str:
+    """Say how many answers were right, of those whose text is known, and how many are missing."""
+    known = [right for right in results if right is not None]
+    parts = [f"{sum(known)} of {len(known)} right"] if known else []
+    if len(known) < len(results):
+        parts.append(f"{len(results) - len(known)} answered, their text is not known")
+    if len(results) < asked:
+        parts.append(f"{asked - len(results)} without an answer")
+    return ", ".join(parts) or "no image"
+
+
 # Load test
 
 
@@ -228,23 +242,12 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def write_csv(trials: Iterable[Trial], path: AnyPath) -> None:
-    """Write the answered trials in the order they were asked, replacing the file as a whole.
-
-    Raises CaptchaError where it cannot be written.
-    """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(CSV_COLUMNS)
-            for trial in sorted(trials, key=lambda trial: trial.index):
-                if trial.answer is not None:
-                    rows.writerow((trial.index, trial.answer.value, trial.clock,
-                                   *(round(getattr(trial.answer, name), 1) for name in TIMES)))
-        os.replace(temporary, target)
-    except OSError as error:
-        raise CaptchaError(f"cannot write {target}: {error.strerror}; close what shows it, or "
-                           "make its folder writable") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the answered trials in the order they were asked, replacing the file as a whole."""
+    with replacing(path) as temporary, \
+            open(temporary, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(CSV_COLUMNS)
+        for trial in sorted(trials, key=lambda trial: trial.index):
+            if trial.answer is not None:
+                rows.writerow((trial.index, trial.answer.value, trial.clock,
+                               *(round(getattr(trial.answer, name), 1) for name in TIMES)))

@@ -151,8 +151,13 @@ def _write_new(path: Path, data: bytes) -> bool:
         temporary.unlink(missing_ok=True)
 
 
-def label_to_ids(label: str, char_set: Sequence[str]) -> list[int]:
-    """Return the class of each character; raises SampleError naming those not in char_set."""
+def label_to_ids(label: str, char_set: Sequence[str], length: int | None = None) -> list[int]:
+    """Return the class of each character.
+
+    Raises SampleError naming those not in char_set, or for another length than the one given.
+    """
+    if length not in (None, len(label)):
+        raise SampleError(f"label {label!r} has {len(label)} characters, expected {length}")
     strangers = unknown_characters(label, char_set)
     if strangers:
         raise SampleError(f"label {label!r} has {' '.join(map(repr, strangers))}, "

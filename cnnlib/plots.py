@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cnnlib.config import AnyPath
-from cnnlib.errors import CaptchaError
+from cnnlib.files import replacing
 
 
 def box_plot(columns: Mapping[str, Sequence[float]], path: AnyPath, *, title: str = "",
@@ -30,19 +29,30 @@ def box_plot(columns: Mapping[str, Sequence[float]], path: AnyPath, *, title: st
     save_png(figure, path)
 
 
-def save_png(figure: Figure, path: AnyPath) -> None:
-    """Write a figure to a PNG file, which is replaced as a whole; its folder is made.
+def line_plot(x: Sequence[float], lines: Mapping[str, Sequence[float]], path: AnyPath, *,
+              x_label: str, y_label: str) -> None:
+    """Draw lines over the same x, from 0 to 1; the PNG at `path` is replaced as a whole."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, y in lines.items():
+        axes.plot(x, y, label=name, linewidth=1)
+    axes.set(xlabel=x_label, ylabel=y_label, ylim=(0, 1.01))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    save_png(figure, path)
 
-    Raises CaptchaError where it cannot be written.
-    """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+
+def image_plot(pixels: np.ndarray, path: AnyPath, *, title: str) -> None:
+    """Draw gray pixels, uint8 [H, W], below a title."""
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+    axes.set_title(title)
+    axes.set_axis_off()
+    save_png(figure, path)
+
+
+def save_png(figure: Figure, path: AnyPath) -> None:
+    """Write a figure to a PNG file, which is replaced as a whole; its folder is made."""
+    with replacing(path) as temporary:
         FigureCanvasAgg(figure).print_png(temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise CaptchaError(f"cannot write {target}: {error.strerror}; close what shows it, or "
-                           "make its folder writable") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ it; new ones follow. "use_labels_json_file": true in the config makes this list 
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,18 +27,20 @@ from cnnlib.config import (
     read_labels,
 )
 from cnnlib.errors import SampleError
+from cnnlib.files import replacing
 
 
 def collect(folders: Iterable[Path], output: Path) -> tuple[list[str], list[str], int]:
     """Bring the list in `output` up to date: (characters listed before, new ones, files skipped).
 
-    Raises SampleError where no file is a labelled image, or `output` cannot be written.
+    Raises SampleError where no file is a labelled image.
     """
     known = list(read_labels(output)) if output.exists() else []
     labels, skipped = _labels(folders)
     new = sorted({character for label in labels for character in label} - set(known))
     if new:
-        _write(output, known + new)
+        with replacing(output) as temporary:
+            temporary.write_text(json.dumps(known + new, ensure_ascii=False), encoding="utf-8")
     return known, new, skipped
 
 
@@ -65,19 +66,6 @@ def _files(folder: Path) -> list[Path]:
         return [path for path in folder.iterdir() if not path.is_dir()]
     except OSError as error:
         raise SampleError(f"folder {folder} cannot be read: {error.strerror}") from error
-
-
-def _write(output: Path, characters: Sequence[str]) -> None:
-    """Write the list whole or not at all."""
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "x", encoding="utf-8") as file:
-            json.dump(characters, file, ensure_ascii=False)
-        os.replace(temporary, output)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise SampleError(f"{output} cannot be written: {error.strerror}") from error
 
 
 def _sample_folders(config: SampleConfig) -> list[Path]:

@@ -1,0 +1,121 @@
+"""Test a trained model on a folder of labelled images."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnnlib import console, dataset, encoding, metrics, model_folder
+from cnnlib.config import AnyPath, ProjectPath, SampleConfig
+from cnnlib.errors import CaptchaError
+from cnnlib.recognizer import Prediction, Recognizer
+
+SHOWN = 10  # confusions, and wrong answers
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A test image whose answer is not its label."""
+
+    name: str
+    label: str
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What a batch test gave; shares are 0 to 1, `wrong` is sorted, the least certain first."""
+
+    total: int
+    right: int
+    seconds: float
+    char_accuracy: float
+    wrong: list[Wrong]
+
+    @property
+    def image_accuracy(self) -> float:
+        return self.right / self.total
+
+
+class TestBatch:
+    """Recognise the images of a folder, or `total` of them chosen by the seed, and count.
+
+    Sizes and length that are not given are those of the model.
+    """
+
+    __test__ = False  # the name begins as pytest's own do
+
+    def __init__(self, img_path: AnyPath, char_set: str | Iterable[str], model_save_dir: AnyPath,
+                 total: int | None = None, *, image_height: int | None = None,
+                 image_width: int | None = None, max_captcha: int | None = None,
+                 image_suffix: str | None = None, seed: int = 0) -> None:
+        self.img_path, self.total = ProjectPath(img_path), total
+        self.image_suffix, self.seed = image_suffix, seed
+        height, width, length = model_folder.sizes(
+            model_save_dir, image_height, image_width, max_captcha)
+        self.recognizer = Recognizer(height, width, length, char_set, model_save_dir)
+
+    @classmethod
+    def from_config(cls, config: SampleConfig, total: int | None = None) -> TestBatch:
+        return cls(config.test_image_dir, config.char_set, config.model_save_dir, total,
+                   image_height=config.image_height, image_width=config.image_width,
+                   max_captcha=config.max_captcha, image_suffix=config.image_suffix,
+                   seed=config.seed)
+
+    def test_batch(self) -> BatchResult:
+        """Print the specification's line (3.1) and what is behind it, and return all of it.
+
+        Raises SampleError where the folder holds no usable image.
+        """
+        recognizer = self.recognizer
+        began = time.perf_counter()
+        images = dataset.load_images(
+            self.img_path, recognizer.image_width, recognizer.image_height, recognizer.char_set,
+            recognizer.max_captcha, self.image_suffix, limit=self.total,
+            rng=np.random.default_rng(self.seed))
+        predictions = recognizer.predict_pixels(images.pixels)
+        seconds = time.perf_counter() - began
+        labels = [encoding.ids_to_label(ids, recognizer.char_set) for ids in images.char_ids]
+        wrong = [Wrong(name, label, prediction) for name, label, prediction
+                 in zip(images.names, labels, predictions, strict=True)
+                 if prediction.text != label]
+        wrong.sort(key=lambda item: item.prediction.confidence)
+        right_chars = sum(a == b for label, p in zip(labels, predictions, strict=True)
+                          for a, b in zip(label, p.text, strict=True))
+        result = BatchResult(len(labels), len(labels) - len(wrong), seconds,
+                             right_chars / images.char_ids.size, wrong)
+        _print(result)
+        return result
+
+    def save_errors(self, result: BatchResult, folder: AnyPath) -> None:
+        """Copy the wrong images to a folder, under their names with the answer before them."""
+        target = ProjectPath(folder).full
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for item in result.wrong:
+                answer = encoding.file_name(item.prediction.text, "x").partition("_")[0]
+                shutil.copy(self.img_path.full / item.name, target / f"{answer}_for_{item.name}")
+        except OSError as error:
+            raise CaptchaError(f"cannot copy wrong images to {target}: {error.strerror}; name "
+                               "another folder") from error
+        console.say(f"{len(result.wrong)} wrong images copied to {target}, "
+                    "named answer_for_label_serial")
+
+
+def _print(result: BatchResult) -> None:
+    console.batch_test_result(result.total, result.seconds, result.image_accuracy)
+    low, high = metrics.wilson_interval(result.right, result.total)
+    console.say(f"characters right: {result.char_accuracy:.2%}; images right: {result.right} of "
+                f"{result.total}, 95 % interval {low:.1%} to {high:.1%}")
+    pairs = metrics.confusions((w.label, w.prediction.text) for w in result.wrong)
+    if pairs:
+        console.say("most frequent confusions: " + ", ".join(
+            f"{true} read as {read} ({count})" for true, read, count in pairs[:SHOWN]))
+        console.say(f"least certain of the {len(result.wrong)} wrong answers:")
+    for item in result.wrong[:SHOWN]:
+        console.say(f"  {item.name}: read as {item.prediction.text}, confidence "
+                    f"{item.prediction.confidence:.3f}")

@@ -1,0 +1,33 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cnnlib.config import AnyPath
+from cnnlib.errors import CaptchaError
+
+
+@contextmanager
+def replacing(path: AnyPath) -> Iterator[Path]:
+    """Give a path beside `path` to write to; at the end that file takes the place of `path`.
+
+    The folder is made. After an error, or a crash, the file that was there before is intact.
+    Raises CaptchaError where it cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise CaptchaError(f"cannot write {target}: {error.strerror}; close what shows it, make "
+                           "room, or make its folder writable") from error
+    finally:
+        temporary.unlink(missing_ok=True)

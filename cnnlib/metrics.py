@@ -1,0 +1,86 @@
+"""Measures of right and wrong answers, in numpy alone.
+
+Shapes: N images, L characters in a label, C classes. Logits float [N, L, C], class ids int [N, L].
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+Z95 = 1.959964  # of the normal distribution, two-sided 95 %
+TEMPERATURES = (0.1, 10.0)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Shares of right characters and of wholly right images, 0 to 1, and the mean loss."""
+
+    char_accuracy: float
+    image_accuracy: float
+    loss: float
+
+    def better_than(self, other: Scores) -> bool:
+        """Compare by images, then by loss."""
+        return (self.image_accuracy, -self.loss) > (other.image_accuracy, -other.loss)
+
+
+def scores(logits: np.ndarray, char_ids: np.ndarray, losses: np.ndarray) -> Scores:
+    """Return the scores of N images; `losses` has one value for each."""
+    right = logits.argmax(axis=-1) == char_ids
+    return Scores(float(right.mean()), float(right.all(axis=1).mean()), float(losses.mean()))
+
+
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927); all of 0 to 1 where nothing was tried."""
+    if total == 0:
+        return 0.0, 1.0
+    share, z2 = right / total, Z95 * Z95
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z95 / (1 + z2 / total) * math.sqrt(
+        share * (1 - share) / total + z2 / (4 * total * total))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def confusions(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    """Count (true character, wrong answer) over pairs of (label, text); most frequent first."""
+    counts = Counter((true, read) for label, text in pairs
+                     for true, read in zip(label, text, strict=False) if true != read)
+    return [(true, read, count) for (true, read), count in
+            sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def fit_temperature(logits: np.ndarray, char_ids: np.ndarray) -> float:
+    """Return what to divide logits by so that confidences are calibrated (Guo et al. 2017).
+
+    It minimises the cross-entropy of the characters. Their labels are smoothed by one wrong
+    answer among all: after a test set that was all right nothing would limit the confidence.
+    """
+    flat = logits.reshape(-1, logits.shape[-1]).astype(np.float64)
+    true = flat[np.arange(len(flat)), char_ids.reshape(-1)]
+    smoothing = 1 / (len(flat) + 1)
+    wanted = (1 - smoothing) * true + smoothing * flat.mean(axis=1)
+
+    def cross_entropy(log_temperature: float) -> float:
+        scale = math.exp(-log_temperature)
+        highest = flat.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp((flat - highest) * scale).sum(axis=1)) + highest[:, 0] * scale
+        return float((log_sum - wanted * scale).mean())
+
+    return math.exp(_minimum(cross_entropy, *map(math.log, TEMPERATURES)))
+
+
+def _minimum(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return where a function with one valley is lowest, by golden-section search."""
+    ratio = (math.sqrt(5) - 1) / 2
+    while high - low > 1e-3:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if function(left) < function(right):
+            high = right
+        else:
+            low = left
+    return (low + high) / 2

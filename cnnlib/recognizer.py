@@ -1,0 +1,81 @@
+"""Recognise images with a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from cnnlib import encoding
+from cnnlib.architectures import ConstantWeights, Weights
+from cnnlib.config import AnyPath, parse_char_set
+from cnnlib.model_folder import ModelFolder
+from cnnlib.network import CNN, read_checkpoint, session_options
+
+BATCH = 64  # images at a time: more is hardly faster, and takes 1 MB for each
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A text, the probability that all of it is right, and that of each character."""
+
+    text: str
+    confidence: float
+    char_confidences: tuple[float, ...]
+
+
+class Recognizer(CNN):
+    """The best weights of a model folder as constants in a finalised graph.
+
+    Safe to call from many threads. Raises ModelError where there is no model in the folder, or
+    not one of this size, length and char_set.
+    """
+
+    def __init__(self, image_height: int, image_width: int, max_captcha: int,
+                 char_set: str | Iterable[str], model_save_dir: AnyPath) -> None:
+        folder = ModelFolder(model_save_dir)
+        self.info = folder.required()
+        folder.check_fits(
+            self.info, "Correct conf/, or name the model_save_dir of the right model",
+            image_height=image_height, image_width=image_width, max_captcha=max_captcha,
+            char_set=parse_char_set(char_set))
+        super().__init__(image_height, image_width, max_captcha, char_set, model_save_dir,
+                         network=self.info.network)
+        self._values = read_checkpoint(folder.full / self.info.best)
+        self.model()
+        del self._values
+        with self.graph.as_default():
+            self._probabilities = tf.nn.softmax(self.logits / self.info.temperature)
+        self.graph.finalize()
+        self._session = tf.Session(graph=self.graph, config=session_options())
+        for count in (1, 2):  # what the first runs alone set up, for one image and for several
+            self.predict_pixels(np.zeros((count, image_height, image_width), np.uint8))
+
+    def weights(self) -> Weights:
+        return ConstantWeights(self._values)
+
+    def rec_image(self, img: Image.Image) -> str:
+        """Return the text of an image; raises ImageSizeError for one of another size."""
+        return self.predict([img])[0].text
+
+    def predict(self, images: Iterable[Image.Image]) -> list[Prediction]:
+        """Recognise images, in their order; raises ImageSizeError for one of another size."""
+        pixels = [encoding.sized_pixels(image, self.image_width, self.image_height)
+                  for image in images]
+        return self.predict_pixels(np.stack(pixels)) if pixels else []
+
+    def predict_pixels(self, pixels: np.ndarray) -> list[Prediction]:
+        """Recognise gray pixels, uint8 [N, H, W], in their order."""
+        return [self._prediction(p) for start in range(0, len(pixels), BATCH)
+                for p in self._session.run(self._probabilities,
+                                           {self.X: pixels[start:start + BATCH]})]
+
+    def _prediction(self, probabilities: np.ndarray) -> Prediction:
+        """Read one image's probabilities, float32 [P, C]."""
+        ids = probabilities.argmax(axis=-1)
+        confidences: Sequence[float] = probabilities.max(axis=-1).tolist()
+        return Prediction(encoding.ids_to_label(ids, self.char_set),
+                          float(np.prod(confidences)), tuple(confidences))

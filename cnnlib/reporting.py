@@ -1,0 +1,73 @@
+"""What a training leaves to look at: scalars for TensorBoard, history.csv and accuracy curves."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import tensorflow.compat.v1 as tf
+
+from cnnlib import plots
+from cnnlib.config import AnyPath
+from cnnlib.errors import CaptchaError
+from cnnlib.files import replacing
+
+HISTORY, CURVES = "history.csv", "accuracy.png"
+
+
+class TensorBoard:
+    """Scalars in a folder of this start's own below `log_dir`."""
+
+    def __init__(self, log_dir: AnyPath) -> None:
+        folder = Path(log_dir) / time.strftime("%Y%m%d-%H%M%S")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CaptchaError(f"cannot write to {folder}: {error.strerror}; correct log_dir in "
+                               "conf/") from error
+        with tf.Graph().as_default():  # otherwise it complains about eager mode
+            self._writer = tf.summary.FileWriter(str(folder))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add scalars; a name such as `accuracy/test` puts it into a group."""
+        self._writer.add_summary(tf.Summary(
+            value=[tf.Summary.Value(tag=tag, simple_value=value)
+                   for tag, value in values.items()]), step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class History:
+    """A row of figures for each report of a training, kept in the model folder with its curves.
+
+    `from_step`: what the file holds of later steps belongs to a run that was cut off there.
+    """
+
+    def __init__(self, folder: AnyPath, from_step: int) -> None:
+        self._folder = Path(folder)
+        self._rows: list[dict[str, float]] = []
+        if from_step and (self._folder / HISTORY).exists():
+            with open(self._folder / HISTORY, encoding="utf-8", newline="") as file:
+                rows = [{name: float(value) for name, value in row.items()}
+                        for row in csv.DictReader(file)]
+            self._rows = [row for row in rows if row["step"] <= from_step]
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        self._rows.append({"step": step, **values})
+
+    def save(self) -> None:
+        """Write history.csv and accuracy.png; raises CaptchaError where that is impossible."""
+        if not self._rows:
+            return
+        with replacing(self._folder / HISTORY) as temporary, \
+                open(temporary, "w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, list(self._rows[0]))
+            table.writeheader()
+            table.writerows(self._rows)
+        steps = [row["step"] for row in self._rows]
+        curves = {name: [row[name] for row in self._rows]
+                  for name in self._rows[0] if name.startswith("accuracy/")}
+        plots.line_plot(steps, curves, self._folder / CURVES, x_label="steps", y_label="accuracy")

@@ -1,0 +1,187 @@
+"""Train a network on labelled images: the recipes, the graph, and how a run begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from cnnlib import augmentation, console, dataset, encoding, model_folder, plots
+from cnnlib.architectures import TrainableWeights, Weights
+from cnnlib.config import AnyPath, ProjectPath, SampleConfig
+from cnnlib.dataset import ImageSet
+from cnnlib.model_folder import ModelInfo
+from cnnlib.network import CNN, DEFAULT_NETWORK, Tensor, gpu_names, session_options
+from cnnlib.recognizer import Prediction, Recognizer
+from cnnlib.training_loop import TrainingLoop, TrainingResult
+
+PICTURE = "recognized.png"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How weights are learned; the learning rate rises linearly, then falls along a cosine."""
+
+    peak_rate: float
+    warm_up: float  # share of the steps; 0 keeps the rate constant
+    weight_decay: float  # of kernels, decoupled (Loshchilov and Hutter 2019)
+    keep_prob: float
+    label_smoothing: float  # Szegedy et al. 2016
+    augment: bool
+    sigmoid: bool  # every class of every character is a yes or no of its own
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of a step, counted from 1, in a run of so many."""
+        if not self.warm_up:
+            return self.peak_rate
+        rising = max(1, round(self.warm_up * steps))
+        if step <= rising:
+            return self.peak_rate * step / rising
+        return self.peak_rate * (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
+
+
+RECIPES = {
+    "default": Recipe(2e-3, 0.07, 0.02, 1.0, 0.05, augment=True, sigmoid=False),
+    "specification": Recipe(1e-4, 0.0, 0.0, 0.75, 0.0, augment=False, sigmoid=True),
+}
+
+
+class TrainModel(CNN):
+    """Train on the images of one folder, and validate on those of another.
+
+    Sizes, length and network that are not given are those of the model in model_save_dir; where
+    there is none, those of conf/sample_config.json. `fresh` ignores a model that is there.
+    """
+
+    def __init__(self, train_img_path: AnyPath, verify_img_path: AnyPath,
+                 char_set: str | Iterable[str], model_save_dir: AnyPath, cycle_stop: int,
+                 acc_stop: float, cycle_save: int, image_suffix: str, train_batch_size: int,
+                 test_batch_size: int, *, image_height: int | None = None,
+                 image_width: int | None = None, max_captcha: int | None = None,
+                 network: str = DEFAULT_NETWORK, recipe: str = "default", seed: int = 0,
+                 log_dir: AnyPath = "logs/", enable_gpu: bool = False,
+                 fresh: bool = False) -> None:
+        height, width, length = model_folder.sizes(
+            model_save_dir, image_height, image_width, max_captcha, ignore_model=fresh)
+        super().__init__(height, width, length, char_set, model_save_dir, network=network)
+        self.train_img_path, self.verify_img_path = train_img_path, verify_img_path
+        self.cycle_stop, self.acc_stop, self.cycle_save = cycle_stop, acc_stop, cycle_save
+        self.image_suffix = image_suffix
+        self.train_batch_size, self.test_batch_size = train_batch_size, test_batch_size
+        self.recipe_name, self.recipe = recipe, RECIPES[recipe]
+        self.seed, self.log_dir = seed, ProjectPath(log_dir)
+        self.enable_gpu, self.fresh = enable_gpu, fresh
+
+    @classmethod
+    def from_config(cls, config: SampleConfig, fresh: bool = False) -> TrainModel:
+        return cls(
+            config.train_image_dir, config.test_image_dir, config.char_set, config.model_save_dir,
+            config.cycle_stop, config.acc_stop, config.cycle_save, config.image_suffix,
+            config.train_batch_size, config.test_batch_size, image_height=config.image_height,
+            image_width=config.image_width, max_captcha=config.max_captcha,
+            network=config.network, recipe=config.recipe, seed=config.seed,
+            log_dir=config.log_dir, enable_gpu=config.enable_gpu, fresh=fresh)
+
+    # Public
+
+    def train_cnn(self) -> TrainingResult:
+        """Train until cycle_stop, acc_stop, Ctrl-C or SIGTERM; print the specification's lines.
+
+        A run that was cut off goes on from its last save; after one that ended a new one begins
+        on its best weights. Raises SampleError for folders without usable images and ModelError
+        for a model that does not fit, is in use, or cannot be saved.
+        """
+        with self.folder.locked():
+            previous = self._previous_model()
+            train, test = (self._load(path)
+                           for path in (self.train_img_path, self.verify_img_path))
+            if self.enable_gpu and not gpu_names():
+                console.warn("enable_gpu is on, but TensorFlow sees no GPU: training on the "
+                             "processor. For NVIDIA: pip install \"tensorflow[and-cuda]\"")
+            self._build()
+            with tf.Session(graph=self.graph, config=session_options(self.enable_gpu)) as session:
+                return TrainingLoop(self, session, train, test).run(previous)
+
+    def _previous_model(self) -> ModelInfo | None:
+        """Return the model to go on from; raises ModelError where it does not fit."""
+        previous = None if self.fresh else self.folder.read()
+        if previous is None:
+            return None
+        wanted = {"image_height": self.image_height, "image_width": self.image_width,
+                  "max_captcha": self.max_captcha, "network": self.network}
+        if not set(previous.char_set) <= set(self.char_set):
+            wanted["char_set"] = self.char_set
+        self.folder.check_fits(
+            previous, "Correct conf/, name another model_save_dir, or start over with --fresh",
+            **wanted)
+        return previous
+
+    def _load(self, folder: AnyPath) -> ImageSet:
+        return dataset.load_images(folder, self.image_width, self.image_height, self.char_set,
+                                   self.max_captcha, self.image_suffix)
+
+    def recognize_captcha(self) -> Prediction:
+        """Recognise a random training image; print and draw it with its label and the answer."""
+        image = dataset.random_image(self.train_img_path)
+        pixels = encoding.read_pixels(image, self.image_width, self.image_height)
+        recognizer = Recognizer(self.image_height, self.image_width, self.max_captcha,
+                                self.char_set, self.folder.path)
+        prediction = recognizer.predict_pixels(pixels[np.newaxis])[0]
+        said = f"label {encoding.label_of(image.name)}, recognised as {prediction.text}"
+        console.say(f"{image}: {said}, confidence {prediction.confidence:.3f}")
+        plots.image_plot(pixels, self.folder.full / PICTURE, title=said)
+        console.say(f"picture: {self.folder.full / PICTURE}")
+        return prediction
+
+    # Graph
+
+    def images(self) -> Tensor:
+        """Return standardised images, distorted at random in training."""
+        still = super().images()
+        if not self.recipe.augment:
+            return still
+        images = tf.cond(self.training, lambda: augmentation.distort(still), lambda: still)
+        return tf.ensure_shape(images, still.shape)
+
+    def weights(self) -> Weights:
+        weights = TrainableWeights(self.training, self.keep_prob)
+        self.moving_averages = weights.moving_averages
+        return weights
+
+    def _build(self) -> None:
+        """Add loss, optimiser and savers to the graph, and close it."""
+        self.model()
+        with self.graph.as_default():
+            tf.set_random_seed(self.seed)
+            self.weight_variables = tf.global_variables()  # with the averages of batch norm
+            smoothed = self._targets(self.recipe.label_smoothing)
+            loss = tf.reduce_mean(self._losses(smoothed))
+            self.losses = self._losses(self._targets(0.0))  # [B], as reported
+            self.rate = tf.placeholder(tf.float32, [], "rate")
+            self.train_step = self._train_step(loss)
+            self.initializer = tf.global_variables_initializer()
+            self.best_saver = tf.train.Saver(self.weight_variables, max_to_keep=None)
+            self.last_saver = tf.train.Saver(max_to_keep=None)
+        self.graph.finalize()
+
+    def _targets(self, smoothing: float) -> Tensor:
+        """Return the probability of each class, float32 [B, P, C]."""
+        return tf.one_hot(self.Y, self.classes) * (1 - smoothing) + smoothing / self.classes
+
+    def _losses(self, targets: Tensor) -> Tensor:
+        """Return the loss of each image, float32 [B]."""
+        if self.recipe.sigmoid:
+            return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(
+                labels=targets, logits=self.logits), axis=[1, 2])
+        return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(
+            labels=targets, logits=self.logits), axis=1)
+
+    def _train_step(self, loss: Tensor) -> Tensor:
+        step = tf.train.AdamOptimizer(self.rate).minimize(loss)
+        with tf.control_dependencies([step]):
+            decay = [kernel.assign_sub(self.rate * self.recipe.weight_decay * kernel)
+                     for kernel in tf.trainable_variables() if kernel.op.name.endswith("kernel")]
+            return tf.group(*decay, *self.moving_averages)

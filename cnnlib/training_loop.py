@@ -1,0 +1,343 @@
+"""One training run: steps, reports, scores, saves, and the signals that end it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from cnnlib import console, metrics
+from cnnlib.architectures import Cost, cost
+from cnnlib.dataset import ImageSet
+from cnnlib.errors import CaptchaError, ModelError
+from cnnlib.metrics import Scores
+from cnnlib.model_folder import ModelInfo, Run
+from cnnlib.network import grow_classes, read_checkpoint
+from cnnlib.reporting import History, TensorBoard
+
+if TYPE_CHECKING:
+    from cnnlib.training import TrainModel
+
+REPORT_STEPS = 10  # specification 2.4
+TIMED_STEPS = 20  # after so many the time to expect is said
+CHECK_STEPS = 50  # at least, between two scorings of the whole test set because of acc_stop
+SCORED_TOGETHER = 250  # images
+BASE_BYTES = 600 << 20  # of Python and TensorFlow
+ACTIVATION_COPIES = 2.5  # kept for the gradient, and in work at a time; measured
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended; `scores` are those of the best weights on the whole test set."""
+
+    scores: Scores
+    steps: int  # in this call
+    seconds: float
+    interrupted: bool
+
+
+class TrainingLoop:
+    """Train a built model in a session, and keep its folder up to date."""
+
+    def __init__(self, model: TrainModel, session: Any, train: ImageSet, test: ImageSet) -> None:
+        self._model, self._session = model, session
+        self._train, self._test = train, test
+        self._began = time.monotonic()
+        self._first_step = 0  # of the run, done before this call
+        self._earlier_steps = 0  # of all runs before this one
+        self._best: ModelInfo | None = None  # what the folder holds
+        self._best_scores: Scores | None = None
+        self._next_check = 0
+
+    def run(self, previous: ModelInfo | None) -> TrainingResult:
+        beginning = self._begin(previous)
+        self._summarize_beginning(beginning)
+        total = self._earlier_steps + self._first_step
+        self._history = History(self._model.folder.full, total)
+        self._board = TensorBoard(self._model.log_dir)
+        try:
+            with _stop_signals() as stop:
+                last, interrupted = self._train_steps(stop)
+        finally:
+            self._board.close()
+        return self._summarize_end(last, interrupted)
+
+    # How a run begins
+
+    def _begin(self, previous: ModelInfo | None) -> str:
+        """Give the variables their values; return what was done in words."""
+        self._session.run(self._model.initializer)
+        if previous is None:
+            return "from random weights"
+        self._best = previous
+        same_classes = previous.char_set == self._model.char_set
+        if not previous.run.done and same_classes:
+            return self._resume(previous)
+        self._earlier_steps = previous.total_step
+        self._load_best(previous)
+        self._best_scores = self._score_test()
+        return (f"a new run on the weights of {previous.total_step} steps, which have "
+                f"{self._best_scores.image_accuracy:.2%} of the test images right")
+
+    def _resume(self, previous: ModelInfo) -> str:
+        prefix = self._model.folder.full / previous.last
+        try:
+            self._model.last_saver.restore(self._session, str(prefix))
+        except (tf.errors.OpError, ValueError) as error:
+            raise ModelError(f"{prefix} is missing or damaged: start over with --fresh, or "
+                             "restore the folder from a copy") from error
+        self._first_step = previous.run.step
+        self._earlier_steps = previous.total_step - previous.run.step
+        self._best_scores = Scores(**previous.scores)
+        return f"the run that was interrupted goes on after step {previous.run.step}"
+
+    def _load_best(self, previous: ModelInfo) -> None:
+        variables = {v.op.name: v for v in self._model.weight_variables}
+        values = read_checkpoint(self._model.folder.full / previous.best)
+        if previous.char_set != self._model.char_set:
+            initial = self._session.run(variables)
+            values = grow_classes(values, previous.char_set, self._model.char_set, initial)
+        self._session.run([v.initializer for v in variables.values()],
+                          {v.initializer.inputs[1]: values[n] for n, v in variables.items()})
+
+    # Steps
+
+    def _train_steps(self, stop: threading.Event) -> tuple[int, bool]:
+        """Return the last step done, and whether it was a signal that ended the run."""
+        model = self._model
+        rng = np.random.default_rng((model.seed, self._earlier_steps, self._first_step))
+        batches = self._train.batches(model.train_batch_size, rng)
+        seconds: list[float] = []
+        step = self._first_step
+        if step >= model.cycle_stop:
+            self._save(step, done=True)
+        steps = console.progress(range(step + 1, model.cycle_stop + 1), "training", unit="step")
+        for step in steps:
+            began = time.perf_counter()
+            batch = next(batches)
+            rate = model.recipe.rate(step, model.cycle_stop)
+            self._step(batch, rate)
+            seconds.append(time.perf_counter() - began)
+            scores = None
+            if step % REPORT_STEPS == 0:
+                estimate = self._report(step, batch, rate, rng, seconds[-REPORT_STEPS:])
+                scores = self._scores_that_stop(step, estimate)
+                steps.set_postfix_str(self._best_in_words())
+            if len(seconds) == TIMED_STEPS:
+                self._say_time_left(step, seconds)
+            done = step == model.cycle_stop or scores is not None
+            if done or stop.is_set() or step % model.cycle_save == 0:
+                self._save(step, done, scores)
+            if done or stop.is_set():
+                return step, not done
+        return step, False
+
+    def _step(self, batch: tuple[np.ndarray, np.ndarray], rate: float) -> None:
+        model = self._model
+        pixels, char_ids = batch
+        try:
+            self._session.run(model.train_step, {
+                model.X: pixels, model.Y: char_ids, model.training: True, model.rate: rate,
+                model.keep_prob: model.recipe.keep_prob})
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            raise CaptchaError(
+                f"not enough memory for train_batch_size {model.train_batch_size}: set a smaller "
+                f"one in conf/, such as {max(1, model.train_batch_size // 2)}, or end other "
+                "programs. The same command goes on from the last save") from error
+
+    def _report(self, step: int, batch: tuple[np.ndarray, np.ndarray], rate: float,
+                rng: np.random.Generator, seconds: list[float]) -> Scores:
+        """Print and write down the scores of this batch and of some test images."""
+        train = self._score(*batch)
+        test = self._score(*self._test.sample(self._model.test_batch_size, rng))
+        if not math.isfinite(train.loss):
+            raise CaptchaError(f"the loss is {train.loss} at step {step}: the training has "
+                               "diverged. The last save is intact; look for damaged images, or "
+                               "start over with --fresh and another --seed")
+        console.training_step(step)
+        console.training_scores("训练集", *dataclasses.astuple(train))
+        console.training_scores("验证集", *dataclasses.astuple(test))
+        values = {"loss/train": train.loss, "loss/test": test.loss,
+                  "accuracy/train_characters": train.char_accuracy,
+                  "accuracy/train_images": train.image_accuracy,
+                  "accuracy/test_characters": test.char_accuracy,
+                  "accuracy/test_images": test.image_accuracy, "learning_rate": rate,
+                  "images_per_second": len(batch[0]) / statistics.median(seconds)}
+        self._board.write(self._earlier_steps + step, values)
+        self._history.add(self._earlier_steps + step, values)
+        return test
+
+    def _scores_that_stop(self, step: int, estimate: Scores) -> Scores | None:
+        """Return the scores of the whole test set where they reach acc_stop."""
+        if estimate.image_accuracy < self._model.acc_stop or step < self._next_check:
+            return None
+        self._next_check = step + CHECK_STEPS
+        scores = self._score_test()
+        return scores if scores.image_accuracy >= self._model.acc_stop else None
+
+    # Scores
+
+    def _score_test(self) -> Scores:
+        return self._score(self._test.pixels, self._test.char_ids)
+
+    def _score(self, pixels: np.ndarray, char_ids: np.ndarray) -> Scores:
+        return metrics.scores(*self._outputs(pixels, char_ids))
+
+    def _outputs(self, pixels: np.ndarray,
+                 char_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return logits, class ids and losses of images, as inference would see them."""
+        model = self._model
+        parts = [self._session.run((model.logits, model.losses), {
+            model.X: pixels[start:start + SCORED_TOGETHER],
+            model.Y: char_ids[start:start + SCORED_TOGETHER]})
+            for start in range(0, len(pixels), SCORED_TOGETHER)]
+        logits, losses = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return logits, char_ids, losses
+
+    # Saves
+
+    def _save(self, step: int, done: bool, scores: Scores | None = None) -> None:
+        """Score the whole test set, and commit this state, and the weights where they are best."""
+        model, folder = self._model, self._model.folder
+        outputs = self._outputs(self._test.pixels, self._test.char_ids)
+        scores = metrics.scores(*outputs)
+        total = self._earlier_steps + step
+        try:
+            last = self._write(model.last_saver, folder.new_checkpoint("last", total))
+            if self._is_best(scores):
+                best = self._write(model.best_saver, folder.new_checkpoint("best", total))
+                best_step, temperature = total, metrics.fit_temperature(*outputs[:2])
+                self._best_scores = scores
+            else:
+                assert self._best is not None
+                best, best_step = self._best.best, self._best.step
+                temperature = self._best.temperature
+            info = ModelInfo(
+                char_set=model.char_set, image_height=model.image_height,
+                image_width=model.image_width, channels=1, min_captcha=model.max_captcha,
+                max_captcha=model.max_captcha, network=model.network, recipe=model.recipe_name,
+                step=best_step, scores=dataclasses.asdict(self._best_scores or scores),
+                temperature=temperature, best=best, last=last, total_step=total,
+                run=Run(step, model.cycle_stop, model.seed, done), libraries=_libraries())
+            folder.commit(info)
+        except CaptchaError:
+            folder.remove_all_but(self._best)
+            raise
+        self._best = info
+        self._history.save()
+
+    def _is_best(self, scores: Scores) -> bool:
+        """Tell whether to keep these weights; a char_set that grew needs ones of its shape."""
+        if self._best is None or self._best.char_set != self._model.char_set:
+            return True
+        return self._best_scores is None or scores.better_than(self._best_scores)
+
+    def _write(self, saver: Any, name: str) -> str:
+        """Write a checkpoint to the disk, and return its name."""
+        prefix = self._model.folder.full / name
+        try:
+            with self._model.graph.as_default():  # otherwise it complains about eager mode
+                saver.save(self._session, str(prefix), write_meta_graph=False, write_state=False)
+            for file in prefix.parent.glob(f"{name}.*"):
+                with open(file, "rb+") as written:
+                    os.fsync(written.fileno())
+        except (tf.errors.OpError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"cannot save to {self._model.folder} ({reason}): the save before it "
+                             "is intact. Make room, or make the folder writable; the same command "
+                             "then goes on from there") from error
+        return name
+
+    # Words
+
+    def _summarize_beginning(self, beginning: str) -> None:
+        model = self._model
+        needs = cost(model.network, model.image_height, model.image_width, model.max_captcha,
+                     model.classes)
+        memory = self._bytes_needed(needs)
+        left = model.cycle_stop - self._first_step
+        console.say(
+            f"images    {len(self._train)} for training, {len(self._test)} for testing, "
+            f"{model.image_width}x{model.image_height} pixels\n"
+            f"labels    {model.max_captcha} characters of {model.classes}\n"
+            f"network   {model.network}: {needs.parameters / 1e6:.2f} million parameters, "
+            f"{needs.flop / 1e6:.0f} MFLOP an image\n"
+            f"run       {left} steps of {min(model.train_batch_size, len(self._train))} images, "
+            f"recipe {model.recipe_name}, {beginning}\n"
+            f"memory    about {memory / 1e9:.1f} GB\n"
+            f"model     {model.folder}")
+
+    def _bytes_needed(self, needs: Cost) -> float:
+        images = self._train.pixels.nbytes + self._test.pixels.nbytes
+        weights = 4 * 4 * needs.parameters  # each with its gradient and Adam's two averages
+        batch = min(self._model.train_batch_size, len(self._train))
+        return BASE_BYTES + images + weights + 4 * ACTIVATION_COPIES * needs.activations * batch
+
+    def _say_time_left(self, step: int, seconds: list[float]) -> None:
+        # The first steps set things up; reports and saves add a tenth.
+        expected = statistics.median(seconds) * (self._model.cycle_stop - step) * 1.1
+        console.say(f"about {_duration(expected)} to go, at "
+                    f"{statistics.median(seconds) * 1000:.0f} ms a step")
+
+    def _best_in_words(self) -> str:
+        return f"best {self._best_scores.image_accuracy:.2%}" if self._best_scores else ""
+
+    def _summarize_end(self, last: int, interrupted: bool) -> TrainingResult:
+        assert self._best is not None and self._best_scores is not None, "a run ends in a save"
+        result = TrainingResult(self._best_scores, last - self._first_step,
+                                time.monotonic() - self._began, interrupted)
+        right = round(result.scores.image_accuracy * len(self._test))
+        console.say(
+            f"{'interrupted' if interrupted else 'done'} after {result.steps} steps, "
+            f"{_duration(result.seconds)}\n"
+            f"best      {result.scores.image_accuracy:.2%} of the test images right "
+            f"({right} of {len(self._test)}), at step {self._best.step}\n"
+            f"model     {self._model.folder}\n"
+            + ("the same command goes on from here" if interrupted
+               else "next: python3 test_batch.py"))
+        return result
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _libraries() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("tensorflow", "numpy", "pillow")}
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C or SIGTERM sets; a second signal acts as it always does."""
+    stop = threading.Event()
+    previous: dict[int, Any] = {}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def on_signal(*_: object) -> None:
+        restore()
+        console.warn("stopping after this step, and saving; once more ends it at once")
+        stop.set()
+
+    if threading.current_thread() is threading.main_thread():  # no other may set handlers
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, on_signal)
+    try:
+        yield stop
+    finally:
+        restore()

@@ -1,0 +1,53 @@
+"""Fetch captchas from an address, and have the recognition API answer them.
+
+    python3 recognize_online.py [--times N] [--config conf/sample_config.json] [--remote-url URL]
+                                [--api-url URL]
+
+Fetches from remote_url. Prints each answer, how sure the API is, how long it took and, where the
+server shows the text (webserver_captcha_image.py --show-answers), whether it is right. Writes each
+image to online_image_dir, named after the answer. Exit code 1 where one was refused.
+webserver_recognize_api.py must be running, and a server at remote_url.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cnnlib import console, encoding
+from cnnlib.client import Client, tally
+from cnnlib.config import SAMPLE_CONFIG, load_sample_config
+from cnnlib.errors import ApiError
+
+
+@console.script
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=console.at_least_one, default=1, metavar="N",
+                        help="captchas to fetch (default: 1)")
+    parser.add_argument("--config", default=SAMPLE_CONFIG, metavar="FILE")
+    parser.add_argument("--remote-url", metavar="URL", help="where captchas are fetched")
+    parser.add_argument("--api-url", metavar="URL", help="address of the API")
+    args = parser.parse_args(argv)
+    config = load_sample_config(args.config, remote_url=args.remote_url, api_url=args.api_url)
+    results: list[bool | None] = []
+    with Client(config.remote_url) as remote, Client(config.api_url) as api:
+        for _ in range(args.times):
+            captcha = remote.fetch()
+            try:
+                answer = api.recognize(captcha.image)
+            except ApiError as error:
+                console.warn(str(error))
+                continue
+            right = None if captcha.text is None else captcha.text == answer.value
+            results.append(right)
+            console.say(str(answer) + {None: "", True: ", right",
+                                       False: f", wrong: it is {captcha.text}"}[right])
+            encoding.store_image(captcha.image, config.online_image_dir, answer.value,
+                                 config.image_suffix)
+    console.say(tally(results, args.times))
+    return int(len(results) < args.times)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

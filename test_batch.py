@@ -1,0 +1,39 @@
+"""Test the trained model on the images in test_image_dir.
+
+    python3 test_batch.py [--config conf/sample_config.json] [--total N] [--save-errors FOLDER]
+
+Prints the accuracy of whole images and of characters, the 95 % interval, which characters were
+taken for which, and the least certain wrong answers. Writes nothing, but for copies of the wrong
+images to the folder that --save-errors names.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cnnlib import console
+from cnnlib.config import SAMPLE_CONFIG, existing_path, load_sample_config
+from cnnlib.evaluation import TestBatch
+
+__all__ = ["TestBatch", "main"]
+
+
+@console.script
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default=SAMPLE_CONFIG, metavar="FILE")
+    parser.add_argument("--total", type=console.at_least_one, metavar="N",
+                        help="so many images, chosen at random (default: all)")
+    parser.add_argument("--save-errors", type=existing_path, metavar="FOLDER",
+                        help="copy the wrong images there")
+    args = parser.parse_args(argv)
+    test = TestBatch.from_config(load_sample_config(args.config), args.total)
+    result = test.test_batch()
+    if args.save_errors:
+        test.save_errors(result, args.save_errors)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
