@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
+from urllib3.exceptions import HTTPError
 
 from cnnlib.config import AnyPath
 from cnnlib.errors import ApiError, ServiceError
@@ -125,7 +126,7 @@ class Client:
         except requests.ConnectionError as error:
             cause = re.sub(r"[\"']\)\)$", "", str(error)).rpartition(": ")[2]
             raise ServiceError(f"no answer from {self.url} ({cause}): {remedy}") from error
-        except (requests.RequestException, UnicodeError) as error:
+        except (requests.RequestException, HTTPError, UnicodeError) as error:
             raise ServiceError(f"{self.url} cannot be asked ({error}): {remedy}") from error
 
     def _session(self) -> requests.Session:

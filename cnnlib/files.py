@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnnlib.config import AnyPath
@@ -30,4 +30,5 @@ def replacing(path: AnyPath) -> Iterator[Path]:
         raise CaptchaError(f"cannot write {target}: {error.strerror}; close what shows it, make "
                            "room, or make its folder writable") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 
 from cnnlib.config import AnyPath
 from cnnlib.files import replacing
+
+CHINESE_FONTS = ("Noto Sans CJK SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "AR PL UMing CN",
+                 "Microsoft YaHei", "SimHei", "PingFang SC", "Heiti TC")
 
 
 def box_plot(columns: Mapping[str, Sequence[float]], path: AnyPath, *, title: str = "",
@@ -47,12 +52,19 @@ def image_plot(pixels: np.ndarray, path: AnyPath, *, title: str) -> None:
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-    axes.set_title(title)
+    axes.set_title(title, fontfamily=_fonts())
     axes.set_axis_off()
     save_png(figure, path)
 
 
+def _fonts() -> list[str]:
+    """Return the standard font and those installed that have Chinese characters."""
+    installed = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in CHINESE_FONTS if name in installed)]
+
+
 def save_png(figure: Figure, path: AnyPath) -> None:
     """Write a figure to a PNG file, which is replaced as a whole; its folder is made."""
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # it shows a box instead
         FigureCanvasAgg(figure).print_png(temporary)

@@ -176,6 +176,7 @@ def _new_app(name: str) -> Flask:
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # of Flask's default provider
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
+    app.url_map.redirect_defaults = False  # the first model answers at its own address too
     app.before_request(_start_clock)
     app.after_request(_finish)
     app.register_error_handler(Exception, _error_answer)
@@ -296,13 +297,15 @@ class Server:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise CaptchaError(f"cannot listen on port {port}: choose one up to 65535 with --port")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise CaptchaError(f"cannot listen on {host}, port {port}: "
-                           f"{getattr(error, 'strerror', None) or error}; choose another with "
-                           "--host and --port, or stop the program that uses it") from error
+    except OSError as error:
+        raise CaptchaError(f"cannot listen on {host}, port {port}: {error.strerror or error}; "
+                           "choose another with --host and --port, or stop the program that uses "
+                           "it") from error
 
 
 def log_to_stderr() -> None:

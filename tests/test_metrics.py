@@ -1,0 +1,60 @@
+"""Scores, intervals, confusions and calibration, against values computed by hand."""
+
+import numpy as np
+import pytest
+
+from cnnlib import metrics
+from cnnlib.metrics import Scores
+
+
+def logits_for(char_ids, classes, strength=5.0):
+    return strength * np.eye(classes)[np.asarray(char_ids)]
+
+
+def test_scores_count_characters_and_whole_images():
+    logits = logits_for([[0, 1], [2, 2], [1, 0]], 3)
+    scores = metrics.scores(logits, np.array([[0, 1], [2, 0], [2, 2]]), np.array([1.0, 2.0, 6.0]))
+    assert scores == Scores(pytest.approx(3 / 6), pytest.approx(1 / 3), 3.0)
+
+
+def test_better_is_more_images_then_less_loss():
+    assert Scores(0.5, 0.4, 9.0).better_than(Scores(0.9, 0.3, 0.1))
+    assert Scores(0.5, 0.4, 1.0).better_than(Scores(0.5, 0.4, 1.1))
+    assert not Scores(0.5, 0.4, 1.0).better_than(Scores(0.5, 0.4, 1.0))
+
+
+# Checked with statsmodels' proportion_confint(method="wilson").
+@pytest.mark.parametrize(("right", "total", "low", "high"), [
+    (37, 100, 0.2818, 0.4678), (0, 50, 0.0, 0.0713), (50, 50, 0.9287, 1.0), (0, 0, 0.0, 1.0),
+    (985, 1000, 0.9754, 0.9909),
+])
+def test_interval(right, total, low, high):
+    assert metrics.wilson_interval(right, total) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_confusions_most_frequent_first():
+    pairs = [("abc", "abc"), ("oo", "0o"), ("oa", "0b"), ("ab", "bb")]
+    assert metrics.confusions(pairs) == [("a", "b", 2), ("o", "0", 2)]
+
+
+@pytest.mark.parametrize("true_temperature", [0.5, 1.0, 2.0])
+def test_temperature_makes_confidence_what_it_says(true_temperature):
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 2, (20_000, 1, 5))
+    probabilities = np.exp(honest) / np.exp(honest).sum(axis=-1, keepdims=True)
+    char_ids = (rng.random((20_000, 1, 1)) > probabilities.cumsum(axis=-1)).sum(axis=-1)
+    fitted = metrics.fit_temperature(honest * true_temperature, char_ids)
+    assert fitted == pytest.approx(true_temperature, rel=0.05)
+
+
+def test_a_test_set_that_is_all_right_gives_no_certainty():
+    char_ids = np.arange(40).reshape(10, 4) % 5
+    logits = logits_for(char_ids, 5)
+    temperature = metrics.fit_temperature(logits, char_ids)
+    wrong = 4 / (4 + np.exp(5.0 / temperature))
+    assert wrong == pytest.approx(1 / 41 * 4 / 5, rel=0.05)
+
+
+def test_temperature_of_huge_logits_does_not_overflow():
+    char_ids = np.zeros((5, 1), int)
+    assert 0.1 <= metrics.fit_temperature(logits_for(char_ids, 3, 1e4), char_ids) <= 10.01
