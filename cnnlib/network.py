@@ -115,7 +115,7 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise ModelError(f"{prefix} is missing or damaged: train again with --fresh, or restore "
                          f"the folder from a copy ({str(error).splitlines()[0]})") from error
 

@@ -85,9 +85,8 @@ class Project:
         self.config_path.write_text(json.dumps(known | values), encoding="utf-8")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    made = Project(tmp_path / "project")
+def new_project(root: Path) -> Project:
+    made = Project(root)
     made.config_path.parent.mkdir(parents=True)
     made.config_path.write_text(json.dumps(SAMPLE), encoding="utf-8")
     made.captcha_config_path.write_text(json.dumps(CAPTCHA), encoding="utf-8")
@@ -95,7 +94,17 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return new_project(tmp_path / "project")
+
+
+@pytest.fixture
 def draw_images(project: Project) -> DrawImages:
+    """Return `drawing` for the project."""
+    return drawing(project)
+
+
+def drawing(project: Project) -> DrawImages:
     """Return draw(folder, count=20, *, texts=None, seed=0, **config) -> paths of the new images.
 
     The folder is made. `texts` instead of `count` names the texts; `config` replaces keys of the
@@ -117,6 +126,21 @@ def draw_images(project: Project) -> DrawImages:
         return drawn
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with images and a model that has learned them; for tests that change nothing."""
+    project = new_project(tmp_path_factory.mktemp("trained") / "project with spaces")
+    project.change(char_set="01", network="cnn5", cycle_stop=60, cycle_save=30,
+                   train_batch_size=32)
+    draw = drawing(project)
+    for folder, count in (("train", 300), ("test", 40)):
+        draw(project.root / "sample" / folder, count, characters=("0", "1"), seed=count)
+    from cnnlib.training import TrainModel  # TensorFlow takes seconds; not every test needs it
+
+    TrainModel.from_config(project.sample).train_cnn()
+    return project
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,155 @@
+"""Recognition with a trained model: answers, confidence, threads, memory, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnlib import dataset, encoding
+from cnnlib.errors import ImageSizeError, ModelError
+from cnnlib.model_folder import ModelFolder
+from cnnlib.recognizer import Recognizer
+from tests.conftest import Project
+
+
+@pytest.fixture(scope="module")
+def recognizer(trained: Project) -> Recognizer:
+    return recognizer_of(trained)
+
+
+def recognizer_of(project: Project, **changed: object) -> Recognizer:
+    c = project.sample
+    arguments = {"image_height": c.image_height, "image_width": c.image_width,
+                 "max_captcha": c.max_captcha, "char_set": c.char_set,
+                 "model_save_dir": c.model_save_dir} | changed
+    return Recognizer(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def images(trained: Project) -> list[Path]:
+    return sorted((trained.root / "sample" / "test").iterdir())
+
+
+def test_it_recognises(recognizer, images):
+    right = [recognizer.rec_image(Image.open(path)) == encoding.label_of(path.name)
+             for path in images]
+    assert np.mean(right) > 0.6  # by chance: 0.25
+
+
+def test_confidence_of_the_text_is_the_product_of_its_characters(recognizer, images):
+    opened = [Image.open(path) for path in images]
+    predictions = recognizer.predict(opened)
+    assert [p.text for p in predictions] == [recognizer.rec_image(image) for image in opened]
+    for prediction in predictions:
+        assert prediction.confidence == pytest.approx(np.prod(prediction.char_confidences))
+        assert all(0.5 <= c <= 1 for c in prediction.char_confidences)  # of two classes
+    assert recognizer.predict([]) == []
+
+
+def test_batch_test_mode_and_single_images_agree(recognizer, images):
+    """Also beyond the size of a batch, where it is cut into several."""
+    many = (images * 4)[:150]
+    pixels = np.stack([encoding.read_pixels(path, 40, 24) for path in many])
+    for alone, together in zip(recognizer.predict([Image.open(path) for path in images]),
+                               recognizer.predict_pixels(pixels), strict=False):
+        assert alone.text == together.text
+        assert alone.confidence == pytest.approx(together.confidence, abs=1e-4)
+
+
+def test_every_image_mode_is_taken(recognizer, images):
+    image = Image.open(images[0]).convert("L")
+    expected = recognizer.rec_image(image)
+    for mode in ("RGB", "RGBA", "LA", "P", "CMYK"):
+        assert recognizer.rec_image(image.convert(mode)) == expected
+
+
+def test_another_size_is_refused(recognizer):
+    with pytest.raises(ImageSizeError, match="41x24, expected 40x24"):
+        recognizer.rec_image(Image.new("L", (41, 24)))
+
+
+def test_no_operation_is_added_and_batch_norm_is_gone(recognizer, images):
+    graph = recognizer.graph
+    before = len(graph.get_operations())
+    assert graph.finalized
+    assert not [op for op in graph.get_operations()
+                if op.type.startswith(("VarHandle", "FusedBatchNorm", "If", "Switch", "Random"))]
+    recognizer.rec_image(Image.open(images[0]))
+    assert len(graph.get_operations()) == before
+
+
+def test_answers_do_not_mix_between_threads(recognizer, images):
+    opened = [Image.open(path) for path in images]
+    for image in opened:
+        image.load()
+    expected = [recognizer.rec_image(image) for image in opened]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(recognizer.rec_image, opened * 10)) == expected * 10
+
+
+def anonymous_memory_kb() -> int:
+    found = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))
+    assert found
+    return int(found[1])
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read on Linux")
+def test_memory_stays_flat_over_5000_recognitions(recognizer, images):
+    image = Image.open(images[0])
+    for _ in range(500):
+        recognizer.rec_image(image)
+    before = anonymous_memory_kb()
+    for _ in range(5000):
+        recognizer.rec_image(image)
+    assert anonymous_memory_kb() - before < 5_000
+
+
+def test_two_models_of_other_char_sets_live_in_one_process(trained, recognizer, images, tmp_path):
+    renamed = tmp_path / "model"
+    shutil.copytree(trained.sample.model_save_dir, renamed)
+    folder = ModelFolder(renamed)
+    folder.commit(dataclasses.replace(folder.required(), char_set=("验", "证")))
+    other = recognizer_of(trained, char_set="验证", model_save_dir=renamed)
+    image = Image.open(images[0])
+    text = recognizer.rec_image(image)
+    assert other.rec_image(image) == text.translate({ord("0"): "验", ord("1"): "证"})
+    assert recognizer.rec_image(image) == text
+
+
+@pytest.mark.parametrize(("changed", "expected"), [
+    ({"char_set": "012"}, "char_set 01, not 012"),
+    ({"char_set": "10"}, "char_set 01, not 10"),
+    ({"image_width": 100}, "image_width 40, not 100"),
+    ({"max_captcha": 3}, "max_captcha 2, not 3"),
+])
+def test_a_model_that_does_not_fit_is_refused_with_both_values(trained, changed, expected):
+    with pytest.raises(ModelError, match=expected):
+        recognizer_of(trained, **changed)
+
+
+def test_missing_model_names_the_remedy(trained, tmp_path):
+    with pytest.raises(ModelError, match="no model in .*train_model.py"):
+        recognizer_of(trained, model_save_dir=tmp_path)
+
+
+def test_missing_checkpoint_is_said(trained, tmp_path):
+    shutil.copytree(trained.sample.model_save_dir, tmp_path / "model")
+    for file in (tmp_path / "model").glob("best-*"):
+        file.unlink()
+    with pytest.raises(ModelError, match="best-.* is missing or damaged"):
+        recognizer_of(trained, model_save_dir=tmp_path / "model")
+
+
+def test_working_directory_does_not_matter(trained, recognizer, images, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    text = recognizer_of(trained).rec_image(Image.open(images[0]))
+    assert text == recognizer.rec_image(Image.open(images[0]))
+    assert dataset.random_image(trained.sample.test_image_dir) in images
