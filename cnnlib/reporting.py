@@ -49,11 +49,9 @@ class History:
     def __init__(self, folder: AnyPath, from_step: int) -> None:
         self._folder = Path(folder)
         self._rows: list[dict[str, float]] = []
-        if from_step and (self._folder / HISTORY).exists():
-            with open(self._folder / HISTORY, encoding="utf-8", newline="") as file:
-                rows = [{name: float(value) for name, value in row.items()}
-                        for row in csv.DictReader(file)]
-            self._rows = [row for row in rows if row["step"] <= from_step]
+        if from_step:
+            self._rows = [row for row in _read_rows(self._folder / HISTORY)
+                          if row["step"] <= from_step]
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         self._rows.append({"step": step, **values})
@@ -71,3 +69,13 @@ class History:
         curves = {name: [row[name] for row in self._rows]
                   for name in self._rows[0] if name.startswith("accuracy/")}
         plots.line_plot(steps, curves, self._folder / CURVES, x_label="steps", y_label="accuracy")
+
+
+def _read_rows(file: Path) -> list[dict[str, float]]:
+    """Return the rows of a history; none where it is missing or damaged."""
+    try:
+        with open(file, encoding="utf-8", newline="") as lines:
+            return [{name: int(value) if name == "step" else float(value)
+                     for name, value in row.items()} for row in csv.DictReader(lines)]
+    except (OSError, ValueError, TypeError):
+        return []

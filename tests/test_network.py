@@ -105,8 +105,9 @@ def test_damaged_checkpoint_is_said(tmp_path):
 def test_grown_char_set_keeps_what_was_learned(positions):
     rng = np.random.default_rng(0)
     old, new = tuple("ac"), tuple("abc")
-    values = {"conv/kernel": rng.normal(size=(3, 3)), "classifier/bias":
-              rng.normal(size=2 * positions), "classifier/kernel": rng.normal(size=(5, 2 * positions))}
+    values = {"conv/kernel": rng.normal(size=(3, 3)),
+              "classifier/bias": rng.normal(size=2 * positions),
+              "classifier/kernel": rng.normal(size=(5, 2 * positions))}
     initial = {"classifier/bias": np.full(3 * positions, 7.0),
                "classifier/kernel": np.full((5, 3 * positions), 7.0)}
     grown = grow_classes(values, old, new, initial)

@@ -1,0 +1,69 @@
+"""The batch test: its line, what is behind it, and copies of what was wrong."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cnnlib import encoding, evaluation
+from cnnlib.errors import SampleError
+from cnnlib.evaluation import TestBatch
+from cnnlib.recognizer import Prediction
+
+
+@pytest.fixture
+def test(trained):
+    return TestBatch.from_config(trained.sample)
+
+
+def test_whole_test_set_is_counted_as_single_answers_are(test, trained, capsys):
+    result = test.test_batch()
+    images = list((trained.root / "sample" / "test").iterdir())
+    right = sum(test.recognizer.rec_image(encoding.open_image(path))
+                == encoding.label_of(path.name) for path in images)
+    assert (result.total, result.right) == (40, right)
+    printed = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"40个样本识别耗时[\d.e-]+秒，准确率{round(right / 0.4, 4)}%", printed[0])
+    assert f"images right: {right} of 40, 95 % interval" in printed[1]
+
+
+def test_wrong_answers_are_listed_least_certain_first_and_copied(
+        test, trained, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(test.recognizer, "predict_pixels", lambda pixels: [
+        Prediction("0?", 0.9 - i / 100, (0.9, 0.9)) for i in range(len(pixels))])
+    result = test.test_batch()
+    assert result.right == 0 and len(result.wrong) == 40
+    confidences = [wrong.prediction.confidence for wrong in result.wrong]
+    assert confidences == sorted(confidences)
+    printed = capsys.readouterr().out
+    assert re.search(r"most frequent confusions: [01] read as \? \(\d+\)", printed)
+    assert f"  {result.wrong[0].name}: read as 0?, confidence 0.510" in printed
+    test.save_errors(result, tmp_path / "wrong")
+    copies = {path.name: path.read_bytes() for path in (tmp_path / "wrong").iterdir()}
+    assert len(copies) == 40
+    name = result.wrong[0].name
+    assert copies[f"0%3F_for_{name}"] == (trained.sample.test_image_dir.full / name).read_bytes()
+
+
+def test_total_takes_so_many_without_repetition(trained):
+    result = TestBatch.from_config(trained.sample, 7).test_batch()
+    assert result.total == 7
+    assert TestBatch.from_config(trained.sample, 1000).test_batch().total == 40
+
+
+def test_signature_of_the_replaced_system(trained):
+    c = trained.sample
+    result = TestBatch(c.test_image_dir, "01", c.model_save_dir, 5).test_batch()
+    assert result.total == 5
+
+
+def test_empty_folder_is_said(trained, tmp_path):
+    c = trained.sample
+    with pytest.raises(SampleError, match="holds no usable image"):
+        TestBatch(tmp_path, c.char_set, c.model_save_dir).test_batch()
+
+
+def test_all_right_shows_no_confusions(capsys):
+    evaluation._print(evaluation.BatchResult(3, 3, 0.5, 1.0, []))
+    assert "confusions" not in capsys.readouterr().out

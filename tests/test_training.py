@@ -1,0 +1,356 @@
+"""Training for real, on small images: what is printed, kept, resumed, and refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from cnnlib import training_loop
+from cnnlib.config import PROJECT_ROOT, load_sample_config
+from cnnlib.errors import CaptchaError, ModelError, SampleError
+from cnnlib.metrics import Scores
+from cnnlib.model_folder import ModelFolder
+from cnnlib.training import RECIPES, TrainModel
+from cnnlib.training_loop import TrainingLoop
+from tests.conftest import DrawImages, Project
+
+
+@pytest.fixture
+def ready(project: Project, draw_images: DrawImages) -> Project:
+    """A project with few images, whose training takes 20 steps and saves every 10."""
+    project.change(network="cnn5")
+    draw_images(project.root / "sample" / "train", 40, seed=1)
+    draw_images(project.root / "sample" / "test", 20, seed=2)
+    return project
+
+
+def train(project: Project, fresh: bool = False, **overrides: object):
+    config = load_sample_config(project.config_path, **overrides)
+    return TrainModel.from_config(config, fresh=fresh).train_cnn()
+
+
+def info(project: Project):
+    return ModelFolder(project.sample.model_save_dir).required()
+
+
+def files(project: Project) -> set[str]:
+    return {path.name for path in project.sample.model_save_dir.full.iterdir()
+            if path.suffix == ".index"}
+
+
+def test_a_run_prints_the_lines_and_keeps_all_that_it_should(ready, capsys):
+    result = train(ready)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "images    40 for training, 20 for testing, 40x24 pixels"
+    assert printed[2].startswith("network   cnn5: ") and "MFLOP an image" in printed[2]
+    assert [line for line in printed if line.endswith("次训练 >>> ")] == [
+        "第10次训练 >>> ", "第20次训练 >>> "]
+    at = printed.index("第20次训练 >>> ")
+    assert printed[at + 1].startswith("[训练集] 字符准确率为 ")
+    assert printed[at + 2].startswith("[验证集] 字符准确率为 ")
+    assert any(line.startswith("about ") and "to go" in line for line in printed)
+    assert printed[-4].startswith("done after 20 steps") and "test_batch.py" in printed[-1]
+
+    known = info(ready)
+    assert (known.total_step, known.run.step, known.run.done) == (20, 20, True)
+    assert result.steps == 20 and not result.interrupted
+    assert known.scores["image_accuracy"] == result.scores.image_accuracy
+    assert files(ready) == {f"{known.best}.index", f"{known.last}.index"}
+    folder = ready.sample.model_save_dir.full
+    assert not (folder / "checkpoint").exists()
+    with Image.open(folder / "accuracy.png") as curves:
+        assert curves.format == "PNG"
+    with open(folder / "history.csv", encoding="utf-8", newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["10", "20"]
+    [events] = (ready.root / "logs").glob("*/events.out.tfevents.*")
+    tags = {value.tag for event in tf.train.summary_iterator(str(events))
+            for value in event.summary.value}
+    assert tags == {"loss/train", "loss/test", "accuracy/train_characters",
+                    "accuracy/train_images", "accuracy/test_characters", "accuracy/test_images",
+                    "learning_rate", "images_per_second"}
+
+
+def test_a_second_run_goes_on_with_the_weights_and_never_gets_worse(ready, capsys):
+    first = train(ready)
+    second = train(ready, cycle_stop=10)
+    assert "a new run on the weights of 20 steps" in capsys.readouterr().out
+    assert second.scores == first.scores or second.scores.better_than(first.scores)
+    known = info(ready)
+    assert (known.total_step, known.run.step) == (30, 10)
+    assert known.step == 20 or second.scores != first.scores
+
+
+def test_fresh_starts_over(ready):
+    train(ready)
+    train(ready, fresh=True, cycle_stop=10)
+    assert info(ready).total_step == 10 and len(files(ready)) == 2
+
+
+def test_acc_stop_ends_a_run_when_the_whole_test_set_reaches_it(ready, monkeypatch):
+    estimates = []
+
+    def score(self, pixels, char_ids):
+        estimates.append(len(pixels))
+        return Scores(0.9, 0.9, 0.1)
+
+    monkeypatch.setattr(TrainingLoop, "_score", score)
+    result = train(ready, acc_stop=0.8, test_batch_size=5)
+    assert result.steps == 10 and info(ready).run.done
+    assert estimates == [16, 5, 20]  # this batch, some test images, then all of them
+
+
+def test_estimate_alone_does_not_end_a_run(ready, monkeypatch):
+    monkeypatch.setattr(TrainingLoop, "_score", lambda self, pixels, _: Scores(
+        0.9, 0.9 if len(pixels) < 20 else 0.5, 0.1))
+    assert train(ready, acc_stop=0.8, test_batch_size=5).steps == 20
+
+
+SLOW_STEPS = """
+import sys, time
+from cnnlib import training_loop
+import train_model
+step = training_loop.TrainingLoop._step
+def slow(self, *arguments):
+    time.sleep(0.1)
+    step(self, *arguments)
+training_loop.TrainingLoop._step = slow
+sys.exit(train_model.main(["--config", sys.argv[1]]))
+"""
+
+
+def start_training(project: Project) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", SLOW_STEPS, str(project.config_path)],
+                            cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            encoding="utf-8", env=os.environ | {"PYTHONUNBUFFERED": "1"})
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout
+    while text not in process.stdout.readline():
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+def test_sigterm_saves_and_the_same_command_goes_on(ready, capsys):
+    ready.change(cycle_stop=60, cycle_save=1000)
+    with start_training(ready) as process:
+        read_until(process, "第20次训练")
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "saving" in err and "Traceback" not in err
+    assert "the same command goes on from here" in out
+    step = info(ready).run.step
+    assert 20 <= step < 60 and not info(ready).run.done
+    result = train(ready)
+    assert f"the run that was interrupted goes on after step {step}" in capsys.readouterr().out
+    assert result.steps == 60 - step
+    assert (info(ready).total_step, info(ready).run.done) == (60, True)
+    with open(ready.sample.model_save_dir.full / "history.csv", encoding="utf-8") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == list(range(10, 61, 10))
+
+
+def test_kill_9_loses_no_more_than_the_steps_since_the_last_save(ready):
+    ready.change(cycle_stop=60, cycle_save=10)
+    with start_training(ready) as process:
+        read_until(process, "第20次训练")
+        read_until(process, "第30次训练")  # 20 is saved by now; anywhere in the save of 30
+        time.sleep(0.05)
+        process.kill()
+    known = info(ready)
+    assert known.run.step in (20, 30) and not known.run.done
+    result = train(ready)
+    assert result.steps == 60 - known.run.step
+    known = info(ready)
+    assert known.total_step == 60
+    assert files(ready) == {f"{known.best}.index", f"{known.last}.index"}
+
+
+def test_resuming_restores_the_optimiser_and_the_schedule(ready, monkeypatch):
+    """Steps 11 to 20 after a stop see the rates of an uninterrupted run, and Adam's averages."""
+    rates: list[float] = []
+    step = TrainingLoop._step
+
+    def recorded(self, batch, rate):
+        rates.append(rate)
+        if len(rates) == 11:
+            adam = [v for v in self._model.graph.get_collection("variables")
+                    if v.op.name.endswith("classifier/bias/Adam")]
+            assert np.abs(self._session.run(adam[0])).max() > 0
+        step(self, batch, rate)
+
+    monkeypatch.setattr(TrainingLoop, "_step", recorded)
+    monkeypatch.setattr(training_loop, "_stop_signals", after_steps(10, rates))
+    assert train(ready).interrupted
+    monkeypatch.setattr(training_loop, "_stop_signals", after_steps(99, rates))
+    train(ready)
+    assert rates == [RECIPES["default"].rate(i, 20) for i in range(1, 21)]
+
+
+def after_steps(count, rates):
+    """Return a stand-in for the signals that stops after so many steps."""
+    from contextlib import contextmanager
+
+    class Event:
+        def is_set(self):
+            return len(rates) >= count
+
+    @contextmanager
+    def signals():
+        yield Event()
+
+    return signals
+
+
+def test_grown_char_set_goes_on_from_what_was_learned(ready, draw_images, capsys):
+    train(ready)
+    draw_images(ready.root / "sample" / "train", texts=["8x", "x8"], characters=tuple("8x"))
+    ready.change(char_set="0x1238")
+    train(ready, cycle_stop=10)
+    assert "a new run on the weights of 20 steps" in capsys.readouterr().out
+    assert info(ready).char_set == tuple("0x1238")
+
+
+@pytest.mark.parametrize(("changed", "expected"), [
+    ({"char_set": "012"}, "char_set 0123, not 012"),
+    ({"network": "resnet_attention"}, "network cnn5, not resnet_attention"),
+    ({"image_width": 50, "max_captcha": 3}, "image_width 40, not 50; max_captcha 2, not 3"),
+])
+def test_a_model_that_does_not_fit_is_refused_and_stays(ready, changed, expected):
+    train(ready, cycle_stop=1)
+    before = info(ready)
+    ready.change(**changed)
+    with pytest.raises(ModelError, match=f"{expected}.*--fresh"):
+        train(ready)
+    assert info(ready) == before
+
+
+def test_folder_of_the_replaced_system_is_refused(ready):
+    ready.sample.model_save_dir.full.mkdir()
+    (ready.sample.model_save_dir.full / ".index").touch()
+    with pytest.raises(ModelError, match="saved by cnn_captcha 2"):
+        train(ready)
+
+
+def test_second_training_on_the_same_folder_is_told(ready):
+    with ModelFolder(ready.sample.model_save_dir).locked(), \
+            pytest.raises(ModelError, match="another training is using"):
+        train(ready)
+
+
+def test_out_of_memory_is_answered_with_advice(ready, monkeypatch):
+    run = tf.Session.run
+
+    def full(self, fetches, feeds=None, **options):
+        if feeds and any(t.name == "training:0" for t in feeds):
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return run(self, fetches, feeds, **options)
+
+    monkeypatch.setattr(tf.Session, "run", full)
+    with pytest.raises(CaptchaError, match="memory for train_batch_size 16: set .* such as 8"):
+        train(ready)
+
+
+def test_full_disk_leaves_the_save_before_it(ready, monkeypatch):
+    train(ready, cycle_stop=10)
+    before, names = info(ready), files(ready)
+
+    def full(self, session, prefix, **_):
+        Path(f"{prefix}.data-00000-of-00001.tempstate1").write_bytes(b"0")
+        raise tf.errors.ResourceExhaustedError(None, None, f"{prefix}; No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tf.train.Saver, "save", full)
+        with pytest.raises(ModelError, match="No space left.*the save before it is intact"):
+            train(ready)
+    assert info(ready) == before and files(ready) == names
+    assert not list(ready.sample.model_save_dir.full.glob("*tempstate*"))
+    assert train(ready).steps == 20
+
+
+def test_loss_that_is_no_number_ends_the_run(ready, monkeypatch):
+    monkeypatch.setattr(TrainingLoop, "_score", lambda *_: Scores(0.0, 0.0, float("nan")))
+    with pytest.raises(CaptchaError, match="the loss is nan at step 10: .*diverged"):
+        train(ready)
+
+
+def test_graph_is_closed_before_the_first_step(ready, monkeypatch):
+    seen = []
+    step = TrainingLoop._step
+
+    def watched(self, *arguments):
+        seen.append((self._model.graph.finalized, len(self._model.graph.get_operations())))
+        step(self, *arguments)
+
+    monkeypatch.setattr(TrainingLoop, "_step", watched)
+    train(ready)
+    assert len(seen) == 20 and set(seen) == {(True, seen[0][1])}
+
+
+def test_missing_gpu_is_a_clear_word_and_no_failure(ready, capsys, monkeypatch):
+    monkeypatch.setattr("cnnlib.training.gpu_names", list)
+    ready.change(enable_gpu=1)
+    train(ready, cycle_stop=1)
+    assert "TensorFlow sees no GPU" in capsys.readouterr().err
+
+
+def test_empty_and_missing_folders_are_said(ready):
+    for name in ("test", "train"):
+        for path in (ready.root / "sample" / name).iterdir():
+            path.unlink()
+        with pytest.raises(SampleError, match=f"{name}/ holds no usable image"):
+            train(ready)
+        (ready.root / "sample" / name).rmdir()
+        with pytest.raises(SampleError, match=f"{name}/ .*does not exist: run verify_and_split"):
+            train(ready)
+
+
+def test_specification_recipe_learns_too(ready):
+    train(ready, recipe="specification", cycle_stop=40)
+    with open(ready.sample.model_save_dir.full / "history.csv", encoding="utf-8") as file:
+        losses = [float(row["loss/train"]) for row in csv.DictReader(file)]
+    assert losses[-1] < 0.75 * losses[0]
+    assert info(ready).recipe == "specification"
+
+
+def test_rate_rises_then_falls_to_nothing():
+    recipe = RECIPES["default"]
+    rates = [recipe.rate(step, 1000) for step in range(1, 1001)]
+    peak = int(np.argmax(rates))
+    assert rates[peak] == recipe.peak_rate and 50 <= peak <= 100
+    assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
+    assert rates[-1] < recipe.peak_rate / 1000
+    assert {RECIPES["specification"].rate(step, 50) for step in (1, 25, 50)} == {1e-4}
+    assert recipe.rate(1, 1) == recipe.peak_rate
+
+
+def test_recognize_captcha_shows_a_training_image(trained, capsys):
+    prediction = TrainModel.from_config(trained.sample).recognize_captcha()
+    printed = capsys.readouterr().out
+    assert f"recognised as {prediction.text}, confidence" in printed
+    assert set(prediction.text) <= set("01")
+    with Image.open(trained.sample.model_save_dir.full / "recognized.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_sizes_come_from_the_model_or_the_config_never_from_a_file(trained):
+    c = trained.sample
+    model = TrainModel(c.train_image_dir, c.test_image_dir, c.char_set, c.model_save_dir, 1, 1.0,
+                       1, "png", 16, 16, network="cnn5")
+    assert (model.image_height, model.image_width, model.max_captcha) == (24, 40, 2)
+    other = TrainModel(c.train_image_dir, c.test_image_dir, c.char_set, trained.root / "none", 1,
+                       1.0, 1, "png", 16, 16)
+    shipped = json.loads((PROJECT_ROOT / "conf/sample_config.json").read_text(encoding="utf-8"))
+    assert (other.image_height, other.image_width) == (
+        shipped["image_height"], shipped["image_width"])
