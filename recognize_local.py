@@ -8,7 +8,6 @@ Writes each image to local_image_dir, named after the answer. Exit code 1 where 
 webserver_recognize_api.py must be running.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +20,8 @@ from cnnlib.errors import ApiError, SampleError
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, SAMPLE_CONFIG)
     parser.add_argument("images", nargs="*", metavar="IMAGE", type=existing_path)
-    parser.add_argument("--config", default=SAMPLE_CONFIG, metavar="FILE")
     parser.add_argument("--api-url", metavar="URL", help="address of the API")
     args = parser.parse_args(argv)
     config = load_sample_config(args.config, api_url=args.api_url)

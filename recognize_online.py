@@ -9,7 +9,6 @@ image to online_image_dir, named after the answer. Exit code 1 where one was ref
 webserver_recognize_api.py must be running, and a server at remote_url.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -21,11 +20,9 @@ from cnnlib.errors import ApiError
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, SAMPLE_CONFIG)
     parser.add_argument("--times", type=console.at_least_one, default=1, metavar="N",
                         help="captchas to fetch (default: 1)")
-    parser.add_argument("--config", default=SAMPLE_CONFIG, metavar="FILE")
     parser.add_argument("--remote-url", metavar="URL", help="where captchas are fetched")
     parser.add_argument("--api-url", metavar="URL", help="address of the API")
     args = parser.parse_args(argv)

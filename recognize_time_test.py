@@ -10,7 +10,6 @@ test.png, a box plot, to the project's folder. Exit code 1 where a request faile
 webserver_recognize_api.py must be running.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -21,14 +20,12 @@ from cnnlib.config import SAMPLE_CONFIG, existing_path, load_sample_config
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, SAMPLE_CONFIG)
     parser.add_argument("image", nargs="?", type=existing_path, metavar="IMAGE")
     parser.add_argument("--times", type=console.at_least_one, default=1000, metavar="N",
                         help="requests (default: 1000)")
     parser.add_argument("--concurrency", type=console.at_least_one, default=1, metavar="K",
                         help="requests at a time (default: 1)")
-    parser.add_argument("--config", default=SAMPLE_CONFIG, metavar="FILE")
     parser.add_argument("--api-url", metavar="URL", help="address of the API")
     args = parser.parse_args(argv)
     config = load_sample_config(args.config, api_url=args.api_url)

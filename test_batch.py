@@ -7,7 +7,6 @@ taken for which, and the least certain wrong answers. Writes nothing, but for co
 images to the folder that --save-errors names.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -20,9 +19,7 @@ __all__ = ["TestBatch", "main"]
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default=SAMPLE_CONFIG, metavar="FILE")
+    parser = console.parser(__doc__, SAMPLE_CONFIG)
     parser.add_argument("--total", type=console.at_least_one, metavar="N",
                         help="so many images, chosen at random (default: all)")
     parser.add_argument("--save-errors", type=existing_path, metavar="FOLDER",

@@ -14,7 +14,6 @@ Started after its end, it trains the same weights further; --fresh starts over.
 --recognize answers one random training image, and draws it to recognized.png beside the model.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -27,9 +26,7 @@ __all__ = ["TrainModel", "main"]
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default=SAMPLE_CONFIG, metavar="FILE")
+    parser = console.parser(__doc__, SAMPLE_CONFIG)
     parser.add_argument("--fresh", action="store_true", help="start over from random weights")
     parser.add_argument("--cycle-stop", type=int, metavar="N", help="training steps of this run")
     parser.add_argument("--seed", type=int, metavar="N", help="order of images, first weights")

@@ -8,7 +8,6 @@ at random by the seed. It can be stopped and run again at any moment, and run ag
 images have come into new_image_dir.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -21,9 +20,7 @@ __all__ = ["main", "split", "verify"]
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default=SAMPLE_CONFIG, metavar="FILE")
+    parser = console.parser(__doc__, SAMPLE_CONFIG)
     parser.add_argument("--seed", type=int, metavar="N", help="chooses the test images")
     args = parser.parse_args(argv)
     config = load_sample_config(args.config, seed=args.seed)

@@ -8,7 +8,6 @@ each answer, percent-encoded, as header X-Captcha-Text, so that clients can coun
 Stops on Ctrl-C and SIGTERM.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -19,9 +18,7 @@ from gen_image.generator import CaptchaGenerator
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default=CAPTCHA_CONFIG, metavar="FILE")
+    parser = console.parser(__doc__, CAPTCHA_CONFIG)
     parser.add_argument("--host", default=serving.LOCALHOST, help="address to listen on")
     parser.add_argument("--port", type=int, default=6100, metavar="N", help="0 takes a free one")
     parser.add_argument("--show-answers", action="store_true", help="add header X-Captcha-Text")

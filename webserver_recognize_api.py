@@ -10,7 +10,6 @@ each image to api_image_dir, named after the answer. Listens on this machine alo
 --host 0.0.0.0 lets others in. Stops on Ctrl-C and SIGTERM when the answers in flight are finished.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -49,9 +48,7 @@ def create_app(config: AnyPath = SAMPLE_CONFIG, save: bool = True) -> Flask:
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default=SAMPLE_CONFIG, metavar="FILE")
+    parser = console.parser(__doc__, SAMPLE_CONFIG)
     parser.add_argument("--host", default=serving.LOCALHOST, help="address to listen on")
     parser.add_argument("--port", type=int, default=6000, metavar="N", help="0 takes a free one")
     parser.add_argument("--no-save", action="store_true", help="keep no images")

@@ -49,6 +49,14 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
     return run
 
 
+def parser(manual: str | None, config: str) -> argparse.ArgumentParser:
+    """Return a script's parser: its docstring is the manual, --config names a file as `config`."""
+    made = argparse.ArgumentParser(description=manual,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--config", default=config, metavar="FILE", help=f"(default: {config})")
+    return made
+
+
 def at_least_one(text: str) -> int:
     """Read an option that counts something; argparse shows the error."""
     if not text.isdecimal() or int(text) < 1:

@@ -9,7 +9,6 @@ config. Characters that are listed there keep their place for ever, since a trai
 it; new ones follow. "use_labels_json_file": true in the config makes this list the char_set.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -76,10 +75,8 @@ def _sample_folders(config: SampleConfig) -> list[Path]:
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__, SAMPLE_CONFIG)
     parser.add_argument("folders", nargs="*", type=existing_path, metavar="FOLDER")
-    parser.add_argument("--config", default=SAMPLE_CONFIG, metavar="FILE")
     parser.add_argument("--output", type=existing_path, metavar="FILE", help="the list to update")
     args = parser.parse_args(argv)
     # char_set may come from the very list that is made here: neither is needed.

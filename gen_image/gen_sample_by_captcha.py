@@ -8,7 +8,6 @@ named label_serial.suffix into root_dir, beside those that are there. The seed d
 the pixels are different each time.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +21,7 @@ from gen_image.generator import draw_samples
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default=CAPTCHA_CONFIG, metavar="FILE")
+    parser = console.parser(__doc__, CAPTCHA_CONFIG)
     parser.add_argument("--count", type=int, metavar="N", help="images to draw")
     parser.add_argument("--root-dir", metavar="FOLDER", type=existing_path,
                         help="where to put them")

@@ -63,7 +63,8 @@ def quickstart_calls() -> list[str]:
 def options_of(script: str) -> set[str]:
     """Return the options that a script's parser has, from its source: TensorFlow takes seconds."""
     tree = ast.parse((ROOT / script).read_text(encoding="utf-8"))
-    return {"--help"} | {
+    shared = {"--config"} if "console.parser(" in ast.unparse(tree) else set()
+    return {"--help"} | shared | {
         argument.value for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".add_argument")
         for argument in node.args
