@@ -205,7 +205,7 @@ def demo(images: "int | None", steps: "int | None") -> None:
     images = captchas["count"] if images is None else images
     model_dir = ROOT / config["model_save_dir"]
     say(f"The demo draws {images} practice captchas, trains a network on them, tests it and "
-        "recognises ten new ones through the API.\nOn two cores it takes under ten minutes.")
+        "recognises ten new ones through the API.\nOn two cores it takes 4 to 10 minutes.")
     # Of a step that was skipped, or begun by an earlier run, the time measured then stands.
     seconds = dict(read_json(model_dir / "demo_result.json").get("seconds", {}))
     began = time.monotonic()
@@ -233,7 +233,7 @@ def demo(images: "int | None", steps: "int | None") -> None:
     else:
         fresh = not (model_dir / "model.json").exists()
         cycle_stop = config["cycle_stop"] if steps is None else steps
-        step("train", f"3/5 Train {cycle_stop} steps (4 to 8 minutes for 1,200 on two cores)",
+        step("train", f"3/5 Train {cycle_stop} steps (2 to 7 minutes for 1,200 on two cores)",
              ["train_model.py", "--config", DEMO, "--cycle-stop", str(cycle_stop)], whole=fresh)
     tested = step("test", "4/5 Test on images that the training did not learn from (some seconds)",
                   ["test_batch.py", "--config", DEMO])

@@ -19,6 +19,7 @@ import tensorflow.compat.v1 as tf
 Tensor = Any  # TensorFlow ships no type information
 
 CLASSIFIER = "classifier"  # the layer whose outputs are the classes, at one or each position
+GLIMPSES = 4
 BN_EPSILON = 1e-3
 BN_MOMENTUM = 0.97  # short trainings: the averages must forget the first steps by the first save
 
@@ -147,22 +148,21 @@ def residual_block(x: Tensor, name: str, filters: int, stride: int, weights: Wei
 
 
 def attention_head(features: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:
-    """Read one character at each position through a learned attention map over the features.
+    """Read one character at each position through learned attention maps over the features.
 
-    A softmax over all places picks what position p looks at (the score of a place is its features,
-    and its learned place embedding, times the query of p); one classifier serves all positions.
+    A position has GLIMPSES maps, so that it can look at several parts of its character. A softmax
+    over all places picks what a map shows (the score of a place is its features, and its learned
+    place embedding, times the map's query). One classifier serves all positions.
     """
     _, height, width, depth = features.shape.as_list()
-    places = height * width
+    places, maps = height * width, positions * GLIMPSES
     x = tf.reshape(features, [-1, places, depth])
-    embedding = weights.get("attention/place", [places, depth],
-                            tf.random_normal_initializer(stddev=0.1))
-    query = weights.get("attention/query", [depth, positions],
+    x += weights.get("attention/place", [places, depth], tf.random_normal_initializer(stddev=0.1))
+    query = weights.get("attention/query", [depth, maps],
                         tf.random_normal_initializer(stddev=depth ** -0.5))
-    scores = tf.matmul(tf.reshape(x + embedding, [-1, depth]), query)
-    attention = tf.nn.softmax(tf.reshape(scores, [-1, places, positions]), axis=1)
-    glimpses = tf.matmul(attention, x + embedding, transpose_a=True)  # [B, P, depth]
-    glimpses = weights.dropout(tf.reshape(glimpses, [-1, depth]))
+    scores = tf.reshape(tf.matmul(tf.reshape(x, [-1, depth]), query), [-1, places, maps])
+    glimpses = tf.matmul(tf.nn.softmax(scores, axis=1), x, transpose_a=True)  # [B, maps, depth]
+    glimpses = weights.dropout(tf.reshape(glimpses, [-1, GLIMPSES * depth]))
     logits = dense(glimpses, CLASSIFIER, classes, weights)
     return tf.reshape(logits, [-1, positions, classes])
 
@@ -170,9 +170,11 @@ def attention_head(features: Tensor, positions: int, classes: int, weights: Weig
 def resnet_attention(images: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:
     """A small residual network with an attention head: the default."""
     x = tf.nn.relu(weights.conv_bn(images, "stem", 16, 5, 2))
-    for stage, filters in enumerate((16, 32, 64, 128), start=1):
-        x = residual_block(x, f"stage{stage}/block1", filters, 1 if stage == 1 else 2, weights)
-        x = residual_block(x, f"stage{stage}/block2", filters, 1, weights)
+    x = residual_block(x, "stage1/block1", 32, 2, weights)
+    x = residual_block(x, "stage1/block2", 32, 1, weights)
+    x = residual_block(x, "stage2/block1", 64, 2, weights)
+    x = residual_block(x, "stage2/block2", 64, 1, weights)
+    x = residual_block(x, "stage3/block1", 128, 2, weights)
     return attention_head(x, positions, classes, weights)
 
 

@@ -1,4 +1,7 @@
-"""Random distortions of training images, as functions on float images [B, H, W, channels]."""
+"""Random distortions of training images, as functions on float images [B, H, W, channels].
+
+A strength of 1 means the limits below; 0 changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,17 @@ CONTRAST = 0.25
 BRIGHTNESS = 0.25  # standard deviations of the image
 
 
-def distort(images: Tensor) -> Tensor:
+def distort(images: Tensor, strength: float = 1.0) -> Tensor:
     """Rotate, scale, shear and shift each image a little, then change contrast and brightness."""
-    return vary_light(warp(images))
+    return vary_light(warp(images, strength), strength)
 
 
-def warp(images: Tensor) -> Tensor:
+def warp(images: Tensor, strength: float = 1.0) -> Tensor:
     batch = tf.shape(images)[0]
     height, width = float(images.shape[1]), float(images.shape[2])
 
     def uniform(limit: float) -> Tensor:
-        return tf.random.uniform([batch], -limit, limit)
+        return tf.random.uniform([batch], -limit * strength, limit * strength)
 
     angle, shear = uniform(ROTATION), uniform(SHEAR)
     scale_x, scale_y = tf.exp(uniform(SCALE)), tf.exp(uniform(SCALE))
@@ -48,7 +51,8 @@ def warp(images: Tensor) -> Tensor:
     return tf.ensure_shape(warped, images.shape)
 
 
-def vary_light(images: Tensor) -> Tensor:
+def vary_light(images: Tensor, strength: float = 1.0) -> Tensor:
     shape = [tf.shape(images)[0], 1, 1, 1]
-    contrast = tf.random.uniform(shape, 1 - CONTRAST, 1 + CONTRAST)
-    return images * contrast + tf.random.uniform(shape, -BRIGHTNESS, BRIGHTNESS)
+    contrast, brightness = strength * CONTRAST, strength * BRIGHTNESS
+    images *= tf.random.uniform(shape, 1 - contrast, 1 + contrast)
+    return images + tf.random.uniform(shape, -brightness, brightness)

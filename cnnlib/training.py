@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from cnnlib import augmentation, console, dataset, encoding, model_folder, plots
-from cnnlib.architectures import TrainableWeights, Weights
+from cnnlib.architectures import NETWORKS, TrainableWeights, Weights
 from cnnlib.config import AnyPath, ProjectPath, SampleConfig
 from cnnlib.dataset import ImageSet
 from cnnlib.model_folder import ModelInfo
@@ -25,7 +25,7 @@ PICTURE = "recognized.png"
 class Recipe:
     """How weights are learned; the learning rate rises linearly, then falls along a cosine."""
 
-    peak_rate: float
+    peak_rates: Mapping[str, float]  # of each network; batch norm bears a higher one
     warm_up: float  # share of the steps; 0 keeps the rate constant
     weight_decay: float  # of kernels, decoupled (Loshchilov and Hutter 2019)
     keep_prob: float
@@ -33,19 +33,30 @@ class Recipe:
     augment: bool
     sigmoid: bool  # every class of every character is a yes or no of its own
 
-    def rate(self, step: int, steps: int) -> float:
+    def rate(self, network: str, step: int, steps: int) -> float:
         """Return the learning rate of a step, counted from 1, in a run of so many."""
+        peak = self.peak_rates[network]
         if not self.warm_up:
-            return self.peak_rate
+            return peak
         rising = max(1, round(self.warm_up * steps))
         if step <= rising:
-            return self.peak_rate * step / rising
-        return self.peak_rate * (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
+            return peak * step / rising
+        return peak * (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
+
+    def distortion(self, views: float) -> float:
+        """Return the strength of augmentation where each image is seen so many times.
+
+        Images that are seen a few times are new enough as they are.
+        """
+        return min(1.0, max(0.5, views / FULLY_DISTORTED_VIEWS)) if self.augment else 0.0
 
 
+FULLY_DISTORTED_VIEWS = 8
 RECIPES = {
-    "default": Recipe(2e-3, 0.07, 0.02, 1.0, 0.05, augment=True, sigmoid=False),
-    "specification": Recipe(1e-4, 0.0, 0.0, 0.75, 0.0, augment=False, sigmoid=True),
+    "default": Recipe({"resnet_attention": 1e-2, "cnn5": 2e-3}, 0.07, 0.02, 1.0, 0.05,
+                      augment=True, sigmoid=False),
+    "specification": Recipe(dict.fromkeys(NETWORKS, 1e-4), 0.0, 0.0, 0.75, 0.0,
+                            augment=False, sigmoid=True),
 }
 
 
@@ -101,6 +112,8 @@ class TrainModel(CNN):
             if self.enable_gpu and not gpu_names():
                 console.warn("enable_gpu is on, but TensorFlow sees no GPU: training on the "
                              "processor. For NVIDIA: pip install \"tensorflow[and-cuda]\"")
+            self._distortion = self.recipe.distortion(
+                self.cycle_stop * min(self.train_batch_size, len(train)) / len(train))
             self._build()
             with tf.Session(graph=self.graph, config=session_options(self.enable_gpu)) as session:
                 return TrainingLoop(self, session, train, test).run(previous)
@@ -141,9 +154,10 @@ class TrainModel(CNN):
     def images(self) -> Tensor:
         """Return standardised images, distorted at random in training."""
         still = super().images()
-        if not self.recipe.augment:
+        if not self._distortion:
             return still
-        images = tf.cond(self.training, lambda: augmentation.distort(still), lambda: still)
+        images = tf.cond(self.training, lambda: augmentation.distort(still, self._distortion),
+                         lambda: still)
         return tf.ensure_shape(images, still.shape)
 
     def weights(self) -> Weights:
@@ -153,9 +167,10 @@ class TrainModel(CNN):
 
     def _build(self) -> None:
         """Add loss, optimiser and savers to the graph, and close it."""
+        with self.graph.as_default():
+            tf.set_random_seed(self.seed)  # for the operations that come after it
         self.model()
         with self.graph.as_default():
-            tf.set_random_seed(self.seed)
             self.weight_variables = tf.global_variables()  # with the averages of batch norm
             smoothed = self._targets(self.recipe.label_smoothing)
             loss = tf.reduce_mean(self._losses(smoothed))

@@ -127,7 +127,7 @@ class TrainingLoop:
         for step in steps:
             began = time.perf_counter()
             batch = next(batches)
-            rate = model.recipe.rate(step, model.cycle_stop)
+            rate = model.recipe.rate(model.network, step, model.cycle_stop)
             self._step(batch, rate)
             seconds.append(time.perf_counter() - began)
             scores = None
