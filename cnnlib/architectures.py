@@ -186,7 +186,7 @@ class Cost:
     """What a network takes for one image: operations forward, and floats that layers put out."""
 
     flop: int  # 2 for each multiply-add of a convolution or matrix product
-    activations: int
+    activations: int  # of the convolutional part, which has nearly all of them
     parameters: int
 
 
@@ -207,10 +207,10 @@ def cost(network: str, height: int, width: int, positions: int, classes: int) ->
             else:
                 axis = -2 if op.get_attr(_TRANSPOSED[op.type]) else -1
                 flop += 2 * int(np.prod(output)) * op.inputs[0].shape.as_list()[axis]
-        if op.outputs and op.outputs[0].shape.rank and op.type in _LAYERS:
+        if op.type in _LAYERS and op.outputs[0].shape.rank == 4:  # not what makes first weights
             activations += int(np.prod(op.outputs[0].shape.as_list()))
     return Cost(flop, activations, parameters)
 
 
 _TRANSPOSED = {"MatMul": "transpose_a", "BatchMatMulV2": "adj_x"}
-_LAYERS = ("Conv2D", "MatMul", "BatchMatMulV2", "Relu", "If", "MaxPool", "AddV2", "BiasAdd")
+_LAYERS = ("Conv2D", "If", "BiasAdd", "MaxPool", "Relu", "AddV2")  # If: batch norm

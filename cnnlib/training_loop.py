@@ -35,7 +35,7 @@ TIMED_STEPS = 20  # after so many the time to expect is said
 CHECK_STEPS = 50  # at least, between two scorings of the whole test set because of acc_stop
 SCORED_TOGETHER = 250  # images
 BASE_BYTES = 600 << 20  # of Python and TensorFlow
-ACTIVATION_COPIES = 2.5  # kept for the gradient, and in work at a time; measured
+ACTIVATION_SHARE = 0.7  # of what layers put out in a step, that is in memory at a time; measured
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ class TrainingLoop:
         images = self._train.pixels.nbytes + self._test.pixels.nbytes
         weights = 4 * 4 * needs.parameters  # each with its gradient and Adam's two averages
         batch = min(self._model.train_batch_size, len(self._train))
-        return BASE_BYTES + images + weights + 4 * ACTIVATION_COPIES * needs.activations * batch
+        return BASE_BYTES + images + weights + 4 * ACTIVATION_SHARE * needs.activations * batch
 
     def _say_time_left(self, step: int, seconds: list[float]) -> None:
         # The first steps set things up; reports and saves add a tenth.

@@ -223,6 +223,18 @@ def test_grown_char_set_goes_on_from_what_was_learned(ready, draw_images, capsys
     assert info(ready).char_set == tuple("0x1238")
 
 
+def test_chinese_labels(ready):
+    for folder in ("train", "test"):
+        for path in list((ready.root / "sample" / folder).iterdir()):
+            label = path.name[:2].translate(str.maketrans("01", "验证"))
+            path.rename(path.with_name(label + path.name[2:]))
+    ready.change(char_set="验证23")
+    train(ready, cycle_stop=1)
+    assert info(ready).char_set == tuple("验证23")
+    prediction = TrainModel.from_config(ready.sample).recognize_captcha()
+    assert len(prediction.text) == 2 and set(prediction.text) <= set("验证23")
+
+
 @pytest.mark.parametrize(("changed", "expected"), [
     ({"char_set": "012"}, "char_set 0123, not 012"),
     ({"network": "resnet_attention"}, "network cnn5, not resnet_attention"),
