@@ -43,6 +43,7 @@ STATE = VENV / "quickstart.json"  # requirements file -> SHA-256 of what was ins
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 DEMO = "conf/demo_config.json"
 DEMO_CAPTCHAS = "conf/demo_captcha_config.json"
+VECTORS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # what decides the speed, best first
 SERVER_START_S = 180
 STOP_S = 15
 
@@ -299,8 +300,10 @@ def machine() -> "dict[str, Any]":
 def processor() -> str:
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         if platform.system() == "Linux":
-            match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text("utf-8"))
-            return match[1].strip() if match else platform.machine()
+            known = Path("/proc/cpuinfo").read_text("utf-8")
+            match = re.search(r"model name\s*:\s*(.+)", known)
+            vectors = [name for name in VECTORS if re.search(rf"\b{name}\b", known)]
+            return " ".join([match[1].strip() if match else platform.machine(), *vectors[:1]])
         if platform.system() == "Darwin":
             brand = subprocess.check_output(["sysctl", "-n", "machdep.cpu.brand_string"])
             return brand.decode().strip()
