@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from cnnlib.errors import ModelError
+
 Tensor = Any  # TensorFlow ships no type information
 
 CLASSIFIER = "classifier"  # the layer whose outputs are the classes, at one or each position
@@ -85,20 +87,26 @@ class ConstantWeights:
         self._values = values
 
     def get(self, name: str, shape: list[int], initializer: Any) -> Tensor:
-        value = self._values[name]
-        if list(value.shape) != shape:
-            raise ValueError(f"weight {name} has shape {list(value.shape)}, expected {shape}")
-        return tf.constant(value, name=name)
+        return tf.constant(self._value(name, shape), name=name)
 
     def conv_bn(self, x: Tensor, name: str, filters: int, size: int, stride: int) -> Tensor:
         kernel, bias = fold_batch_norm(
-            *(self._values[f"{name}/{part}"]
-              for part in ("kernel", "gamma", "beta", "mean", "variance")))
+            self._value(f"{name}/kernel", [size, size, int(x.shape[-1]), filters]),
+            *(self._value(f"{name}/{part}", [filters])
+              for part in ("gamma", "beta", "mean", "variance")))
         x = tf.nn.conv2d(x, tf.constant(kernel), strides=stride, padding="SAME")
         return tf.nn.bias_add(x, tf.constant(bias))
 
     def dropout(self, x: Tensor) -> Tensor:
         return x
+
+    def _value(self, name: str, shape: list[int]) -> np.ndarray:
+        value = self._values.get(name)
+        if value is None or list(value.shape) != shape:
+            raise ModelError(
+                f"the saved weights do not fit this version of the network ({name} should have "
+                f"shape {shape}): use the version that trained them, or train with --fresh")
+        return value
 
 
 def fold_batch_norm(kernel: np.ndarray, gamma: np.ndarray, beta: np.ndarray,

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from cnnlib.config import AnyPath
 from cnnlib.errors import ApiError, ServiceError
@@ -61,8 +61,8 @@ class Captcha:
 class Client:
     """Ask one address from any number of threads; each keeps a connection of its own alive.
 
-    A connection that fails, or a server that says 503, is tried again `retries` times. Every
-    failure is a ServiceError.
+    A connection that fails, or a server that says 503, is tried again `retries` times, an answer
+    that does not come, once. Every failure is a ServiceError.
     """
 
     def __init__(self, url: str, *, retries: int = RETRIES) -> None:
@@ -120,13 +120,13 @@ class Client:
     def _request(self, method: str, remedy: str, **arguments: Any) -> requests.Response:
         try:
             return self._session().request(method, self.url, timeout=TIMEOUT_S, **arguments)
-        except requests.Timeout as error:
-            raise ServiceError(f"{self.url} did not answer within {TIMEOUT_S[1]:.0f} s: is the "
-                               f"server busy? Otherwise {remedy}") from error
         except requests.ConnectionError as error:
+            if isinstance(getattr((*error.args, None)[0], "reason", None), ReadTimeoutError):
+                raise ServiceError(f"{self.url} did not answer within {TIMEOUT_S[1]:g} s: is the "
+                                   f"server busy? Otherwise {remedy}") from error
             cause = re.sub(r"[\"']\)\)$", "", str(error)).rpartition(": ")[2]
             raise ServiceError(f"no answer from {self.url} ({cause}): {remedy}") from error
-        except (requests.RequestException, HTTPError, UnicodeError) as error:
+        except (requests.RequestException, HTTPError, ValueError) as error:
             raise ServiceError(f"{self.url} cannot be asked ({error}): {remedy}") from error
 
     def _session(self) -> requests.Session:

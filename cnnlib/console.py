@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -44,6 +45,9 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
             return EXIT_ERROR
         except KeyboardInterrupt:
             warn("interrupted")
+            return EXIT_INTERRUPTED
+        except BrokenPipeError:  # nobody reads any more, as after `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_INTERRUPTED
 
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,10 +26,20 @@ def replacing(path: AnyPath) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        _replace(temporary, target)
     except OSError as error:
         raise CaptchaError(f"cannot write {target}: {error.strerror}; close what shows it, make "
                            "room, or make its folder writable") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    for pause_s in (0.05, 0.2, 0.5):
+        try:
+            os.replace(temporary, target)
+            return
+        except PermissionError:  # on Windows also while somebody reads the file
+            time.sleep(pause_s)
+    os.replace(temporary, target)

@@ -45,8 +45,8 @@ class Run:
 class ModelInfo:
     """What model.json says. `best` and `last` are checkpoints: the best weights, the run's state.
 
-    `step` counts all steps that the best weights were trained for, over all runs; `scores` are
-    theirs on the whole test set; `temperature` divides their logits before the softmax.
+    `total_step` counts the steps of all runs up to `last`, and `step` those up to `best`; `scores`
+    are of `best` on the whole test set; `temperature` divides its logits before the softmax.
     """
 
     char_set: tuple[str, ...]
@@ -124,14 +124,14 @@ class ModelFolder:
         with replacing(self.full / FILE) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(info), ensure_ascii=False, indent=1)
                                  + "\n", encoding="utf-8")
-        self.remove_all_but(info)
+        names = {name[0] for file in self.full.iterdir() if (name := OURS.match(file.name))}
+        self.remove(*names - {info.best, info.last})
 
-    def remove_all_but(self, info: ModelInfo | None) -> None:
-        """Remove checkpoint files, also cut-off ones, but for those that `info` names."""
-        kept = (info.best, info.last) if info else ()
+    def remove(self, *checkpoints: str) -> None:
+        """Remove the files of checkpoints, also cut-off ones."""
         for file in self.full.iterdir():
             name = OURS.match(file.name)
-            if name and name[0] not in kept:
+            if name and name[0] in checkpoints:
                 with suppress(OSError):  # open on Windows, say: it goes at the next save
                     file.unlink()
 

@@ -52,7 +52,7 @@ def image_plot(pixels: np.ndarray, path: AnyPath, *, title: str) -> None:
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-    axes.set_title(title, fontfamily=_fonts())
+    axes.set_title(title, fontfamily=_fonts(), parse_math=False)
     axes.set_axis_off()
     save_png(figure, path)
 

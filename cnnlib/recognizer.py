@@ -12,7 +12,8 @@ from PIL import Image
 from cnnlib import encoding
 from cnnlib.architectures import ConstantWeights, Weights
 from cnnlib.config import AnyPath, parse_char_set
-from cnnlib.model_folder import ModelFolder
+from cnnlib.errors import ModelError
+from cnnlib.model_folder import ModelFolder, ModelInfo
 from cnnlib.network import CNN, read_checkpoint, session_options
 
 BATCH = 64  # images at a time: more is hardly faster, and takes 1 MB for each
@@ -37,14 +38,13 @@ class Recognizer(CNN):
     def __init__(self, image_height: int, image_width: int, max_captcha: int,
                  char_set: str | Iterable[str], model_save_dir: AnyPath) -> None:
         folder = ModelFolder(model_save_dir)
-        self.info = folder.required()
+        self.info, self._values = _best_weights(folder)
         folder.check_fits(
             self.info, "Correct conf/, or name the model_save_dir of the right model",
             image_height=image_height, image_width=image_width, max_captcha=max_captcha,
             char_set=parse_char_set(char_set))
         super().__init__(image_height, image_width, max_captcha, char_set, model_save_dir,
                          network=self.info.network)
-        self._values = read_checkpoint(folder.full / self.info.best)
         self.model()
         del self._values
         with self.graph.as_default():
@@ -79,3 +79,14 @@ class Recognizer(CNN):
         confidences: Sequence[float] = probabilities.max(axis=-1).tolist()
         return Prediction(encoding.ids_to_label(ids, self.char_set),
                           float(np.prod(confidences)), tuple(confidences))
+
+
+def _best_weights(folder: ModelFolder) -> tuple[ModelInfo, dict[str, np.ndarray]]:
+    """Read model.json and the weights that it names."""
+    while True:
+        info = folder.required()
+        try:
+            return info, read_checkpoint(folder.full / info.best)
+        except ModelError:
+            if folder.required().best == info.best:  # else a training has saved in between
+                raise

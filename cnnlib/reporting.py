@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,10 +52,11 @@ class History:
         self._rows: list[dict[str, float]] = []
         if from_step:
             self._rows = [row for row in _read_rows(self._folder / HISTORY)
-                          if row["step"] <= from_step]
+                          if row.get("step", math.inf) <= from_step]
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        self._rows.append({"step": step, **values})
+        row = {"step": step, **values}
+        self._rows = [known for known in self._rows if known.keys() == row.keys()] + [row]
 
     def save(self) -> None:
         """Write history.csv and accuracy.png; raises CaptchaError where that is impossible."""
@@ -74,7 +76,7 @@ class History:
 def _read_rows(file: Path) -> list[dict[str, float]]:
     """Return the rows of a history; none where it is missing or damaged."""
     try:
-        with open(file, encoding="utf-8", newline="") as lines:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
             return [{name: int(value) if name == "step" else float(value)
                      for name, value in row.items()} for row in csv.DictReader(lines)]
     except (OSError, ValueError, TypeError):

@@ -13,6 +13,7 @@ from cnnlib import augmentation, console, dataset, encoding, model_folder, plots
 from cnnlib.architectures import NETWORKS, TrainableWeights, Weights
 from cnnlib.config import AnyPath, ProjectPath, SampleConfig
 from cnnlib.dataset import ImageSet
+from cnnlib.errors import SampleError
 from cnnlib.model_folder import ModelInfo
 from cnnlib.network import CNN, DEFAULT_NETWORK, Tensor, gpu_names, session_options
 from cnnlib.recognizer import Prediction, Recognizer
@@ -63,8 +64,8 @@ RECIPES = {
 class TrainModel(CNN):
     """Train on the images of one folder, and validate on those of another.
 
-    Sizes, length and network that are not given are those of the model in model_save_dir; where
-    there is none, those of conf/sample_config.json. `fresh` ignores a model that is there.
+    Sizes and length that are not given are those of the model in model_save_dir; where there is
+    none, those of conf/sample_config.json. `fresh` ignores a model that is there.
     """
 
     def __init__(self, train_img_path: AnyPath, verify_img_path: AnyPath,
@@ -85,6 +86,7 @@ class TrainModel(CNN):
         self.recipe_name, self.recipe = recipe, RECIPES[recipe]
         self.seed, self.log_dir = seed, ProjectPath(log_dir)
         self.enable_gpu, self.fresh = enable_gpu, fresh
+        self._distortion = 0.0  # until the images are counted
 
     @classmethod
     def from_config(cls, config: SampleConfig, fresh: bool = False) -> TrainModel:
@@ -101,9 +103,9 @@ class TrainModel(CNN):
     def train_cnn(self) -> TrainingResult:
         """Train until cycle_stop, acc_stop, Ctrl-C or SIGTERM; print the specification's lines.
 
-        A run that was cut off goes on from its last save; after one that ended a new one begins
-        on its best weights. Raises SampleError for folders without usable images and ModelError
-        for a model that does not fit, is in use, or cannot be saved.
+        To be called once. A run that was cut off goes on from its last save; after one that ended
+        a new one begins on its best weights. Raises SampleError for folders without usable images
+        and ModelError for a model that does not fit, is in use, or cannot be saved.
         """
         with self.folder.locked():
             previous = self._previous_model()
@@ -139,7 +141,10 @@ class TrainModel(CNN):
     def recognize_captcha(self) -> Prediction:
         """Recognise a random training image; print and draw it with its label and the answer."""
         image = dataset.random_image(self.train_img_path)
-        pixels = encoding.read_pixels(image, self.image_width, self.image_height)
+        try:
+            pixels = encoding.read_pixels(image, self.image_width, self.image_height)
+        except SampleError as error:
+            raise SampleError(f"{image}: {error}; move the image away") from error
         recognizer = Recognizer(self.image_height, self.image_width, self.max_captcha,
                                 self.char_set, self.folder.path)
         prediction = recognizer.predict_pixels(pixels[np.newaxis])[0]

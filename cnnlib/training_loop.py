@@ -10,12 +10,12 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL
 import tensorflow.compat.v1 as tf
 
 from cnnlib import console, metrics
@@ -24,7 +24,7 @@ from cnnlib.dataset import ImageSet
 from cnnlib.errors import CaptchaError, ModelError
 from cnnlib.metrics import Scores
 from cnnlib.model_folder import ModelInfo, Run
-from cnnlib.network import grow_classes, read_checkpoint
+from cnnlib.network import check_weights, grow_classes, read_checkpoint
 from cnnlib.reporting import History, TensorBoard
 
 if TYPE_CHECKING:
@@ -82,13 +82,13 @@ class TrainingLoop:
         if previous is None:
             return "from random weights"
         self._best = previous
-        same_classes = previous.char_set == self._model.char_set
-        if not previous.run.done and same_classes:
+        self._load_best(previous)
+        self._best_scores = self._score_test()  # the test set may have changed since
+        if not previous.run.done and (previous.char_set, previous.recipe) == (
+                self._model.char_set, self._model.recipe_name):
             return self._resume(previous)
         self._earlier_steps = previous.total_step
-        self._load_best(previous)
-        self._best_scores = self._score_test()
-        return (f"a new run on the weights of {previous.total_step} steps, which have "
+        return (f"a new run on the weights of {previous.step} steps, which have "
                 f"{self._best_scores.image_accuracy:.2%} of the test images right")
 
     def _resume(self, previous: ModelInfo) -> str:
@@ -100,7 +100,6 @@ class TrainingLoop:
                              "restore the folder from a copy") from error
         self._first_step = previous.run.step
         self._earlier_steps = previous.total_step - previous.run.step
-        self._best_scores = Scores(**previous.scores)
         return f"the run that was interrupted goes on after step {previous.run.step}"
 
     def _load_best(self, previous: ModelInfo) -> None:
@@ -109,6 +108,7 @@ class TrainingLoop:
         if previous.char_set != self._model.char_set:
             initial = self._session.run(variables)
             values = grow_classes(values, previous.char_set, self._model.char_set, initial)
+        check_weights(values, {name: v.shape.as_list() for name, v in variables.items()})
         self._session.run([v.initializer for v in variables.values()],
                           {v.initializer.inputs[1]: values[n] for n, v in variables.items()})
 
@@ -130,16 +130,18 @@ class TrainingLoop:
             rate = model.recipe.rate(model.network, step, model.cycle_stop)
             self._step(batch, rate)
             seconds.append(time.perf_counter() - began)
-            scores = None
-            if step % REPORT_STEPS == 0:
-                estimate = self._report(step, batch, rate, rng, seconds[-REPORT_STEPS:])
-                scores = self._scores_that_stop(step, estimate)
-                steps.set_postfix_str(self._best_in_words())
-            if len(seconds) == TIMED_STEPS:
-                self._say_time_left(step, seconds)
-            done = step == model.cycle_stop or scores is not None
+            done = step == model.cycle_stop
+            try:
+                if step % REPORT_STEPS == 0:
+                    estimate = self._report(step, batch, rate, rng, seconds[-REPORT_STEPS:])
+                    done |= self._reaches_acc_stop(step, estimate)
+                    steps.set_postfix_str(self._best_in_words())
+                if len(seconds) == TIMED_STEPS:
+                    self._say_time_left(step, seconds)
+            except BrokenPipeError:  # Ctrl-C ended the program that stdout goes to, such as tee
+                stop.set()
             if done or stop.is_set() or step % model.cycle_save == 0:
-                self._save(step, done, scores)
+                self._save(step, done)
             if done or stop.is_set():
                 return step, not done
         return step, False
@@ -162,10 +164,7 @@ class TrainingLoop:
         """Print and write down the scores of this batch and of some test images."""
         train = self._score(*batch)
         test = self._score(*self._test.sample(self._model.test_batch_size, rng))
-        if not math.isfinite(train.loss):
-            raise CaptchaError(f"the loss is {train.loss} at step {step}: the training has "
-                               "diverged. The last save is intact; look for damaged images, or "
-                               "start over with --fresh and another --seed")
+        _check_finite(train, step)
         console.training_step(step)
         console.training_scores("训练集", *dataclasses.astuple(train))
         console.training_scores("验证集", *dataclasses.astuple(test))
@@ -179,13 +178,12 @@ class TrainingLoop:
         self._history.add(self._earlier_steps + step, values)
         return test
 
-    def _scores_that_stop(self, step: int, estimate: Scores) -> Scores | None:
-        """Return the scores of the whole test set where they reach acc_stop."""
+    def _reaches_acc_stop(self, step: int, estimate: Scores) -> bool:
+        """Tell whether the whole test set reaches acc_stop; scored where the estimate does."""
         if estimate.image_accuracy < self._model.acc_stop or step < self._next_check:
-            return None
+            return False
         self._next_check = step + CHECK_STEPS
-        scores = self._score_test()
-        return scores if scores.image_accuracy >= self._model.acc_stop else None
+        return self._score_test().image_accuracy >= self._model.acc_stop
 
     # Scores
 
@@ -208,16 +206,18 @@ class TrainingLoop:
 
     # Saves
 
-    def _save(self, step: int, done: bool, scores: Scores | None = None) -> None:
+    def _save(self, step: int, done: bool) -> None:
         """Score the whole test set, and commit this state, and the weights where they are best."""
         model, folder = self._model, self._model.folder
         outputs = self._outputs(self._test.pixels, self._test.char_ids)
         scores = metrics.scores(*outputs)
+        _check_finite(scores, step)
         total = self._earlier_steps + step
+        last, best = (folder.new_checkpoint(kind, total) for kind in ("last", "best"))
         try:
-            last = self._write(model.last_saver, folder.new_checkpoint("last", total))
+            self._write(model.last_saver, last)
             if self._is_best(scores):
-                best = self._write(model.best_saver, folder.new_checkpoint("best", total))
+                self._write(model.best_saver, best)
                 best_step, temperature = total, metrics.fit_temperature(*outputs[:2])
                 self._best_scores = scores
             else:
@@ -233,10 +233,13 @@ class TrainingLoop:
                 run=Run(step, model.cycle_stop, model.seed, done), libraries=_libraries())
             folder.commit(info)
         except CaptchaError:
-            folder.remove_all_but(self._best)
+            folder.remove(last, best)
             raise
         self._best = info
-        self._history.save()
+        try:
+            self._history.save()
+        except CaptchaError as error:  # no reason to end a training
+            console.warn(str(error))
 
     def _is_best(self, scores: Scores) -> bool:
         """Tell whether to keep these weights; a char_set that grew needs ones of its shape."""
@@ -244,8 +247,8 @@ class TrainingLoop:
             return True
         return self._best_scores is None or scores.better_than(self._best_scores)
 
-    def _write(self, saver: Any, name: str) -> str:
-        """Write a checkpoint to the disk, and return its name."""
+    def _write(self, saver: Any, name: str) -> None:
+        """Write a checkpoint to the disk."""
         prefix = self._model.folder.full / name
         try:
             with self._model.graph.as_default():  # otherwise it complains about eager mode
@@ -258,7 +261,6 @@ class TrainingLoop:
             raise ModelError(f"cannot save to {self._model.folder} ({reason}): the save before it "
                              "is intact. Make room, or make the folder writable; the same command "
                              "then goes on from there") from error
-        return name
 
     # Words
 
@@ -267,7 +269,7 @@ class TrainingLoop:
         needs = cost(model.network, model.image_height, model.image_width, model.max_captcha,
                      model.classes)
         memory = self._bytes_needed(needs)
-        left = model.cycle_stop - self._first_step
+        left = max(0, model.cycle_stop - self._first_step)
         console.say(
             f"images    {len(self._train)} for training, {len(self._test)} for testing, "
             f"{model.image_width}x{model.image_height} pixels\n"
@@ -315,8 +317,15 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def _check_finite(scores: Scores, step: int) -> None:
+    if not math.isfinite(scores.loss):
+        raise CaptchaError(f"the loss is {scores.loss} at step {step}: the training has diverged. "
+                           "The last save is intact; look for damaged images, or start over with "
+                           "--fresh and another --seed")
+
+
 def _libraries() -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("tensorflow", "numpy", "pillow")}
+    return {"tensorflow": tf.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
 
 
 @contextmanager
@@ -330,9 +339,10 @@ def _stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
     def on_signal(*_: object) -> None:
-        restore()
-        console.warn("stopping after this step, and saving; once more ends it at once")
         stop.set()
+        restore()
+        with suppress(OSError):  # Ctrl-C ended the program that stderr goes to, too
+            console.warn("stopping after this step, and saving; once more ends it at once")
 
     if threading.current_thread() is threading.main_thread():  # no other may set handlers
         for number in (signal.SIGINT, signal.SIGTERM):

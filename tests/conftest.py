@@ -132,10 +132,10 @@ def drawing(project: Project) -> DrawImages:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with images and a model that has learned them; for tests that change nothing."""
     project = new_project(tmp_path_factory.mktemp("trained") / "project with spaces")
-    project.change(char_set="01", network="cnn5", cycle_stop=60, cycle_save=30,
+    project.change(char_set="01", network="cnn5", cycle_stop=120, cycle_save=60,
                    train_batch_size=32)
     draw = drawing(project)
-    for folder, count in (("train", 300), ("test", 40)):
+    for folder, count in (("train", 600), ("test", 40)):
         draw(project.root / "sample" / folder, count, characters=("0", "1"), seed=count)
     from cnnlib.training import TrainModel  # TensorFlow takes seconds; not every test needs it
 

@@ -40,7 +40,7 @@ MODULES = {
                    "PIL"},
     "reporting": {"plots", "files", "tensorflow"},
     "training_loop": {"network", "architectures", "model_folder", "dataset", "metrics",
-                      "reporting", "console", "tensorflow", "numpy"},
+                      "reporting", "console", "tensorflow", "numpy", "PIL"},
     "training": {"training_loop", "network", "architectures", "augmentation", "model_folder",
                  "recognizer", "dataset", "encoding", "plots", "console", "tensorflow", "numpy"},
     "evaluation": {"recognizer", "model_folder", "dataset", "encoding", "metrics", "console",

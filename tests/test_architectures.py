@@ -5,6 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from cnnlib.architectures import NETWORKS, ConstantWeights, TrainableWeights, cost
+from cnnlib.errors import ModelError
 
 
 def build(network, weights, height=24, width=40, positions=3, classes=5):
@@ -73,7 +74,7 @@ def test_constant_weights_answer_as_the_trained_ones_without_batch_norm(network)
 
 
 def test_weights_of_another_shape_are_refused():
-    with tf.Graph().as_default(), pytest.raises(ValueError, match=r"\[2, 2\], expected \[2, 3\]"):
+    with tf.Graph().as_default(), pytest.raises(ModelError, match=r"a should have shape \[2, 3\]"):
         ConstantWeights({"a": np.zeros((2, 2), np.float32)}).get("a", [2, 3], None)
 
 

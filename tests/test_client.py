@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -109,7 +110,8 @@ def test_server_that_is_not_there_names_the_command(monkeypatch):
             api.fetch()
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/b", "http://" + "a" * 70 + ".b/"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/b", "http://" + "a" * 70 + ".b/",
+                                 "http://[::1/b"])
 def test_address_that_cannot_be_is_said(url, monkeypatch):
     monkeypatch.setattr(client, "BACKOFF_S", 0.001)
     with Client(url, retries=0) as api, pytest.raises(ServiceError):
@@ -119,8 +121,16 @@ def test_address_that_cannot_be_is_said(url, monkeypatch):
 def test_silent_server_is_given_up(server, monkeypatch):
     monkeypatch.setattr(client, "TIMEOUT_S", (0.2, 0.2))
     url, _ = server((200, b"", {"Content-Length": 10}))
-    with Client(url, retries=0) as api, pytest.raises(ServiceError):
+    with Client(url) as api, pytest.raises(ServiceError):  # it breaks off in the middle
         api.recognize(b"image")
+
+
+def test_busy_server_is_not_called_a_missing_one(monkeypatch):
+    monkeypatch.setattr(client, "TIMEOUT_S", (0.2, 0.2))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/b"
+        with Client(url) as api, pytest.raises(ServiceError, match="did not answer within 0.2 s"):
+            api.recognize(b"image")
 
 
 def test_fetched_captcha_has_its_text_where_it_is_told(server):

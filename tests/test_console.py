@@ -80,6 +80,21 @@ def test_chinese_and_undecodable_names_print_on_every_console():
         assert done.stdout.decode("utf-8").split() == ["验证", "\\udcff"]
 
 
+def test_reader_that_ends_early_is_no_traceback():
+    code = ("from cnnlib import console\n"
+            "@console.script\n"
+            "def main(argv=None):\n"
+            "    while True:\n"
+            "        console.say('line')\n"
+            "raise SystemExit(main())")
+    with subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT_ROOT, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) == console.EXIT_INTERRUPTED
+        assert process.stderr.read() == b""
+
+
 def test_progress_shows_nothing_without_a_terminal(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)

@@ -20,7 +20,7 @@ def test_every_plot_is_a_png(tmp_path):
     plots.line_plot([1, 2, 3], {"train": [0, 0.5, 1], "test": [0, 0.2, 0.9]},
                     tmp_path / "new folder" / "line.png", x_label="steps", y_label="accuracy")
     plots.image_plot(np.arange(240, dtype=np.uint8).reshape(12, 20), tmp_path / "image.png",
-                     title="label 验证")
+                     title="label 验证 $^$^_")
     for name in ("box.png", "new folder/line.png", "image.png"):
         assert is_drawn(tmp_path / name)
 

@@ -32,8 +32,11 @@ def test_history_goes_on_where_the_run_does(tmp_path):
     assert steps(tmp_path) == [10]
 
 
-def test_damaged_history_is_no_reason_to_stop_a_training(tmp_path):
-    (tmp_path / "history.csv").write_text("step,loss/train\n10,half a ro\n", encoding="utf-8")
+@pytest.mark.parametrize("text", [
+    "step,loss/train\n10,half a ro\n", "other,columns\n1,2\n", "step\n10\n", "\ufeff", "",
+])
+def test_damaged_history_is_no_reason_to_stop_a_training(tmp_path, text):
+    (tmp_path / "history.csv").write_text(text, encoding="utf-8")
     history = History(tmp_path, 10)
     history.add(20, VALUES)
     history.save()
