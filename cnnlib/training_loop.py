@@ -208,44 +208,48 @@ class TrainingLoop:
 
     def _save(self, step: int, done: bool) -> None:
         """Score the whole test set, and commit this state, and the weights where they are best."""
-        model, folder = self._model, self._model.folder
+        model, folder, held = self._model, self._model.folder, self._best
         outputs = self._outputs(self._test.pixels, self._test.char_ids)
         scores = metrics.scores(*outputs)
         _check_finite(scores, step)
         total = self._earlier_steps + step
-        last, best = (folder.new_checkpoint(kind, total) for kind in ("last", "best"))
-        try:
-            self._write(model.last_saver, last)
-            if self._is_best(scores):
-                self._write(model.best_saver, best)
-                best_step, temperature = total, metrics.fit_temperature(*outputs[:2])
-                self._best_scores = scores
-            else:
-                assert self._best is not None
-                best, best_step = self._best.best, self._best.step
-                temperature = self._best.temperature
-            info = ModelInfo(
-                char_set=model.char_set, image_height=model.image_height,
-                image_width=model.image_width, channels=1, min_captcha=model.max_captcha,
-                max_captcha=model.max_captcha, network=model.network, recipe=model.recipe_name,
-                step=best_step, scores=dataclasses.asdict(self._best_scores or scores),
-                temperature=temperature, best=best, last=last, total_step=total,
-                run=Run(step, model.cycle_stop, model.seed, done), libraries=_libraries())
-            folder.commit(info)
-        except CaptchaError:
-            folder.remove(last, best)
-            raise
+        if held is None or self._is_best(held, scores):
+            self._best_scores = scores
+            best, best_step = folder.new_checkpoint("best", total), total
+            temperature = metrics.fit_temperature(*outputs[:2])
+        else:
+            best, best_step, temperature = held.best, held.step, held.temperature
+        info = ModelInfo(
+            char_set=model.char_set, image_height=model.image_height,
+            image_width=model.image_width, channels=1, min_captcha=model.max_captcha,
+            max_captcha=model.max_captcha, network=model.network, recipe=model.recipe_name,
+            step=best_step, scores=dataclasses.asdict(self._best_scores or scores),
+            temperature=temperature, best=best, last=folder.new_checkpoint("last", total),
+            total_step=total, run=Run(step, model.cycle_stop, model.seed, done),
+            libraries=_libraries())
+        self._commit(info, held)
         self._best = info
         try:
             self._history.save()
         except CaptchaError as error:  # no reason to end a training
             console.warn(str(error))
 
-    def _is_best(self, scores: Scores) -> bool:
+    def _commit(self, info: ModelInfo, held: ModelInfo | None) -> None:
+        """Write the checkpoints that are new, then make `info` what the folder holds."""
+        new = {info.last, info.best} - ({held.best} if held else set())
+        try:
+            for name in new:
+                self._write(self._model.last_saver if name == info.last
+                            else self._model.best_saver, name)
+            self._model.folder.commit(info)
+        except CaptchaError:
+            self._model.folder.remove(*new)
+            raise
+
+    def _is_best(self, held: ModelInfo, scores: Scores) -> bool:
         """Tell whether to keep these weights; a char_set that grew needs ones of its shape."""
-        if self._best is None or self._best.char_set != self._model.char_set:
-            return True
-        return self._best_scores is None or scores.better_than(self._best_scores)
+        return (held.char_set != self._model.char_set or self._best_scores is None
+                or scores.better_than(self._best_scores))
 
     def _write(self, saver: Any, name: str) -> None:
         """Write a checkpoint to the disk."""

@@ -300,6 +300,22 @@ def test_full_disk_leaves_the_save_before_it(ready, monkeypatch, fresh):
     assert train(ready).steps == 20
 
 
+def test_failed_commit_keeps_the_best_weights_of_before(ready, monkeypatch):
+    train(ready, cycle_stop=10)
+    before, names = info(ready), files(ready)
+
+    def fails(self, new):
+        assert new.best == before.best  # nothing better was found
+        raise ModelError("cannot write model.json")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingLoop, "_is_best", lambda *_: False)
+        patched.setattr(ModelFolder, "commit", fails)
+        with pytest.raises(ModelError):
+            train(ready)
+    assert info(ready) == before and files(ready) == names
+
+
 def test_resuming_scores_the_best_weights_on_the_test_set_of_today(
         ready, draw_images, monkeypatch):
     monkeypatch.setattr(training_loop, "_stop_signals", after_steps(10, list(range(10))))
