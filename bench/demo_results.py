@@ -18,7 +18,7 @@ from cnnlib.config import PROJECT_ROOT, existing_path, read_json
 from cnnlib.errors import CaptchaError
 from cnnlib.files import replacing
 
-BEGIN, END = "<!-- demo results -->\n", "<!-- end of demo results -->"
+MARKER = "demo results"
 STEPS = ("draw", "split", "train", "test", "online")
 WORDS = {
     "README.md": {
@@ -60,12 +60,14 @@ def table(result: Mapping[str, Any], words: Mapping[str, str]) -> str:
     return "\n".join([words["head"], "|---|---|", *(f"| {a} | {b} |" for a, b in rows)]) + "\n"
 
 
-def replace_between_markers(page: Path, text: str) -> None:
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+def replace_between_markers(page: Path, marker: str, text: str) -> None:
+    """Replace what stands between `<!-- marker -->` and `<!-- end of marker -->` in a page."""
+    opening, closing = f"<!-- {marker} -->\n", f"<!-- end of {marker} -->"
+    before, begin, rest = page.read_text(encoding="utf-8").partition(opening)
+    _, end, after = rest.partition(closing)
     if not (begin and end):
-        raise CaptchaError(f"{page}: the lines {BEGIN.strip()} and {END} are missing; put them "
-                           "where the table belongs")
+        raise CaptchaError(f"{page}: the lines {opening.strip()} and {closing} are missing; put "
+                           "them where the table belongs")
     with replacing(page) as temporary:
         temporary.write_text(before + begin + text + end + after, encoding="utf-8", newline="\n")
 
@@ -80,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise CaptchaError(f"{file} does not exist: run python3 quickstart.py demo first")
     result = read_json(file)
     for name, words in WORDS.items():
-        replace_between_markers(PROJECT_ROOT / name, table(result, words))
+        replace_between_markers(PROJECT_ROOT / name, MARKER, table(result, words))
         console.say(f"written: {name}")
     return 0
 

@@ -51,7 +51,7 @@ class History:
         self._folder = Path(folder)
         self._rows: list[dict[str, float]] = []
         if from_step:
-            self._rows = [row for row in _read_rows(self._folder / HISTORY)
+            self._rows = [row for row in read_rows(self._folder / HISTORY)
                           if row.get("step", math.inf) <= from_step]
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
@@ -73,7 +73,7 @@ class History:
         plots.line_plot(steps, curves, self._folder / CURVES, x_label="steps", y_label="accuracy")
 
 
-def _read_rows(file: Path) -> list[dict[str, float]]:
+def read_rows(file: Path) -> list[dict[str, float]]:
     """Return the rows of a history; none where it is missing or damaged."""
     try:
         with open(file, encoding="utf-8-sig", newline="") as lines:

@@ -178,11 +178,11 @@ def test_the_results_replace_only_what_is_between_the_markers(name: str, tmp_pat
     page = tmp_path / name
     page.write_text(PAGES[name], encoding="utf-8")
     demo_results.replace_between_markers(
-        page, demo_results.table(RESULT, demo_results.WORDS[name]))
+        page, demo_results.MARKER, demo_results.table(RESULT, demo_results.WORDS[name]))
     written = page.read_text(encoding="utf-8")
-    before, _, rest = PAGES[name].partition(demo_results.BEGIN)
-    assert written.startswith(before + demo_results.BEGIN + "|")
-    assert written.endswith(rest.partition(demo_results.END)[2])
+    before, begin, rest = PAGES[name].partition("<!-- demo results -->\n")
+    assert written.startswith(before + begin + "|")
+    assert written.endswith(rest.partition("<!-- end of demo results -->")[2])
     assert "98.0 %" in written and "20,000" in written and "Zx 80" in written
     assert [file.name for file in tmp_path.iterdir()] == [name]
 

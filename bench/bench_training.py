@@ -1,0 +1,213 @@
+"""Measure how accurate a training gets: rows of cases, each on images drawn for it.
+
+    python3 bench/bench_training.py ROW [ROW ...] [--seed N] [--folder FOLDER]
+    python3 bench/bench_training.py --all
+
+For each row: draws its images, splits them, trains from random weights, then draws 5,000 images
+more and recognises each once. All choices (best step, temperature) are made within the row's own
+images. Ctrl-C leaves what is done; the same command goes on from there.
+Writes bench/training_results.json and the table in README.md and README.zh-CN.md. FOLDER
+(bench/work, 100 to 700 MB a row) holds images and models until it is removed.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import statistics
+import string
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import quickstart
+from bench.demo_results import replace_between_markers
+from cnnlib import console, metrics, reporting
+from cnnlib.architectures import cost
+from cnnlib.config import (
+    PROJECT_ROOT,
+    SampleConfig,
+    existing_path,
+    load_captcha_config,
+    load_sample_config,
+    read_json,
+)
+from cnnlib.dataset import verify_and_split
+from cnnlib.evaluation import TestBatch
+from cnnlib.files import replacing
+from cnnlib.network import session_options
+from cnnlib.training import TrainModel
+from gen_image.generator import draw_samples
+
+RESULTS = PROJECT_ROOT / "bench" / "training_results.json"
+MARKER = "training results"
+FRESH = 5_000
+BASE36 = string.digits + string.ascii_lowercase
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A case to measure; `target` is the share of whole images that are to be right."""
+
+    images: int
+    steps: int
+    target: float
+    characters: str = BASE36
+    length: int = 4
+    width: int = 100
+    batch: int = 128
+    network: str = "resnet_attention"
+    recipe: str = "default"
+    ignore_case: bool = False
+
+
+ROWS = {
+    "20k": Row(20_000, 3000, 0.992),
+    "20k-short": Row(20_000, 1200, 0.98),
+    "5k": Row(5_000, 3000, 0.975),
+    "1k": Row(1_000, 3000, 0.90),
+    "100k": Row(100_000, 6000, 0.996),
+    "62-classes": Row(20_000, 4000, 0.90, string.digits + string.ascii_letters, 6, 160,
+                      ignore_case=True),
+    "digits": Row(1_000, 500, 0.98, string.digits),
+    "specification": Row(20_000, 3000, 0.37, network="cnn5", recipe="specification"),
+}
+HEADS = {
+    "README.md": "| case | images | steps x batch | MFLOP an image | training | share of matrix "
+                 "peak | right of 5,000 fresh images, 95 % interval |",
+    "README.zh-CN.md": "| 情形 | 图片数 | 步数 x 批大小 | 每张图片 MFLOP | 训练时间 | "
+                       "占矩阵乘法峰值 | 5,000 张全新图片的整图准确率，95 % 区间 |",
+}
+
+
+def lay_out(row: Row, folder: Path, seed: int) -> SampleConfig:
+    """Write the configs of a row, and return the one of the samples."""
+    sample = read_json(PROJECT_ROOT / "conf/sample_config.json") | {
+        "char_set": row.characters, "max_captcha": row.length, "image_width": row.width,
+        "cycle_stop": row.steps, "acc_stop": 1.0, "train_batch_size": row.batch,
+        "network": row.network, "recipe": row.recipe, "seed": seed}
+    captcha = read_json(PROJECT_ROOT / "conf/captcha_config.json") | {
+        "characters": row.characters, "char_count": row.length, "width": row.width}
+    for name, values in (("sample_config", sample), ("captcha_config", captcha)):
+        with replacing(folder / "conf" / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps(values), encoding="utf-8")
+    return load_sample_config(folder / "conf/sample_config.json")
+
+
+def draw(folder: Path, root_dir: str, count: int) -> None:
+    """Draw what is missing in `root_dir`, or was split from it."""
+    places = {root_dir, "sample/train", "sample/test"} if "origin" in root_dir else {root_dir}
+    there = sum(1 for place in places for _ in (folder / place).glob("*.png"))
+    config = load_captcha_config(folder / "conf/captcha_config.json",
+                                 root_dir=str(folder / root_dir), count=max(0, count - there))
+    draw_samples(config)
+
+
+def measure(row: Row, folder: Path, seed: int) -> dict[str, Any] | None:
+    """Train and test one row; None where the training was interrupted."""
+    config = lay_out(row, folder, seed)
+    draw(folder, "sample/origin", row.images)
+    verify_and_split(config, seed)
+    model = TrainModel.from_config(config)
+    info = model.folder.read()
+    if not (info and info.run.done) and model.train_cnn().interrupted:
+        return None
+    draw(folder, "sample/fresh", FRESH)
+    test = TestBatch(folder / "sample/fresh", config.char_set, config.model_save_dir,
+                     image_height=config.image_height, image_width=config.image_width,
+                     max_captcha=config.max_captcha)
+    result = test.test_batch()
+    folded = sum(w.label.lower() == w.prediction.text.lower() for w in result.wrong)
+    needs = cost(row.network, config.image_height, row.width, row.length, len(row.characters))
+    history = reporting.read_rows(config.model_save_dir.full / reporting.HISTORY)
+    images_per_s = statistics.median(line["images_per_second"] for line in history)
+    steps = test.recognizer.info.run.step
+    return {
+        "case": dataclasses.asdict(row), "seed": seed, "fresh": result.total,
+        "right": result.right, "right_with_case_ignored": result.right + folded,
+        "char_accuracy": result.char_accuracy, "steps": steps,
+        "best_step": test.recognizer.info.step, "flop": needs.flop,
+        # without reports and saves, which take a tenth more
+        "training_s": round(steps * min(row.batch, row.images) / images_per_s),
+        "training_flops": round(3 * needs.flop * images_per_s),
+        "matrix_peak_flops": round(matrix_peak()),
+        "date": datetime.date.today().isoformat(), "processor": quickstart.processor(),
+        "libraries": {name: metadata.version(name) for name in ("tensorflow", "captcha")}}
+
+
+def matrix_peak(size: int = 2048, repeats: int = 7) -> float:
+    """Return the median floating-point operations a second of a matrix product."""
+    with tf.Graph().as_default(), tf.Session(config=session_options()) as session:
+        factor = tf.placeholder(tf.float32, [size, size])
+        # The sum is fetched, so that no part of the product can be left out.
+        product = tf.reduce_sum(tf.matmul(tf.matmul(factor, factor), factor))
+        values = np.random.default_rng(0).random((size, size), np.float32)
+        seconds = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            session.run(product, {factor: values})
+            seconds.append(time.perf_counter() - began)
+    return 2 * 2 * size**3 / statistics.median(seconds)
+
+
+def table(results: Mapping[str, Mapping[str, Any]], head: str) -> str:
+    """Return the measured rows as a Markdown table; the median of a row's seeds."""
+    lines = [head, "|" + "---|" * (head.count("|") - 1)]
+    for name, row in ROWS.items():
+        key = "right_with_case_ignored" if row.ignore_case else "right"
+        runs = sorted((run for run in results.values()
+                       if run["case"] == dataclasses.asdict(row)), key=lambda run: run[key])
+        if not runs:
+            continue
+        run = runs[(len(runs) - 1) // 2]
+        low, high = metrics.wilson_interval(run[key], run["fresh"])
+        seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
+        lines.append(
+            f"| `{name}`: {row.network}, {row.length} of {len(row.characters)} | {row.images:,} | "
+            f"{run['steps']:,} x {row.batch} | {run['flop'] / 1e6:.0f} | "
+            f"{run['training_s'] / 60:.1f} min | "
+            f"{run['training_flops'] / run['matrix_peak_flops']:.0%} | "
+            f"{run[key] / run['fresh']:.2%} ({low:.1%} to {high:.1%}){seeds} |")
+    return "\n".join(lines) + "\n"
+
+
+@console.script
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--all", action="store_true", help="every row")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--folder", type=existing_path, metavar="FOLDER",
+                        default=PROJECT_ROOT / "bench" / "work")
+    args = parser.parse_args(argv)
+    names = list(ROWS) if args.all else args.rows
+    if not names or set(names) - set(ROWS):
+        parser.error(f"name rows, of {', '.join(ROWS)}, or --all")
+    results = read_json(RESULTS) if RESULTS.exists() else {}
+    for name in names:
+        run = f"{name}, seed {args.seed}"
+        if run not in results:
+            console.say(f"== {run}")
+            measured = measure(ROWS[name], args.folder / f"{name}-{args.seed}", args.seed)
+            if measured is None:
+                return console.EXIT_INTERRUPTED
+            results[run] = measured
+            with replacing(RESULTS) as temporary:
+                temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        for page, head in HEADS.items():
+            replace_between_markers(PROJECT_ROOT / page, MARKER, table(results, head))
+    console.say(table(results, HEADS["README.md"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""A bench in small: that it measures what it says, goes on, and writes the tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import pytest
+
+from bench import bench_training
+from bench.bench_training import ROWS, Row
+from cnnlib.config import PROJECT_ROOT, read_json
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A row of seconds; results and pages are in a folder of the test's own."""
+    row = Row(60, 10, 0.5, "01", 1, 30, batch=8, network="cnn5")
+    monkeypatch.setitem(ROWS, "tiny", row)
+    monkeypatch.setattr(bench_training, "FRESH", 30)
+    monkeypatch.setattr(bench_training, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(bench_training, "PROJECT_ROOT", tmp_path)
+    shutil.copytree(PROJECT_ROOT / "conf", tmp_path / "conf")
+    for page in bench_training.HEADS:
+        (tmp_path / page).write_text("before\n<!-- training results -->\nold\n"
+                                     "<!-- end of training results -->\nafter\n", "utf-8")
+    return row
+
+
+def test_a_row_is_measured_once_and_written_to_both_pages(tiny, tmp_path, capsys):
+    arguments = ["tiny", "--folder", str(tmp_path / "work")]
+    assert bench_training.main(arguments) == 0
+    [result] = read_json(tmp_path / "results.json").values()
+    assert result["case"] == dataclasses.asdict(tiny)
+    assert (result["steps"], result["fresh"]) == (10, 30)
+    assert 0 <= result["right"] <= result["right_with_case_ignored"] <= 30
+    assert result["training_flops"] > 0 and result["matrix_peak_flops"] > 0
+    work = tmp_path / "work" / "tiny-0" / "sample"
+    assert len(list((work / "train").iterdir())) == 57
+    assert len(list((work / "test").iterdir())) == 3
+    names = {path.name for folder in ("train", "test") for path in (work / folder).iterdir()}
+    assert not names & {path.name for path in (work / "fresh").iterdir()}
+    for page, head in bench_training.HEADS.items():
+        text = (tmp_path / page).read_text("utf-8")
+        assert text.startswith(f"before\n<!-- training results -->\n{head}\n|---|")
+        assert "| `tiny`: cnn5, 1 of 2 | 60 | 10 x 8 |" in text and "old" not in text
+    capsys.readouterr()
+    assert bench_training.main(arguments) == 0
+    assert "次训练" not in capsys.readouterr().out  # nothing is measured twice
+
+
+def test_the_median_of_the_seeds_is_shown():
+    row = ROWS["digits"]
+    runs = {f"seed {seed}": {
+        "case": dataclasses.asdict(row), "right": right, "right_with_case_ignored": right,
+        "fresh": 5000, "flop": 66e6, "steps": 500, "training_s": 60, "training_flops": 3e10,
+        "matrix_peak_flops": 6e10} for seed, right in enumerate((4990, 4500, 4950))}
+    shown = bench_training.table(runs, bench_training.HEADS["README.md"]).splitlines()
+    assert len(shown) == 3 and "| 50% | 99.00% (98.7% to 99.2%), 3 seeds |" in shown[2]
+
+
+def test_unknown_row_names_the_known_ones(capsys):
+    with pytest.raises(SystemExit):
+        bench_training.main(["tiny?"])
+    assert "name rows, of 20k, 20k-short" in capsys.readouterr().err
