@@ -66,5 +66,5 @@ def _fonts() -> list[str]:
 def save_png(figure: Figure, path: AnyPath) -> None:
     """Write a figure to a PNG file, which is replaced as a whole; its folder is made."""
     with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # it shows a box instead
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # it shows a box instead
         FigureCanvasAgg(figure).print_png(temporary)
