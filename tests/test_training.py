@@ -90,7 +90,7 @@ def test_a_second_run_goes_on_with_the_weights_and_never_gets_worse(ready, capsy
     assert second.scores.image_accuracy >= first.scores.image_accuracy
     known = info(ready)
     assert (known.total_step, known.run.step) == (30, 10)
-    assert known.step in (20, 30)
+    assert known.step in (10, 20, 30)
 
 
 def test_fresh_starts_over(ready):
