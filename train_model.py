@@ -37,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.recognize:
         model.recognize_captcha()
         return 0
-    return console.EXIT_INTERRUPTED if model.train_cnn().interrupted else 0
+    if model.train_cnn().interrupted:
+        return console.EXIT_INTERRUPTED
+    console.say(f"next: python3 test_batch.py --config {args.config}")
+    return 0
 
 
 if __name__ == "__main__":

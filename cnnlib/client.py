@@ -82,7 +82,7 @@ class Client:
         """Ask the recognition API about an image; raises ApiError where it refuses it."""
         began = time.perf_counter()
         response = self._request("POST", "start the API with `python3 webserver_recognize_api.py` "
-                                 "or name its address with --api-url",
+                                 "(it takes some seconds) or name its address with --api-url",
                                  files={"image_file": (name, image, "application/octet-stream")})
         total_ms = (time.perf_counter() - began) * 1000
         try:

@@ -161,8 +161,8 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         comment = _first_comment(text)
         if comment:
-            raise ConfigError(f"{path}, line {comment}: JSON has no comments; "
-                              "remove the '#' and what follows it") from error
+            raise ConfigError(f"{path}, line {comment[0]}: JSON has no comments; "
+                              f"remove the '{comment[1]}' and what follows it") from error
         raise ConfigError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}; "
                           "correct the JSON there") from error
 
@@ -176,11 +176,12 @@ def _no_doubles(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     return values
 
 
-def _first_comment(text: str) -> int | None:
-    """Return the number of the first line with a '#' outside a string."""
+def _first_comment(text: str) -> tuple[int, str] | None:
+    """Return the number of the first line with '#' or '//' outside a string, and which."""
     for number, line in enumerate(text.splitlines(), start=1):
-        if "#" in re.sub(r'"(\\.|[^"\\])*"', "", line):
-            return number
+        mark = re.search("#|//", re.sub(r'"(\\.|[^"\\])*"', "", line))
+        if mark:
+            return number, mark[0]
     return None
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cnnlib.errors import (
     ImageFormatError,
@@ -55,8 +55,10 @@ def open_image(source: bytes | str | os.PathLike[str]) -> Image.Image:
         raise ImageTooLargeError(f"image has more than {MAX_PIXELS} pixels: "
                                  "scale it down") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
-        raise ImageFormatError(f"no whole image in one of the formats {', '.join(FORMATS)} "
-                               f"({type(error).__name__}: {error})") from error
+        # Pillow names the object in memory where it knows no format.
+        detail = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
+        raise ImageFormatError(
+            f"no whole image in one of the formats {', '.join(FORMATS)}{detail}") from error
 
 
 def image_to_pixels(image: Image.Image) -> np.ndarray:

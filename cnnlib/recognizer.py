@@ -40,7 +40,8 @@ class Recognizer(CNN):
         folder = ModelFolder(model_save_dir)
         self.info, self._values = _best_weights(folder)
         folder.check_fits(
-            self.info, "Correct conf/, or name the model_save_dir of the right model",
+            self.info, "Where char_set has grown, run train_model.py: it keeps what was learned. "
+            "Otherwise correct conf/, or name the model_save_dir of the right model",
             image_height=image_height, image_width=image_width, max_captcha=max_captcha,
             char_set=parse_char_set(char_set))
         super().__init__(image_height, image_width, max_captcha, char_set, model_save_dir,

@@ -136,7 +136,7 @@ class TrainingLoop:
                     estimate = self._report(step, batch, rate, rng, seconds[-REPORT_STEPS:])
                     done |= self._reaches_acc_stop(step, estimate)
                     steps.set_postfix_str(self._best_in_words())
-                if len(seconds) == TIMED_STEPS:
+                if len(seconds) == TIMED_STEPS and not done:
                     self._say_time_left(step, seconds)
             except BrokenPipeError:  # Ctrl-C ended the program that stdout goes to, such as tee
                 stop.set()
@@ -310,9 +310,8 @@ class TrainingLoop:
             f"{_duration(result.seconds)}\n"
             f"best      {result.scores.image_accuracy:.2%} of the test images right "
             f"({right} of {len(self._test)}), at step {self._best.step}\n"
-            f"model     {self._model.folder}\n"
-            + ("the same command goes on from here" if interrupted
-               else "next: python3 test_batch.py"))
+            f"model     {self._model.folder}"
+            + ("\nthe same command goes on from here" if interrupted else ""))
         return result
 
 

@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load_captcha_config(args.config, count=args.count, root_dir=args.root_dir)
     written = draw_samples(config, args.seed)
     console.say(f"{written} images written to {config.root_dir}")
-    console.say("next: python3 verify_and_split_data.py")
+    console.say("next: python3 verify_and_split_data.py, with the config that has this folder as "
+                "origin_image_dir or new_image_dir")
     return 0
 
 

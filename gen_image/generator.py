@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from captcha.image import ImageCaptcha
+from captcha.image import DEFAULT_FONTS, ImageCaptcha
 from PIL import Image, ImageFont
 
 from cnnlib import console, encoding
@@ -38,7 +38,7 @@ class CaptchaGenerator:
 
     def __init__(self, config: CaptchaConfig) -> None:
         self.config = config
-        for font in config.fonts:
+        for font in config.fonts or DEFAULT_FONTS:
             _check_font(font, config.characters)
         self._library = _ScaledCaptcha(config.width, config.height,
                                        [os.fspath(font) for font in config.fonts])
@@ -77,7 +77,7 @@ class _ScaledCaptcha(ImageCaptcha):
         return ImageCaptcha.create_noise_dots(image, color, width, min(number, self._dots))
 
 
-def _check_font(font: os.PathLike[str], characters: Sequence[str]) -> None:
+def _check_font(font: str | os.PathLike[str], characters: Sequence[str]) -> None:
     try:
         face = ImageFont.truetype(os.fspath(font), 24)
     except OSError as error:

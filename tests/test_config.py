@@ -106,12 +106,13 @@ def test_doubled_key(project):
     assert "key 'seed' stands there twice" in error_of(project)
 
 
-def test_comment_is_named_with_its_line(project):
+@pytest.mark.parametrize("mark", ["#", "//"])
+def test_comment_is_named_with_its_line(project, mark):
     project.config_path.write_text(
-        '{\n  "remote_url": "http://host/#part",\n  "seed": 1,  # as in the README\n}',
+        f'{{\n  "remote_url": "http://host/#part",\n  "seed": 1,  {mark} as in the README\n}}',
         encoding="utf-8")
     message = error_of(project)
-    assert "line 3: JSON has no comments; remove the '#'" in message
+    assert f"line 3: JSON has no comments; remove the '{mark}'" in message
 
 
 def test_broken_json_is_named_with_line_and_column(project):

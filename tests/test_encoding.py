@@ -117,8 +117,10 @@ def test_what_is_no_whole_image_of_an_accepted_format_is_refused(data, tmp_path)
     path = tmp_path / "x.png"
     path.write_bytes(data)
     for source in (data, path):
-        with pytest.raises(ImageFormatError, match="no whole image in one of the formats PNG"):
+        with pytest.raises(ImageFormatError, match="no whole image in one of the formats PNG"
+                           ) as caught:
             encoding.open_image(source)
+        assert "object at 0x" not in str(caught.value)
 
 
 @pytest.mark.parametrize("side", [2001, 12_000, 50_000])  # Pillow: silent, a warning, an error

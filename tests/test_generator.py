@@ -78,6 +78,11 @@ def test_unusable_fonts_are_named(project, tmp_path):
             CaptchaGenerator(replace(project.captcha, fonts=(ProjectPath(font),)))
 
 
+def test_the_librarys_fonts_have_no_chinese_and_say_so(project):
+    with pytest.raises(ConfigError, match="has no glyph for '验': name another font in 'fonts'"):
+        CaptchaGenerator(replace(project.captcha, characters=tuple("a验")))
+
+
 def test_font_that_lacks_characters_is_refused(project):
     config = replace(project.captcha, fonts=(ProjectPath(FONT),), characters=tuple("a验 码"))
     with pytest.raises(ConfigError, match="DroidSansMono.ttf has no glyph for '验' '码'"):
@@ -160,8 +165,10 @@ def test_script_writes_and_says_where_and_what_next(project, capsys, monkeypatch
     assert gen_sample_by_captcha.main(
         ["--config", str(project.captcha_config_path), "--count", "3", "--seed", "1"]) == 0
     assert len(names_in(project.root / "sample" / "origin")) == 3
-    assert capsys.readouterr().out == ("3 images written to sample/origin/\n"
-                                       "next: python3 verify_and_split_data.py\n")
+    assert capsys.readouterr().out == (
+        "3 images written to sample/origin/\n"
+        "next: python3 verify_and_split_data.py, with the config that has this folder as "
+        "origin_image_dir or new_image_dir\n")
 
 
 def touch(folder, *names):
