@@ -7,7 +7,7 @@ For each row: draws its images, splits them, trains from random weights, then dr
 more and recognises each once. All choices (best step, temperature) are made within the row's own
 images. Ctrl-C leaves what is done; the same command goes on from there.
 Writes bench/training_results.json and the table in README.md and README.zh-CN.md. FOLDER
-(bench/work, 100 to 700 MB a row) holds images and models until it is removed.
+(bench/runs, 100 to 700 MB a row) holds images and models until it is removed.
 """
 
 import argparse
@@ -187,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--all", action="store_true", help="every row")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--folder", type=existing_path, metavar="FOLDER",
-                        default=PROJECT_ROOT / "bench" / "work")
+                        default=PROJECT_ROOT / "bench" / "runs")
     args = parser.parse_args(argv)
     names = list(ROWS) if args.all else args.rows
     if not names or set(names) - set(ROWS):

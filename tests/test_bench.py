@@ -28,18 +28,18 @@ def tiny(tmp_path, monkeypatch):
 
 
 def test_a_row_is_measured_once_and_written_to_both_pages(tiny, tmp_path, capsys):
-    arguments = ["tiny", "--folder", str(tmp_path / "work")]
+    arguments = ["tiny", "--folder", str(tmp_path / "runs")]
     assert bench_training.main(arguments) == 0
     [result] = read_json(tmp_path / "results.json").values()
     assert result["case"] == dataclasses.asdict(tiny)
     assert (result["steps"], result["fresh"]) == (10, 30)
     assert 0 <= result["right"] <= result["right_with_case_ignored"] <= 30
     assert result["training_flops"] > 0 and result["matrix_peak_flops"] > 0
-    work = tmp_path / "work" / "tiny-0" / "sample"
-    assert len(list((work / "train").iterdir())) == 57
-    assert len(list((work / "test").iterdir())) == 3
-    names = {path.name for folder in ("train", "test") for path in (work / folder).iterdir()}
-    assert not names & {path.name for path in (work / "fresh").iterdir()}
+    runs = tmp_path / "runs" / "tiny-0" / "sample"
+    assert len(list((runs / "train").iterdir())) == 57
+    assert len(list((runs / "test").iterdir())) == 3
+    names = {path.name for folder in ("train", "test") for path in (runs / folder).iterdir()}
+    assert not names & {path.name for path in (runs / "fresh").iterdir()}
     for page, head in bench_training.HEADS.items():
         text = (tmp_path / page).read_text("utf-8")
         assert text.startswith(f"before\n<!-- training results -->\n{head}\n|---|")
