@@ -384,10 +384,10 @@ def test_empty_and_missing_folders_are_said(ready):
 
 
 def test_specification_recipe_learns_too(ready):
-    train(ready, recipe="specification", cycle_stop=40)
+    train(ready, recipe="specification", cycle_stop=80)
     with open(ready.sample.model_save_dir.full / "history.csv", encoding="utf-8") as file:
         losses = [float(row["loss/train"]) for row in csv.DictReader(file)]
-    assert losses[-1] < 0.9 * losses[0]
+    assert min(losses) < 0.5  # of one right class in four; the same answer to all has 0.56
     assert info(ready).recipe == "specification"
 
 
