@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ from cnnlib.config import (
     load_sample_config,
 )
 from gen_image.generator import CaptchaGenerator
+
+# A background job of a shell ignores Ctrl-C, and so would every program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DrawImages = Callable[..., list[Path]]
 

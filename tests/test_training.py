@@ -52,21 +52,21 @@ def files(project: Project) -> set[str]:
 
 
 def test_a_run_prints_the_lines_and_keeps_all_that_it_should(ready, capsys):
-    result = train(ready)
+    result = train(ready, cycle_stop=30)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "images    40 for training, 20 for testing, 40x24 pixels"
     assert printed[2].startswith("network   cnn5: ") and "MFLOP an image" in printed[2]
     assert [line for line in printed if line.endswith("次训练 >>> ")] == [
-        "第10次训练 >>> ", "第20次训练 >>> "]
-    at = printed.index("第20次训练 >>> ")
+        "第10次训练 >>> ", "第20次训练 >>> ", "第30次训练 >>> "]
+    at = printed.index("第30次训练 >>> ")
     assert printed[at + 1].startswith("[训练集] 字符准确率为 ")
     assert printed[at + 2].startswith("[验证集] 字符准确率为 ")
     assert any(line.startswith("about ") and "to go" in line for line in printed)
-    assert printed[-3].startswith("done after 20 steps") and printed[-1].startswith("model ")
+    assert printed[-3].startswith("done after 30 steps") and printed[-1].startswith("model ")
 
     known = info(ready)
-    assert (known.total_step, known.run.step, known.run.done) == (20, 20, True)
-    assert result.steps == 20 and not result.interrupted
+    assert (known.total_step, known.run.step, known.run.done) == (30, 30, True)
+    assert result.steps == 30 and not result.interrupted
     assert known.scores["image_accuracy"] == result.scores.image_accuracy
     assert files(ready) == {f"{known.best}.index", f"{known.last}.index"}
     folder = ready.sample.model_save_dir.full
@@ -74,7 +74,7 @@ def test_a_run_prints_the_lines_and_keeps_all_that_it_should(ready, capsys):
     with Image.open(folder / "accuracy.png") as curves:
         assert curves.format == "PNG"
     with open(folder / "history.csv", encoding="utf-8", newline="") as file:
-        assert [row["step"] for row in csv.DictReader(file)] == ["10", "20"]
+        assert [row["step"] for row in csv.DictReader(file)] == ["10", "20", "30"]
     [events] = (ready.root / "logs").glob("*/events.out.tfevents.*")
     tags = {value.tag for event in tf.train.summary_iterator(str(events))
             for value in event.summary.value}
