@@ -42,7 +42,7 @@ def images(trained: Project) -> list[Path]:
 def test_it_recognises(recognizer, images):
     right = [recognizer.rec_image(Image.open(path)) == encoding.label_of(path.name)
              for path in images]
-    assert np.mean(right) > 0.5  # by chance: 0.25
+    assert np.mean(right) > 0.4  # by chance: 0.25
 
 
 def test_confidence_of_the_text_is_the_product_of_its_characters(recognizer, images):
