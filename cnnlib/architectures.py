@@ -101,12 +101,17 @@ class ConstantWeights:
         return x
 
     def _value(self, name: str, shape: list[int]) -> np.ndarray:
-        value = self._values.get(name)
-        if value is None or list(value.shape) != shape:
-            raise ModelError(
-                f"the saved weights do not fit this version of the network ({name} should have "
-                f"shape {shape}): use the version that trained them, or train with --fresh")
-        return value
+        return saved_weight(self._values, name, shape)
+
+
+def saved_weight(values: Mapping[str, np.ndarray], name: str, shape: list[int]) -> np.ndarray:
+    """Return a weight; raises ModelError where it is missing or of another shape."""
+    value = values.get(name)
+    if value is None or list(value.shape) != shape:
+        raise ModelError(
+            f"the saved weights do not fit this version of the network ({name} should have "
+            f"shape {shape}): use the version that trained them, or train with --fresh")
+    return value
 
 
 def fold_batch_norm(kernel: np.ndarray, gamma: np.ndarray, beta: np.ndarray,

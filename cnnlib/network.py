@@ -120,16 +120,6 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
                          f"the folder from a copy ({str(error).splitlines()[0]})") from error
 
 
-def check_weights(values: Mapping[str, np.ndarray], shapes: Mapping[str, list[int]]) -> None:
-    """Raise ModelError where values are missing or of another shape than the network's."""
-    unfit = [name for name, shape in shapes.items()
-             if name not in values or list(values[name].shape) != shape]
-    if unfit:
-        raise ModelError(f"the saved weights do not fit this version of the network "
-                         f"({', '.join(unfit[:3])}): use the version that trained them, or train "
-                         "with --fresh")
-
-
 def grow_classes(values: Mapping[str, np.ndarray], old: tuple[str, ...], new: tuple[str, ...],
                  initial: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the weights for a char_set that has grown: what was learned of the old stays.

@@ -19,12 +19,12 @@ import PIL
 import tensorflow.compat.v1 as tf
 
 from cnnlib import console, metrics
-from cnnlib.architectures import Cost, cost
+from cnnlib.architectures import Cost, cost, saved_weight
 from cnnlib.dataset import ImageSet
 from cnnlib.errors import CaptchaError, ModelError
 from cnnlib.metrics import Scores
 from cnnlib.model_folder import ModelInfo, Run
-from cnnlib.network import check_weights, grow_classes, read_checkpoint
+from cnnlib.network import grow_classes, read_checkpoint
 from cnnlib.reporting import History, TensorBoard
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ class TrainingLoop:
         if previous.char_set != self._model.char_set:
             initial = self._session.run(variables)
             values = grow_classes(values, previous.char_set, self._model.char_set, initial)
-        check_weights(values, {name: v.shape.as_list() for name, v in variables.items()})
-        self._session.run([v.initializer for v in variables.values()],
-                          {v.initializer.inputs[1]: values[n] for n, v in variables.items()})
+        self._session.run([v.initializer for v in variables.values()], {
+            v.initializer.inputs[1]: saved_weight(values, name, v.shape.as_list())
+            for name, v in variables.items()})
 
     # Steps
 

@@ -6,7 +6,6 @@ Reads conf/captcha_config.json; writes readme_image/captchas.png.
 """
 
 import argparse
-import os
 import random
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from PIL import Image
 
 from cnnlib import console
 from cnnlib.config import PROJECT_ROOT, load_captcha_config
+from cnnlib.files import replacing
 from gen_image.generator import CaptchaGenerator
 
 COLUMNS, GAP = 6, 8
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for column in range(COLUMNS):
         row.paste(generator.draw(generator.random_text(rng)), (column * (width + GAP), 0))
     path = PROJECT_ROOT / "readme_image" / "captchas.png"
-    row.save(path.with_suffix(".partial"), "PNG", optimize=True)
-    os.replace(path.with_suffix(".partial"), path)
+    with replacing(path) as temporary:
+        row.save(temporary, "PNG", optimize=True)
     console.say(f"written: {path}")
     return 0
 
