@@ -1,4 +1,4 @@
-"""Folders of labelled images: verify them, split them into training and test set, load them.
+"""Folders of labelled images: verify them, split them into training and test set.
 
 Folders are str or PathLike; relative ones are relative to the project root. Of a folder only the
 files count; sub-folders are neither counted nor touched.
@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -31,14 +32,14 @@ with suppress(ImportError):  # Windows has none; its os.rename never overwrites
 TEST_SHARE = 20  # one image of so many is for testing: 5 %
 CHUNK = 64  # files that a thread takes at a time
 THREADS = 4  # more would only wait for Python's lock, which is held for half of the work
-REPORTED = 5  # unusable files that loading names one by one
 
+T = TypeVar("T")
 BadImage = tuple[int, str, str]  # index in the sorted list of files, name, reason
 
 
 def verify_and_split(config: SampleConfig, seed: int = 0) -> None:
     """Verify and split origin_image_dir, then new_image_dir; bad images stay where they are."""
-    rules = _Rules(config.image_width, config.image_height, (config.image_suffix,),
+    rules = Rules(config.image_width, config.image_height, (config.image_suffix,),
                   config.char_set, config.max_captcha, config.max_captcha)
     for folder in (config.origin_image_dir, config.new_image_dir):
         recover_moves(folder, config.train_image_dir, config.test_image_dir)
@@ -51,7 +52,7 @@ def verify_and_split(config: SampleConfig, seed: int = 0) -> None:
 
 
 @dataclass(frozen=True)
-class _Rules:
+class Rules:
     """What an image and its name must be; what is None is not checked."""
 
     width: int
@@ -62,7 +63,7 @@ class _Rules:
     max_length: int | None = None
 
 
-class _Defect(SampleError):
+class Defect(SampleError):
     """Why one file cannot be used: the specification's reason, and the detail in English."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -78,64 +79,64 @@ def verify(origin_dir: AnyPath, real_width: int, real_height: int, image_suffix:
     They come as (index, name, reason), where index counts the sorted list of all files from 0.
     Without char_set and max_captcha labels may be anything. A missing folder is made.
     """
-    rules = _Rules(real_width, real_height, (image_suffix.lstrip("."),), char_set,
+    rules = Rules(real_width, real_height, (image_suffix.lstrip("."),), char_set,
                   max_captcha, max_captcha)
     return _verify(ProjectPath(origin_dir), rules)[1]
 
 
-def _verify(folder: ProjectPath, rules: _Rules) -> tuple[list[str], list[BadImage]]:
+def _verify(folder: ProjectPath, rules: Rules) -> tuple[list[str], list[BadImage]]:
     """Return the names of all files, and the bad ones."""
     console.verification_starts(folder)
     if not os.path.lexists(folder):
         console.folder_created(folder)
         _make_folder(folder)
-    names = _file_names(folder)
+    names = file_names(folder)
     console.verification_counts(len(names))
 
-    def reason(index: int) -> str:
+    def reason(name: str) -> str:
         try:
-            _check(folder, names[index], rules)
+            check(folder, name, rules)
         except SampleError as defect:
             return str(defect)
         return ""
 
-    reasons = _in_threads(reason, len(names), "verifying")
+    reasons = itertools.chain(*in_threads(lambda part: list(map(reason, part)), names, "verifying"))
     bad = [(i, names[i], reason) for i, reason in enumerate(reasons) if reason]
     console.verification_result(bad, len(names))
     return names, bad
 
 
-def _check(folder: ProjectPath, name: str, rules: _Rules) -> tuple[str, Image.Image]:
-    """Return label and decoded image; raises _Defect with the first thing that is wrong."""
+def check(folder: ProjectPath, name: str, rules: Rules) -> tuple[str, Image.Image]:
+    """Return label and decoded image; raises Defect with the first thing that is wrong."""
     if not encoding.has_suffix(name, rules.suffixes):
-        raise _Defect(console.WRONG_SUFFIX)
+        raise Defect(console.WRONG_SUFFIX)
     label = _checked_label(name, rules)
     try:
         image = encoding.open_image(folder.full / name)
     except ImageTooLargeError as error:
-        raise _Defect(console.WRONG_SIZE, str(error)) from error
+        raise Defect(console.WRONG_SIZE, str(error)) from error
     except SampleError as error:
-        raise _Defect(console.UNREADABLE, str(error)) from error
+        raise Defect(console.UNREADABLE, str(error)) from error
     if image.size != (rules.width, rules.height):
-        raise _Defect(console.WRONG_SIZE, f"{image.width}x{image.height}, "
+        raise Defect(console.WRONG_SIZE, f"{image.width}x{image.height}, "
                                           f"expected {rules.width}x{rules.height}")
     return label, image
 
 
-def _checked_label(name: str, rules: _Rules) -> str:
+def _checked_label(name: str, rules: Rules) -> str:
     try:
         label = encoding.label_of(name)
     except SampleError as error:
-        raise _Defect(console.WRONG_NAME, "expected a name such as 2e8j_17322d3d.png, "
+        raise Defect(console.WRONG_NAME, "expected a name such as 2e8j_17322d3d.png, "
                                           "label and serial with '_' between them") from error
     least, most = rules.min_length or 1, rules.max_length or len(label)
     if not least <= len(label) <= most:
         expected = f"{most}" if least == most else f"{least} to {most}"
-        raise _Defect(console.WRONG_LENGTH, f"{len(label)} characters, expected {expected}")
+        raise Defect(console.WRONG_LENGTH, f"{len(label)} characters, expected {expected}")
     if rules.char_set is not None:
         strangers = encoding.unknown_characters(label, rules.char_set)
         if strangers:
-            raise _Defect(console.WRONG_CHARACTERS, " ".join(map(repr, strangers)))
+            raise Defect(console.WRONG_CHARACTERS, " ".join(map(repr, strangers)))
     return label
 
 
@@ -153,7 +154,7 @@ def split(origin_dir: AnyPath, train_dir: AnyPath, test_dir: AnyPath,
     """
     origin, train, test = ProjectPath(origin_dir), ProjectPath(train_dir), ProjectPath(test_dir)
     recover_moves(origin, train, test)
-    _split(origin, train, test, _file_names(origin), bad_imgs, seed)
+    _split(origin, train, test, file_names(origin), bad_imgs, seed)
 
 
 def _split(origin: ProjectPath, train: ProjectPath, test: ProjectPath, names: Sequence[str],
@@ -163,7 +164,7 @@ def _split(origin: ProjectPath, train: ProjectPath, test: ProjectPath, names: Se
     for folder in (train, test):
         _make_folder(folder)
     with _locked(train):
-        present = set(_file_names(origin))
+        present = set(file_names(origin))
         good = [name for name in names if name in present and name not in bad]
         good = _without_taken(good, origin, train, test)
         order = np.random.default_rng(seed).permutation(len(good))
@@ -181,7 +182,7 @@ def _without_taken(names: Sequence[str], origin: ProjectPath, *targets: ProjectP
     """Return the names that are free in all targets; report the others."""
     free = list(names)
     for target in targets:
-        taken = set(_file_names(target)).intersection(free)
+        taken = set(file_names(target)).intersection(free)
         for name in sorted(taken):
             console.say(f"{origin.full / name} stays there: {target.full / name} exists already")
         free = [name for name in free if name not in taken]
@@ -293,96 +294,13 @@ def _locked(folder: ProjectPath) -> Iterator[None]:
         yield
 
 
-# --- load ---
-
-
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Decoded images in memory: names, pixels uint8 [N, H, W], char_ids int32 [N, L]."""
-
-    names: list[str]
-    pixels: np.ndarray
-    char_ids: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def batches(self, size: int,
-                rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (pixels, char_ids) of min(size, N) images for ever.
-
-        Every image comes once in an epoch, in a new order each time; a batch may begin in one
-        epoch and end in the next, so that all have the same size.
-        """
-        size = min(size, len(self))
-        order = rng.permutation(len(self))
-        while True:
-            while len(order) < size:
-                order = np.concatenate([order, rng.permutation(len(self))])
-            chosen, order = order[:size], order[size:]
-            yield self.pixels[chosen], self.char_ids[chosen]
-
-    def sample(self, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return (pixels, char_ids) of `size` images without repetition; all, if fewer."""
-        chosen = rng.permutation(len(self))[:size]
-        return self.pixels[chosen], self.char_ids[chosen]
-
-
-def load_images(folder: AnyPath, width: int, height: int, char_set: Sequence[str],
-                max_captcha: int, image_suffix: str | None = None, *, limit: int | None = None,
-                rng: np.random.Generator | None = None) -> ImageSet:
-    """Decode the labelled images of a folder once, in the order of their names.
-
-    Without image_suffix every accepted format counts; other files are passed over. `limit` takes
-    that many, chosen by rng. An image that cannot be used is reported on stderr and skipped.
-    Raises SampleError where the folder is missing or no image in it can be used.
-    """
-    folder = ProjectPath(folder)
-    suffixes = IMAGE_SUFFIXES if image_suffix is None else (image_suffix.lstrip("."),)
-    names = [name for name in _file_names(folder) if encoding.has_suffix(name, suffixes)]
-    if limit is not None and limit < len(names):
-        chosen = (rng or np.random.default_rng()).permutation(len(names))[:limit]
-        names = [names[i] for i in sorted(chosen)]
-    rules = _Rules(width, height, suffixes, char_set, max_captcha, max_captcha)
-    pixels = np.empty((len(names), height, width), np.uint8)
-    char_ids = np.empty((len(names), max_captcha), np.int32)
-
-    def load(index: int) -> str:
-        try:
-            label, image = _check(folder, names[index], rules)
-        except _Defect as defect:
-            return str(defect)
-        pixels[index] = encoding.image_to_pixels(image)
-        char_ids[index] = encoding.label_to_ids(label, char_set)
-        return ""
-
-    defects = _in_threads(load, len(names), "loading")
-    good = [i for i, defect in enumerate(defects) if not defect]
-    _report_skipped(folder, [(n, d) for n, d in zip(names, defects, strict=True) if d])
-    if not good:
-        raise SampleError(
-            f"{folder} holds no usable image ({len(names)} of format {', '.join(suffixes)} looked "
-            "at): run verify_and_split_data.py, which says what is wrong with each, and check "
-            "image size, image_suffix, max_captcha and char_set in conf/")
-    if len(good) == len(names):
-        return ImageSet(names, pixels, char_ids)
-    return ImageSet([names[i] for i in good], pixels[good], char_ids[good])
-
-
-def _report_skipped(folder: ProjectPath, skipped: Sequence[tuple[str, str]]) -> None:
-    for name, defect in skipped[:REPORTED]:
-        console.warn(f"skipped {folder.full / name}: {defect}")
-    if len(skipped) > REPORTED:
-        console.warn(f"skipped {len(skipped) - REPORTED} more in {folder}")
-
-
 # --- files and threads ---
 
 
 def random_image(folder: AnyPath) -> Path:
     """Return the path of one image of a folder, chosen by chance; raises SampleError if none."""
     source = ProjectPath(folder)
-    names = [name for name in _file_names(source) if encoding.has_suffix(name, IMAGE_SUFFIXES)]
+    names = [name for name in file_names(source) if encoding.has_suffix(name, IMAGE_SUFFIXES)]
     if not names:
         raise SampleError(f"no image in {source} ({source.full}): run verify_and_split_data.py, "
                           "or name an image on the command line")
@@ -398,7 +316,7 @@ def read_bytes(image: Path) -> bytes:
                           ) from error
 
 
-def _file_names(folder: ProjectPath) -> list[str]:
+def file_names(folder: ProjectPath) -> list[str]:
     """Return the sorted names of the files in a folder."""
     try:
         with os.scandir(folder) as entries:
@@ -419,15 +337,15 @@ def _make_folder(folder: ProjectPath) -> None:
                           "make it yourself or name another one in conf/") from error
 
 
-def _in_threads(function: Callable[[int], str], count: int, title: str) -> list[str]:
-    """Return function(0) to function(count - 1), computed by threads, with a progress bar."""
-
-    def chunk(start: int) -> list[str]:
-        return [function(i) for i in range(start, min(start + CHUNK, count))]
-
+def in_threads(function: Callable[[Sequence[str]], T], names: Sequence[str],
+               title: str) -> Iterator[T]:
+    """Yield function(part) of each part of the names, in order, with a progress bar."""
+    parts = [names[start:start + CHUNK] for start in range(0, len(names), CHUNK)]
     pool = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1))
     try:
-        chunks = pool.map(chunk, range(0, count, CHUNK))
-        return list(console.progress(itertools.chain.from_iterable(chunks), title, count))
+        with console.progress(names, title) as bar:
+            for part, result in zip(parts, pool.map(function, parts), strict=True):
+                bar.update(len(part))
+                yield result
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for what has not begun

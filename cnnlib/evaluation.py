@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnlib import console, dataset, encoding, metrics, model_folder
+from cnnlib import console, encoding, image_set, metrics, model_folder
 from cnnlib.config import AnyPath, ProjectPath, SampleConfig
 from cnnlib.errors import CaptchaError
+from cnnlib.metrics import Coverage
 from cnnlib.recognizer import Prediction, Recognizer
 
 SHOWN = 10  # confusions, and wrong answers
@@ -35,6 +36,8 @@ class BatchResult:
     seconds: float
     char_accuracy: float
     wrong: list[Wrong]
+    calibration_error: float
+    coverage: list[Coverage]
 
     @property
     def image_accuracy(self) -> float:
@@ -73,7 +76,7 @@ class TestBatch:
         """
         recognizer = self.recognizer
         began = time.perf_counter()
-        images = dataset.load_images(
+        images = image_set.load_images(
             self.img_path, recognizer.image_width, recognizer.image_height, recognizer.char_set,
             recognizer.max_captcha, self.image_suffix, limit=self.total,
             rng=np.random.default_rng(self.seed))
@@ -86,8 +89,12 @@ class TestBatch:
         wrong.sort(key=lambda item: item.prediction.confidence)
         right_chars = sum(a == b for label, p in zip(labels, predictions, strict=True)
                           for a, b in zip(label, p.text, strict=True))
-        result = BatchResult(len(labels), len(labels) - len(wrong), seconds,
-                             right_chars / images.char_ids.size, wrong)
+        confidences = np.array([p.confidence for p in predictions])
+        right = np.array([p.text == label for label, p in zip(labels, predictions, strict=True)])
+        result = BatchResult(
+            len(labels), len(labels) - len(wrong), seconds, right_chars / images.char_ids.size,
+            wrong, metrics.calibration_error(confidences, right),
+            metrics.coverage(confidences, right))
         _print(result)
         return result
 
@@ -111,6 +118,11 @@ def _print(result: BatchResult) -> None:
     low, high = metrics.wilson_interval(result.right, result.total)
     console.say(f"characters right: {result.char_accuracy:.2%}; images right: {result.right} of "
                 f"{result.total}, 95 % interval {low:.1%} to {high:.1%}")
+    console.say(f"confidence is off by {result.calibration_error:.2%} on average "
+                "(calibration error)\nanswer only above a confidence of:")
+    for row in result.coverage:
+        console.say(f"  {row.least_confidence:.2f}: {row.answered:6.2%} answered, "
+                    f"{row.accuracy:.2%} of those right")
     pairs = metrics.confusions((w.label, w.prediction.text) for w in result.wrong)
     if pairs:
         console.say("most frequent confusions: " + ", ".join(

@@ -14,6 +14,8 @@ import numpy as np
 
 Z95 = 1.959964  # of the normal distribution, two-sided 95 %
 TEMPERATURES = (0.1, 10.0)
+CALIBRATION_BINS = 10
+LEAST_CONFIDENCES = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,42 @@ def confusions(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
                      for true, read in zip(label, text, strict=False) if true != read)
     return [(true, read, count) for (true, read), count in
             sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
+    """Return how far confidences, float [N], are from the share of right answers, bool [N].
+
+    The mean over bins of equally many answers, sorted by confidence, of the difference between
+    mean confidence and accuracy (expected calibration error, Naeini et al. 2015; equal-mass bins,
+    since most confidences lie near 1).
+    """
+    order = np.argsort(confidences, kind="stable")
+    bins = np.array_split(order, min(CALIBRATION_BINS, len(order)))
+    gaps = [abs(confidences[part].mean() - right[part].mean()) * len(part) for part in bins]
+    return float(sum(gaps) / len(order))
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What is left where only answers of some least confidence are given; shares 0 to 1.
+
+    `accuracy` is the share of right ones among the answered; 1 where none is.
+    """
+
+    least_confidence: float
+    answered: float
+    accuracy: float
+
+
+def coverage(confidences: np.ndarray, right: np.ndarray) -> list[Coverage]:
+    """Return the choice between many answers and sure ones; confidences float [N], right bool [N].
+    """
+    rows = []
+    for least in LEAST_CONFIDENCES:
+        given = confidences >= least
+        rows.append(Coverage(least, float(given.mean()),
+                             float(right[given].mean()) if given.any() else 1.0))
+    return rows
 
 
 def fit_temperature(logits: np.ndarray, char_ids: np.ndarray) -> float:

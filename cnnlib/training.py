@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from cnnlib import augmentation, console, dataset, encoding, model_folder, plots
+from cnnlib import augmentation, console, dataset, encoding, image_set, model_folder, plots
 from cnnlib.architectures import NETWORKS, TrainableWeights, Weights
 from cnnlib.config import AnyPath, ProjectPath, SampleConfig
-from cnnlib.dataset import ImageSet
 from cnnlib.errors import SampleError
+from cnnlib.image_set import ImageSet
 from cnnlib.model_folder import ModelInfo
 from cnnlib.network import CNN, DEFAULT_NETWORK, Tensor, gpu_names, session_options
 from cnnlib.recognizer import Prediction, Recognizer
@@ -135,8 +135,8 @@ class TrainModel(CNN):
         return previous
 
     def _load(self, folder: AnyPath) -> ImageSet:
-        return dataset.load_images(folder, self.image_width, self.image_height, self.char_set,
-                                   self.max_captcha, self.image_suffix)
+        return image_set.load_images(folder, self.image_width, self.image_height, self.char_set,
+                                     self.max_captcha, self.image_suffix, cached=True)
 
     def recognize_captcha(self) -> Prediction:
         """Recognise a random training image; print and draw it with its label and the answer."""

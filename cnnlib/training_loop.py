@@ -20,8 +20,8 @@ import tensorflow.compat.v1 as tf
 
 from cnnlib import console, metrics
 from cnnlib.architectures import Cost, cost, saved_weight
-from cnnlib.dataset import ImageSet
 from cnnlib.errors import CaptchaError, ModelError
+from cnnlib.image_set import ImageSet, ahead
 from cnnlib.metrics import Scores
 from cnnlib.model_folder import ModelInfo, Run
 from cnnlib.network import grow_classes, read_checkpoint
@@ -29,6 +29,8 @@ from cnnlib.reporting import History, TensorBoard
 
 if TYPE_CHECKING:
     from cnnlib.training import TrainModel
+
+Batch = tuple[np.ndarray, np.ndarray]  # pixels uint8 [B, H, W], char_ids int32 [B, L]
 
 REPORT_STEPS = 10  # specification 2.4
 TIMED_STEPS = 20  # after so many the time to expect is said
@@ -68,8 +70,12 @@ class TrainingLoop:
         self._history = History(self._model.folder.full, total)
         self._board = TensorBoard(self._model.log_dir)
         try:
-            with _stop_signals() as stop:
-                last, interrupted = self._train_steps(stop)
+            # A run that goes on does not repeat its first batches.
+            seed = (self._model.seed, self._earlier_steps, self._first_step)
+            rng, batch_rng = np.random.default_rng(seed).spawn(2)
+            batches = self._train.batches(self._model.train_batch_size, batch_rng)
+            with _stop_signals() as stop, ahead(batches) as prepared:
+                last, interrupted = self._train_steps(stop, prepared, rng)
         finally:
             self._board.close()
         return self._summarize_end(last, interrupted)
@@ -114,11 +120,13 @@ class TrainingLoop:
 
     # Steps
 
-    def _train_steps(self, stop: threading.Event) -> tuple[int, bool]:
-        """Return the last step done, and whether it was a signal that ended the run."""
+    def _train_steps(self, stop: threading.Event, batches: Iterator[Batch],
+                     rng: np.random.Generator) -> tuple[int, bool]:
+        """Return the last step done, and whether it was a signal that ended the run.
+
+        `rng` chooses the test images to report on.
+        """
         model = self._model
-        rng = np.random.default_rng((model.seed, self._earlier_steps, self._first_step))
-        batches = self._train.batches(model.train_batch_size, rng)
         seconds: list[float] = []
         step = self._first_step
         if step >= model.cycle_stop:
@@ -146,7 +154,7 @@ class TrainingLoop:
                 return step, not done
         return step, False
 
-    def _step(self, batch: tuple[np.ndarray, np.ndarray], rate: float) -> None:
+    def _step(self, batch: Batch, rate: float) -> None:
         model = self._model
         pixels, char_ids = batch
         try:
@@ -159,7 +167,7 @@ class TrainingLoop:
                 f"one in conf/, such as {max(1, model.train_batch_size // 2)}, or end other "
                 "programs. The same command goes on from the last save") from error
 
-    def _report(self, step: int, batch: tuple[np.ndarray, np.ndarray], rate: float,
+    def _report(self, step: int, batch: Batch, rate: float,
                 rng: np.random.Generator, seconds: list[float]) -> Scores:
         """Print and write down the scores of this batch and of some test images."""
         train = self._score(*batch)
@@ -286,10 +294,9 @@ class TrainingLoop:
             f"model     {model.folder}")
 
     def _bytes_needed(self, needs: Cost) -> float:
-        images = self._train.pixels.nbytes + self._test.pixels.nbytes
         weights = 4 * 4 * needs.parameters  # each with its gradient and Adam's two averages
         batch = min(self._model.train_batch_size, len(self._train))
-        return BASE_BYTES + images + weights + 4 * ACTIVATION_SHARE * needs.activations * batch
+        return BASE_BYTES + weights + 4 * ACTIVATION_SHARE * needs.activations * batch
 
     def _say_time_left(self, step: int, seconds: list[float]) -> None:
         # The first steps set things up; reports and saves add a tenth.

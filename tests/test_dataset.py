@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import verify_and_split_data
-from cnnlib import dataset, encoding
+from cnnlib import dataset
 from cnnlib.config import PROJECT_ROOT
 from cnnlib.errors import SampleError
 from verify_and_split_data import split, verify
@@ -451,90 +451,3 @@ def test_read_only_folder_is_said_and_nothing_is_lost(locked, expected):
         for folder in (root, *root.iterdir()):
             folder.chmod(0o777)
         shutil.rmtree(root)
-
-
-# --- load ---
-
-
-def test_loaded_images_are_those_of_the_files(tmp_path, draw_images):
-    folder = tmp_path / "with space 验证"
-    paths = sorted(draw_images(folder, 10) + draw_images(folder, 5, image_suffix="jpg"))
-    (folder / ".DS_Store").touch()
-    (folder / "notes.txt").touch()
-    images = dataset.load_images(folder, 40, 24, "0123", 2)
-    assert images.names == [path.name for path in paths]
-    assert (images.pixels.dtype, images.pixels.shape) == (np.uint8, (15, 24, 40))
-    assert (images.char_ids.dtype, images.char_ids.shape) == (np.int32, (15, 2))
-    for name, pixels, ids in zip(images.names, images.pixels, images.char_ids, strict=True):
-        np.testing.assert_array_equal(pixels, encoding.read_pixels(folder / name, 40, 24))
-        assert encoding.ids_to_label(ids, "0123") == encoding.label_of(name)
-    assert len(dataset.load_images(folder, 40, 24, "0123", 2, "JPG")) == 5
-
-
-def test_unusable_files_are_reported_and_skipped(tmp_path, draw_images, capsys):
-    [good] = draw_images(tmp_path, texts=["01"])
-    for i in range(8):
-        (tmp_path / f"02_{i}.png").write_text("no image")
-    images = dataset.load_images(tmp_path, 40, 24, "0123", 2)
-    assert images.names == [good.name] and len(images.pixels) == len(images.char_ids) == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 6
-    assert lines[0].startswith(f"skipped {tmp_path / '02_0.png'}: ")
-    assert lines[5] == f"skipped 3 more in {tmp_path}"
-
-
-def test_folder_without_usable_images_names_the_remedy(tmp_path, draw_images):
-    with pytest.raises(SampleError, match="does not exist: run verify_and_split_data.py"):
-        dataset.load_images(tmp_path / "none", 40, 24, "0123", 2)
-    draw_images(tmp_path, texts=["01"])
-    for changed in ((41, 24, "0123", 2), (40, 24, "0", 2), (40, 24, "0123", 3),
-                    (40, 24, "0123", 2, "jpg")):
-        with pytest.raises(SampleError, match="no usable image .*verify_and_split_data.py"):
-            dataset.load_images(tmp_path, *changed)
-
-
-def test_limit_takes_so_many_different_images_by_the_generator(tmp_path, draw_images):
-    draw_images(tmp_path, 30)
-
-    def names(seed, limit=10):
-        rng = np.random.default_rng(seed)
-        return dataset.load_images(tmp_path, 40, 24, "0123", 2, limit=limit, rng=rng).names
-
-    assert len(set(names(0))) == 10
-    assert names(0) == names(0) != names(1)
-    assert len(names(0, limit=99)) == 30
-
-
-def numbered(count):
-    """Images whose pixels and class are their number."""
-    numbers = np.arange(count)
-    return dataset.ImageSet([f"{i}_x.png" for i in numbers],
-                            np.repeat(numbers.astype(np.uint8), 6).reshape(count, 2, 3),
-                            numbers.astype(np.int32)[:, None])
-
-
-def test_batches_show_every_image_once_an_epoch_in_new_order():
-    batches = numbered(10).batches(4, np.random.default_rng(0))
-    seen = []
-    for _ in range(15):  # six epochs
-        pixels, char_ids = next(batches)
-        assert pixels.shape == (4, 2, 3) and char_ids.shape == (4, 1)
-        np.testing.assert_array_equal(pixels[:, 0, 0], char_ids[:, 0])
-        seen += char_ids[:, 0].tolist()
-    epochs = [tuple(seen[start:start + 10]) for start in range(0, 60, 10)]
-    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
-    assert len(set(epochs)) == 6
-
-
-def test_batches_of_a_small_set_hold_each_image_once():
-    batches = numbered(3).batches(128, np.random.default_rng(0))
-    for _ in range(5):
-        assert sorted(next(batches)[1][:, 0]) == [0, 1, 2]
-
-
-def test_sample_repeats_nothing():
-    images, rng = numbered(10), np.random.default_rng(0)
-    pixels, char_ids = images.sample(6, rng)
-    assert len(set(char_ids[:, 0])) == 6
-    np.testing.assert_array_equal(pixels[:, 1, 2], char_ids[:, 0])
-    assert sorted(images.sample(99, rng)[1][:, 0]) == list(range(10))

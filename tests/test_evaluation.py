@@ -26,6 +26,8 @@ def test_whole_test_set_is_counted_as_single_answers_are(test, trained, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert re.fullmatch(rf"40个样本识别耗时[\d.e-]+秒，准确率{round(right / 0.4, 4)}%", printed[0])
     assert f"images right: {right} of 40, 95 % interval" in printed[1]
+    assert re.fullmatch(r"confidence is off by [\d.]+% on average \(.*\)", printed[2])
+    assert printed[4].startswith(f"  0.00: 100.00% answered, {right / 40:.2%} of those right")
 
 
 def test_wrong_answers_are_listed_least_certain_first_and_copied(
@@ -65,5 +67,5 @@ def test_empty_folder_is_said(trained, tmp_path):
 
 
 def test_all_right_shows_no_confusions(capsys):
-    evaluation._print(evaluation.BatchResult(3, 3, 0.5, 1.0, []))
+    evaluation._print(evaluation.BatchResult(3, 3, 0.5, 1.0, [], 0.0, []))
     assert "confusions" not in capsys.readouterr().out

@@ -58,3 +58,20 @@ def test_a_test_set_that_is_all_right_gives_no_certainty():
 def test_temperature_of_huge_logits_does_not_overflow():
     char_ids = np.zeros((5, 1), int)
     assert 0.1 <= metrics.fit_temperature(logits_for(char_ids, 3, 1e4), char_ids) <= 10.01
+
+
+def test_calibration_error_is_the_mean_gap():
+    confidences = np.repeat([0.5, 0.9], 500)
+    right = np.tile([True, False], 500)  # half of each are right
+    assert metrics.calibration_error(confidences, right) == pytest.approx(0.2)
+    honest, chance = np.random.default_rng(0).random((2, 20_000))
+    assert metrics.calibration_error(honest, chance < honest) < 0.02
+    assert metrics.calibration_error(np.array([0.75]), np.array([True])) == 0.25
+
+
+def test_coverage_of_sure_answers():
+    confidences = np.array([0.2, 0.6, 0.85, 0.97])
+    rows = metrics.coverage(confidences, np.array([False, False, True, True]))
+    assert [(r.least_confidence, r.answered, r.accuracy) for r in rows[:5:2]] == [
+        (0.0, 1.0, 0.5), (0.7, 0.5, 1.0), (0.9, 0.25, 1.0)]
+    assert rows[-1].answered == 0.0 and rows[-1].accuracy == 1.0

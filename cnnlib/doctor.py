@@ -1,0 +1,195 @@
+"""What is wrong with a data set or a training: one line each, with the remedy."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from cnnlib.image_set import ImageSet
+from cnnlib.metrics import Scores, wilson_interval
+
+BLANK = 2.0  # gray levels of standard deviation: less shows nothing
+FEW = 20  # training images with a character: a class with fewer is hardly learned
+WANTED_MARGIN = 0.01  # of the measured accuracy
+TYPICAL_ACCURACY = 0.95  # at which the margin is reckoned
+SHOWN = 10  # characters, in a line
+CHUNK = 1000  # images
+
+
+# --- before training ---
+
+
+def examine(train: ImageSet, test: ImageSet, char_set: Sequence[str]) -> list[str]:
+    """Return what is wrong with labelled images that each are usable; nothing for good ones."""
+    return [*_same_pixels(train, test), *_blank(train, test), *_classes(train, test, char_set),
+            *_test_size(len(test))]
+
+
+def _same_pixels(train: ImageSet, test: ImageSet) -> Iterator[str]:
+    digests = [_digests(images) for images in (train, test)]
+    both: dict[bytes, list[tuple[str, bytes]]] = defaultdict(list)
+    for images, its_digests in zip((train, test), digests, strict=True):
+        for name, ids, digest in zip(images.names, images.char_ids, its_digests, strict=True):
+            both[digest].append((name, ids.tobytes()))
+    clashes = [same for same in both.values() if len({ids for _, ids in same}) > 1]
+    if clashes:
+        first, second = _two_labels(clashes[0])
+        yield (f"{_count(len(clashes), 'picture has', 'pictures have')} two labels, such as "
+               f"{first} and {second}: remove the files whose label is wrong")
+    shared = set(digests[0]).intersection(digests[1])
+    if shared:
+        seen = sum(digest in shared for digest in digests[1])
+        example = test.names[next(i for i, d in enumerate(digests[1]) if d in shared)]
+        yield (f"{_count(seen, 'test image is', 'test images are')} in the training set too, such "
+               f"as {example}: remove them from the test set, whose accuracy they flatter")
+    copies = len(digests[0]) - len(set(digests[0]))
+    if copies:
+        yield (f"{_count(copies, 'training image is a copy', 'training images are copies')} of "
+               "another: nothing is learned from them; label other images instead")
+
+
+def _digests(images: ImageSet) -> list[bytes]:
+    return [hashlib.blake2b(pixels.tobytes(), digest_size=16).digest() for pixels in images.pixels]
+
+
+def _two_labels(same: Sequence[tuple[str, bytes]]) -> tuple[str, str]:
+    name, ids = same[0]
+    return name, next(other for other, its_ids in same if its_ids != ids)
+
+
+def _blank(*sets: ImageSet) -> Iterator[str]:
+    names = [images.names[start + i] for images in sets
+             for start in range(0, len(images), CHUNK)
+             for i in np.flatnonzero(
+                 images.pixels[start:start + CHUNK].std(axis=(1, 2), dtype=np.float32) < BLANK)]
+    if names:
+        yield (f"{_count(len(names), 'image is', 'images are')} of one shade of gray, such as "
+               f"{names[0]}: look at {'it' if len(names) == 1 else 'them'}, and remove what shows "
+               "no text")
+
+
+def _classes(train: ImageSet, test: ImageSet, char_set: Sequence[str]) -> Iterator[str]:
+    in_train, in_test = (Counter(c for ids in images.char_ids for c in set(ids.tolist()))
+                         for images in (train, test))
+    absent = [c for c in range(len(char_set)) if not in_train[c]]
+    only_tested = [c for c in absent if in_test[c]]
+    never = [c for c in absent if not in_test[c]]
+    few = sorted((c for c in in_train if in_train[c] < FEW), key=in_train.__getitem__)
+    if never:
+        yield (f"no image shows {_listed(char_set[c] for c in never)}: label images that do, or "
+               "take what never occurs out of char_set")
+    if only_tested:
+        yield (f"no training image shows {_listed(char_set[c] for c in only_tested)}, but test "
+               "images do: move some to the training set, and label more")
+    if few:
+        shown = _listed(f"{char_set[c]} ({in_train[c]})" for c in few)
+        yield (f"fewer than {FEW} training images show {shown}: such characters are hardly "
+               "learned; label more images that have them")
+
+
+def _listed(characters: Iterator[str]) -> str:
+    items = list(characters)
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return " ".join(items[:SHOWN]) + more
+
+
+def _test_size(count: int) -> Iterator[str]:
+    low, high = wilson_interval(round(TYPICAL_ACCURACY * count), count)
+    margin = (high - low) / 2
+    if margin > WANTED_MARGIN:
+        yield (f"a test set of {count} cannot tell {WANTED_MARGIN:.0%} apart (95 % interval: give "
+               f"or take {margin:.1%}): believe small differences only after more images are "
+               "labelled; 2,000 are enough")
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
+
+
+# --- while training ---
+
+WINDOW = 10  # reports, whose mean is compared
+CHANCE_FACTOR = 1.5  # of what guessing gives
+PLATEAU_REPORTS = 30  # of which the loss should have fallen below that of as many before
+LEARNED = 0.9  # of training images right: more than that is not stuck
+GAP = 0.15  # of images right, between training and test set
+
+
+class Watch:
+    """Look at the reports of a training, and say once what seems to go wrong.
+
+    `chance` is the share of characters that the best guess without looking has right.
+    """
+
+    def __init__(self, chance: float, cycle_stop: int) -> None:
+        self._chance = chance
+        self._fair_steps = max(300, cycle_stop // 5)
+        self._train: list[Scores] = []
+        self._test: list[Scores] = []
+        self._said: set[str] = set()
+
+    def look(self, step: int, train: Scores, test: Scores) -> str:
+        """Return one line, or nothing; `step` counts from 1, the scores are of this report."""
+        self._train.append(train)
+        self._test.append(test)
+        if len(self._train) < WINDOW or step < self._fair_steps:
+            return ""
+        for name, check in (("chance", self._at_chance), ("gap", self._gap),
+                            ("plateau", self._plateau)):
+            if name not in self._said and (line := check()):
+                self._said.add(name)
+                return f"after {step} steps {line}"
+        return ""
+
+    def _at_chance(self) -> str:
+        if _recent(self._train, "char_accuracy") > CHANCE_FACTOR * self._chance:
+            return ""
+        return ("the answers are no better than guessing: most often labels that do not belong to "
+                "their images, or the wrong max_captcha. Look at some images of train_image_dir "
+                "beside their names")
+
+    def _gap(self) -> str:
+        train, test = (_recent(scores, "image_accuracy") for scores in (self._train, self._test))
+        if train < LEARNED or train - test < GAP:
+            return ""
+        return (f"{train:.0%} of the training images are right and {test:.0%} of the test images: "
+                "too few images for this kind of captcha. Label more; python3 doctor.py --forecast "
+                "estimates what they bring")
+
+    def _plateau(self) -> str:
+        if len(self._train) < 2 * PLATEAU_REPORTS:
+            return ""
+        before, now = (statistics.median(s.loss for s in part) for part in (
+            self._train[-2 * PLATEAU_REPORTS:-PLATEAU_REPORTS], self._train[-PLATEAU_REPORTS:]))
+        right = _recent(self._train, "image_accuracy")
+        if now < before or right > LEARNED:
+            return ""
+        return (f"the loss has stopped falling at {right:.0%} of the training images right: look "
+                "for wrong labels (python3 doctor.py), or train more steps (cycle_stop)")
+
+
+def guessing(char_ids: np.ndarray) -> float:
+    """Return the share of characters that the most frequent class at each position has right."""
+    return statistics.mean(float(np.bincount(column).max() / len(column))
+                           for column in char_ids.T)
+
+
+def _recent(scores: Sequence[Scores], what: str) -> float:
+    return statistics.mean(getattr(s, what) for s in scores[-WINDOW:])
+
+
+# --- after training ---
+
+SURE = 0.5  # confidence of an answer that makes another label doubtful
+
+
+def doubtful_labels(labels: Sequence[str], answers: Sequence[str],
+                    confidences: Sequence[float]) -> list[int]:
+    """Return which labels are likely wrong, by index, the most likely first."""
+    doubtful = [i for i, (label, answer) in enumerate(zip(labels, answers, strict=True))
+                if label != answer and confidences[i] >= SURE]
+    return sorted(doubtful, key=lambda i: -confidences[i])

@@ -1,0 +1,120 @@
+"""Each fault of a data set or a training is said in one line; of a sound one nothing is said."""
+
+import numpy as np
+import pytest
+
+from cnnlib import doctor
+from cnnlib.image_set import ImageSet
+from cnnlib.metrics import Scores
+
+
+def image_set(count, classes=4, length=2, seed=0):
+    rng = np.random.default_rng(seed)
+    return ImageSet([f"{seed}_{i}.png" for i in range(count)],
+                    rng.integers(0, 256, (count, 24, 40), np.uint8),
+                    rng.integers(0, classes, (count, length)).astype(np.int32))
+
+
+@pytest.fixture
+def train():
+    return image_set(400)
+
+
+@pytest.fixture
+def test():
+    return image_set(2000, seed=1)
+
+
+def test_nothing_is_said_of_good_images(train, test):
+    assert doctor.examine(train, test, "0123") == []
+
+
+def test_same_pixels_with_different_labels(train, test):
+    train.pixels[7] = train.pixels[3]
+    train.char_ids[7], train.char_ids[3] = (0, 1), (0, 2)
+    [line, copies] = doctor.examine(train, test, "0123")
+    assert line.startswith("1 picture has two labels, such as 0_3.png and 0_7.png: remove")
+    assert copies.startswith("1 training image is a copy of another")
+
+
+def test_training_images_in_the_test_set(train, test):
+    test.pixels[:3], test.char_ids[:3] = train.pixels[:3], train.char_ids[:3]
+    [line] = doctor.examine(train, test, "0123")
+    assert line.startswith("3 test images are in the training set too, such as 1_0.png: remove")
+
+
+def test_blank_images(train, test):
+    train.pixels[5] = 255
+    test.pixels[1] = 100
+    test.pixels[1, 0, 0] = 103
+    [line] = doctor.examine(train, test, "0123")
+    assert line.startswith("2 images are of one shade of gray, such as 0_5.png: look at them")
+
+
+def test_characters_that_are_missing_or_rare(train, test):
+    train.char_ids[train.char_ids == 3] = 0
+    train.char_ids[:2, 1] = 4
+    lines = doctor.examine(train, test, "01234xyz")
+    assert lines[0].startswith("no image shows x y z: label images that do")
+    assert lines[1].startswith("no training image shows 3, but test images do")
+    assert lines[2].startswith("fewer than 20 training images show 4 (2): ")
+
+
+def test_long_lists_of_characters_are_cut(train, test):
+    [line] = doctor.examine(train, test, "0123abcdefghijklmnop")
+    assert line.startswith("no image shows a b c d e f g h i j and 6 more: ")
+
+
+@pytest.mark.parametrize(("count", "margin"), [(1, "39.7%"), (50, "6.2%"), (400, "2.2%")])
+def test_small_test_set(train, count, margin):
+    [line] = doctor.examine(train, image_set(count, seed=1), "0123")
+    assert line.startswith(f"a test set of {count} cannot tell 1% apart (95 % interval: give or "
+                           f"take {margin})")
+
+
+# --- while training ---
+
+
+def lines_of(reports, cycle_stop=1000):
+    """Feed reports, one every 10 steps, of (characters, images, loss of training; images of test).
+    """
+    watch = doctor.Watch(chance=0.25, cycle_stop=cycle_stop)
+    lines = [watch.look(10 * i, Scores(chars, images, loss), Scores(chars, tested, loss))
+             for i, (chars, images, loss, tested) in enumerate(reports, 1)]
+    return [line for line in lines if line]
+
+
+def test_sound_training_is_not_complained_about():
+    reports = [(a := min(1.0, 0.2 + i / 60), a, 2 - a, max(0.0, a - 0.05)) for i in range(100)]
+    assert lines_of(reports) == []
+
+
+def test_accuracy_of_guessing_is_said_once():
+    [line] = lines_of([(0.26, 0.1, 1.4, 0.1)] * 50)
+    assert line.startswith("after 300 steps the answers are no better than guessing: most often "
+                           "labels that do not belong to their images")
+
+
+def test_training_set_far_above_test_set():
+    [line] = lines_of([(0.99, 0.98, 0.1, 0.6)] * 50)
+    assert "98% of the training images are right and 60% of the test images" in line
+    assert "--forecast" in line
+
+
+def test_loss_that_stopped_falling():
+    falling = [(0.6, 0.4, 2 - i / 50, 0.4) for i in range(50)]
+    assert lines_of(falling) == []
+    [line] = lines_of(falling + [(0.6, 0.4, 1.0, 0.4)] * 60)
+    assert "the loss has stopped falling at 40% of the training images right" in line
+
+
+def test_guessing_knows_that_classes_are_not_equally_frequent():
+    assert doctor.guessing(np.array([[0, 1], [0, 2], [0, 3], [1, 1]])) == (3 / 4 + 2 / 4) / 2
+
+
+# --- after training ---
+
+
+def test_sure_answers_against_the_label_are_doubtful_the_surest_first():
+    assert doctor.doubtful_labels(["ab", "cd", "ef", "gh"], ["ab", "cx", "ex", "xx"],
+                                  [1.0, 0.6, 0.9, 0.1]) == [2, 1]
