@@ -184,12 +184,16 @@ def _recent(scores: Sequence[Scores], what: str) -> float:
 
 # --- after training ---
 
-SURE = 0.5  # confidence of an answer that makes another label doubtful
+DOUBTFUL = 0.01  # as likely as the answer, or less
 
 
-def doubtful_labels(labels: Sequence[str], answers: Sequence[str],
-                    confidences: Sequence[float]) -> list[int]:
-    """Return which labels are likely wrong, by index, the most likely first."""
-    doubtful = [i for i, (label, answer) in enumerate(zip(labels, answers, strict=True))
-                if label != answer and confidences[i] >= SURE]
-    return sorted(doubtful, key=lambda i: -confidences[i])
+def doubtful_labels(probabilities: np.ndarray, char_ids: np.ndarray) -> list[int]:
+    """Return which labels are likely wrong, by index, the most likely first.
+
+    `probabilities` are a model's, float [N, L, C], `char_ids` the labels, int [N, L]. A label is
+    doubtful where the model holds it for far less likely than its own answer (confident learning,
+    Northcutt et al. 2021, for one model and without thresholds by class).
+    """
+    label = np.take_along_axis(probabilities, char_ids[..., np.newaxis], axis=-1)[..., 0]
+    ratio = (label / probabilities.max(axis=-1)).prod(axis=-1)
+    return [int(i) for i in np.argsort(ratio, kind="stable") if ratio[i] <= DOUBTFUL]

@@ -44,9 +44,12 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.names)
 
-    def batches(self, size: int,
-                rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (pixels, char_ids) of min(size, N) images for ever.
+    def take(self, chosen: np.ndarray) -> ImageSet:
+        """Return some of the images, by index int [n]; their pixels are copied."""
+        return ImageSet([self.names[i] for i in chosen], self.pixels[chosen], self.char_ids[chosen])
+
+    def batches(self, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Yield the indices of min(size, N) images for ever, int [min(size, N)].
 
         Every image comes once in an epoch, in a new order each time; a batch may begin in one
         epoch and end in the next, so that all have the same size.
@@ -57,7 +60,7 @@ class ImageSet:
             while len(order) < size:
                 order = np.concatenate([order, rng.permutation(len(self))])
             chosen, order = order[:size], order[size:]
-            yield self.pixels[chosen], self.char_ids[chosen]
+            yield chosen
 
     def sample(self, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return (pixels, char_ids) of `size` images without repetition; all, if fewer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -54,6 +55,19 @@ def image_plot(pixels: np.ndarray, path: AnyPath, *, title: str) -> None:
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
     axes.set_title(title, fontfamily=_fonts(), parse_math=False)
     axes.set_axis_off()
+    save_png(figure, path)
+
+
+def image_grid(images: Sequence[np.ndarray], titles: Sequence[str], path: AnyPath, *,
+               columns: int = 6) -> None:
+    """Draw gray pixels, each uint8 [H, W], in rows, each below its title."""
+    rows = math.ceil(len(images) / columns)
+    figure = Figure(figsize=(1.8 * columns, 1.5 * rows), layout="constrained")
+    for place, (pixels, title) in enumerate(zip(images, titles, strict=True), 1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(title, fontfamily=_fonts(), fontsize=9, parse_math=False)
+        axes.set_axis_off()
     save_png(figure, path)
 
 

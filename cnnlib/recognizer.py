@@ -70,9 +70,13 @@ class Recognizer(CNN):
 
     def predict_pixels(self, pixels: np.ndarray) -> list[Prediction]:
         """Recognise gray pixels, uint8 [N, H, W], in their order."""
-        return [self._prediction(p) for start in range(0, len(pixels), BATCH)
-                for p in self._session.run(self._probabilities,
-                                           {self.X: pixels[start:start + BATCH]})]
+        return [self._prediction(p) for p in self.probabilities(pixels)]
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the probability of each class at each position, float32 [N, P, C]."""
+        return np.concatenate([
+            self._session.run(self._probabilities, {self.X: pixels[start:start + BATCH]})
+            for start in range(0, max(1, len(pixels)), BATCH)])
 
     def _prediction(self, probabilities: np.ndarray) -> Prediction:
         """Read one image's probabilities, float32 [P, C]."""

@@ -53,6 +53,7 @@ class Recipe:
 
 
 FULLY_DISTORTED_VIEWS = 8
+MIXED_VIEWS = 12  # from so many on, characters are joined to new images
 RECIPES = {
     "default": Recipe({"resnet_attention": 1e-2, "cnn5": 2e-3}, 0.07, 0.02, 1.0, 0.05,
                       augment=True, sigmoid=False),
@@ -86,7 +87,7 @@ class TrainModel(CNN):
         self.recipe_name, self.recipe = recipe, RECIPES[recipe]
         self.seed, self.log_dir = seed, ProjectPath(log_dir)
         self.enable_gpu, self.fresh = enable_gpu, fresh
-        self._distortion = 0.0  # until the images are counted
+        self._distortion, self.mixes = 0.0, False  # until the images are counted
 
     @classmethod
     def from_config(cls, config: SampleConfig, fresh: bool = False) -> TrainModel:
@@ -111,14 +112,24 @@ class TrainModel(CNN):
             previous = self._previous_model()
             train, test = (self._load(path)
                            for path in (self.train_img_path, self.verify_img_path))
-            if self.enable_gpu and not gpu_names():
-                console.warn("enable_gpu is on, but TensorFlow sees no GPU: training on the "
-                             "processor. For NVIDIA: pip install \"tensorflow[and-cuda]\"")
-            self._distortion = self.recipe.distortion(
-                self.cycle_stop * min(self.train_batch_size, len(train)) / len(train))
-            self._build()
-            with tf.Session(graph=self.graph, config=session_options(self.enable_gpu)) as session:
-                return TrainingLoop(self, session, train, test).run(previous)
+            return self._train(train, test, previous)
+
+    def train_on(self, train: ImageSet, test: ImageSet) -> TrainingResult:
+        """Train as train_cnn does, on images that are loaded already."""
+        with self.folder.locked():
+            return self._train(train, test, self._previous_model())
+
+    def _train(self, train: ImageSet, test: ImageSet,
+               previous: ModelInfo | None) -> TrainingResult:
+        if self.enable_gpu and not gpu_names():
+            console.warn("enable_gpu is on, but TensorFlow sees no GPU: training on the "
+                         "processor. For NVIDIA: pip install \"tensorflow[and-cuda]\"")
+        views = self.cycle_stop * min(self.train_batch_size, len(train)) / len(train)
+        self._distortion = self.recipe.distortion(views)
+        self.mixes = self.recipe.augment and views >= MIXED_VIEWS and self.max_captcha > 1
+        self._build()
+        with tf.Session(graph=self.graph, config=session_options(self.enable_gpu)) as session:
+            return TrainingLoop(self, session, train, test).run(previous)
 
     def _previous_model(self) -> ModelInfo | None:
         """Return the model to go on from; raises ModelError where it does not fit."""
@@ -158,7 +169,7 @@ class TrainModel(CNN):
 
     def images(self) -> Tensor:
         """Return standardised images, distorted at random in training."""
-        still = super().images()
+        self._still = still = super().images()
         if not self._distortion:
             return still
         images = tf.cond(self.training, lambda: augmentation.distort(still, self._distortion),
@@ -180,6 +191,7 @@ class TrainModel(CNN):
             smoothed = self._targets(self.recipe.label_smoothing)
             loss = tf.reduce_mean(self._losses(smoothed))
             self.losses = self._losses(self._targets(0.0))  # [B], as reported
+            self.saliency = self._saliency()
             self.rate = tf.placeholder(tf.float32, [], "rate")
             self.train_step = self._train_step(loss)
             self.initializer = tf.global_variables_initializer()
@@ -198,6 +210,12 @@ class TrainModel(CNN):
                 labels=targets, logits=self.logits), axis=[1, 2])
         return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(
             labels=targets, logits=self.logits), axis=1)
+
+    def _saliency(self) -> Tensor:
+        """Return what each column of an image does for each character of Y, float32 [B, L, W]."""
+        scores = tf.reduce_sum(self.logits * tf.one_hot(self.Y, self.classes), axis=-1)  # [B, L]
+        gradients = [tf.gradients(scores[:, k], self._still)[0] for k in range(self.max_captcha)]
+        return tf.stack([tf.reduce_sum(tf.square(g), axis=[1, 3]) for g in gradients], axis=1)
 
     def _train_step(self, loss: Tensor) -> Tensor:
         step = tf.train.AdamOptimizer(self.rate).minimize(loss)

@@ -18,7 +18,7 @@ import numpy as np
 import PIL
 import tensorflow.compat.v1 as tf
 
-from cnnlib import console, metrics
+from cnnlib import console, doctor, metrics, mixing
 from cnnlib.architectures import Cost, cost, saved_weight
 from cnnlib.errors import CaptchaError, ModelError
 from cnnlib.image_set import ImageSet, ahead
@@ -30,12 +30,21 @@ from cnnlib.reporting import History, TensorBoard
 if TYPE_CHECKING:
     from cnnlib.training import TrainModel
 
-Batch = tuple[np.ndarray, np.ndarray]  # pixels uint8 [B, H, W], char_ids int32 [B, L]
+@dataclass(frozen=True)
+class Batch:
+    """Images to learn from, pixels uint8 [B, H, W] and char_ids int32 [B, L]; which they are."""
+
+    pixels: np.ndarray
+    char_ids: np.ndarray
+    chosen: np.ndarray  # of the training set, int [B], before they were mixed
 
 REPORT_STEPS = 10  # specification 2.4
 TIMED_STEPS = 20  # after so many the time to expect is said
+PROGRESS_STEPS = 100  # and again after each so many
 CHECK_STEPS = 50  # at least, between two scorings of the whole test set because of acc_stop
 SCORED_TOGETHER = 250  # images
+MIX_FROM = 0.15  # of a run's steps: earlier the network does not know where characters stand
+LOOKS = 6  # in a run, for where they stand
 BASE_BYTES = 600 << 20  # of Python and TensorFlow
 ACTIVATION_SHARE = 0.7  # of what layers put out in a step, that is in memory at a time; measured
 
@@ -62,10 +71,14 @@ class TrainingLoop:
         self._best: ModelInfo | None = None  # what the folder holds
         self._best_scores: Scores | None = None
         self._next_check = 0
+        self._cuts: np.ndarray | None = None  # where to cut each training image, int [N, L - 1]
+        self._watch = doctor.Watch(doctor.guessing(train.char_ids), model.cycle_stop)
 
     def run(self, previous: ModelInfo | None) -> TrainingResult:
         beginning = self._begin(previous)
         self._summarize_beginning(beginning)
+        for finding in doctor.examine(self._train, self._test, self._model.char_set):
+            console.say(f"check     {finding}")
         total = self._earlier_steps + self._first_step
         self._history = History(self._model.folder.full, total)
         self._board = TensorBoard(self._model.log_dir)
@@ -73,8 +86,7 @@ class TrainingLoop:
             # A run that goes on does not repeat its first batches.
             seed = (self._model.seed, self._earlier_steps, self._first_step)
             rng, batch_rng = np.random.default_rng(seed).spawn(2)
-            batches = self._train.batches(self._model.train_batch_size, batch_rng)
-            with _stop_signals() as stop, ahead(batches) as prepared:
+            with _stop_signals() as stop, ahead(self._batches(batch_rng)) as prepared:
                 last, interrupted = self._train_steps(stop, prepared, rng)
         finally:
             self._board.close()
@@ -120,6 +132,13 @@ class TrainingLoop:
 
     # Steps
 
+    def _batches(self, rng: np.random.Generator) -> Iterator[Batch]:
+        for chosen in self._train.batches(self._model.train_batch_size, rng):
+            pixels, char_ids = self._train.pixels[chosen], self._train.char_ids[chosen]
+            if self._cuts is not None:
+                pixels, char_ids = mixing.mix(pixels, char_ids, self._cuts[chosen], rng)
+            yield Batch(pixels, char_ids, chosen)
+
     def _train_steps(self, stop: threading.Event, batches: Iterator[Batch],
                      rng: np.random.Generator) -> tuple[int, bool]:
         """Return the last step done, and whether it was a signal that ended the run.
@@ -133,6 +152,8 @@ class TrainingLoop:
             self._save(step, done=True)
         steps = console.progress(range(step + 1, model.cycle_stop + 1), "training", unit="step")
         for step in steps:
+            if self._cuts_due(step):
+                self._find_cuts()
             began = time.perf_counter()
             batch = next(batches)
             rate = model.recipe.rate(model.network, step, model.cycle_stop)
@@ -144,8 +165,8 @@ class TrainingLoop:
                     estimate = self._report(step, batch, rate, rng, seconds[-REPORT_STEPS:])
                     done |= self._reaches_acc_stop(step, estimate)
                     steps.set_postfix_str(self._best_in_words())
-                if len(seconds) == TIMED_STEPS and not done:
-                    self._say_time_left(step, seconds)
+                if (len(seconds) == TIMED_STEPS or step % PROGRESS_STEPS == 0) and not done:
+                    self._say_progress(step, seconds[-PROGRESS_STEPS:])
             except BrokenPipeError:  # Ctrl-C ended the program that stdout goes to, such as tee
                 stop.set()
             if done or stop.is_set() or step % model.cycle_save == 0:
@@ -154,13 +175,26 @@ class TrainingLoop:
                 return step, not done
         return step, False
 
+    def _cuts_due(self, step: int) -> bool:
+        """Tell whether to look anew where characters stand: the network knows better by now."""
+        since = step - 1 - round(MIX_FROM * self._model.cycle_stop)
+        if since < 0 or not self._model.mixes:
+            return False
+        return self._cuts is None or since % max(1, self._model.cycle_stop // LOOKS) == 0
+
+    def _find_cuts(self) -> None:
+        model, images = self._model, self._train
+        starts = console.progress(range(0, len(images), SCORED_TOGETHER), "finding characters")
+        self._cuts = np.concatenate([mixing.cuts(self._session.run(model.saliency, {
+            model.X: images.pixels[start:start + SCORED_TOGETHER],
+            model.Y: images.char_ids[start:start + SCORED_TOGETHER]})) for start in starts])
+
     def _step(self, batch: Batch, rate: float) -> None:
         model = self._model
-        pixels, char_ids = batch
         try:
             self._session.run(model.train_step, {
-                model.X: pixels, model.Y: char_ids, model.training: True, model.rate: rate,
-                model.keep_prob: model.recipe.keep_prob})
+                model.X: batch.pixels, model.Y: batch.char_ids, model.training: True,
+                model.rate: rate, model.keep_prob: model.recipe.keep_prob})
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
             raise CaptchaError(
                 f"not enough memory for train_batch_size {model.train_batch_size}: set a smaller "
@@ -170,18 +204,20 @@ class TrainingLoop:
     def _report(self, step: int, batch: Batch, rate: float,
                 rng: np.random.Generator, seconds: list[float]) -> Scores:
         """Print and write down the scores of this batch and of some test images."""
-        train = self._score(*batch)
+        train = self._score(self._train.pixels[batch.chosen], self._train.char_ids[batch.chosen])
         test = self._score(*self._test.sample(self._model.test_batch_size, rng))
         _check_finite(train, step)
         console.training_step(step)
         console.training_scores("训练集", *dataclasses.astuple(train))
         console.training_scores("验证集", *dataclasses.astuple(test))
+        if line := self._watch.look(step, train, test):
+            console.say(f"check     {line}")
         values = {"loss/train": train.loss, "loss/test": test.loss,
                   "accuracy/train_characters": train.char_accuracy,
                   "accuracy/train_images": train.image_accuracy,
                   "accuracy/test_characters": test.char_accuracy,
                   "accuracy/test_images": test.image_accuracy, "learning_rate": rate,
-                  "images_per_second": len(batch[0]) / statistics.median(seconds)}
+                  "images_per_second": len(batch.pixels) / statistics.median(seconds)}
         self._board.write(self._earlier_steps + step, values)
         self._history.add(self._earlier_steps + step, values)
         return test
@@ -298,14 +334,19 @@ class TrainingLoop:
         batch = min(self._model.train_batch_size, len(self._train))
         return BASE_BYTES + weights + 4 * ACTIVATION_SHARE * needs.activations * batch
 
-    def _say_time_left(self, step: int, seconds: list[float]) -> None:
+    def _say_progress(self, step: int, seconds: list[float]) -> None:
         # The first steps set things up; reports and saves add a tenth.
-        expected = statistics.median(seconds) * (self._model.cycle_stop - step) * 1.1
-        console.say(f"about {_duration(expected)} to go, at "
-                    f"{statistics.median(seconds) * 1000:.0f} ms a step")
+        left = self._model.cycle_stop - step
+        expected = statistics.median(seconds) * left * 1.1
+        best = self._best_in_words()
+        console.say(f"step {step} of {self._model.cycle_stop}, about {_duration(expected)} to go, "
+                    f"at {statistics.median(seconds) * 1000:.0f} ms a step"
+                    + (f"; {best}" if best else ""))
 
     def _best_in_words(self) -> str:
-        return f"best {self._best_scores.image_accuracy:.2%}" if self._best_scores else ""
+        if not self._best_scores or not self._best:
+            return ""
+        return f"best {self._best_scores.image_accuracy:.2%}, at step {self._best.step}"
 
     def _summarize_end(self, last: int, interrupted: bool) -> TrainingResult:
         assert self._best is not None and self._best_scores is not None, "a run ends in a save"

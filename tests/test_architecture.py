@@ -32,6 +32,7 @@ MODULES = {
     "dataset": {"encoding", "console", "numpy", "PIL"},
     "image_set": {"dataset", "encoding", "console", "files", "numpy"},
     "metrics": {"numpy"},
+    "mixing": {"numpy"},
     "doctor": {"image_set", "metrics", "numpy"},
     "plots": {"files", "matplotlib", "numpy"},
     "model_folder": {"files", "filelock"},
@@ -41,8 +42,9 @@ MODULES = {
     "recognizer": {"network", "architectures", "model_folder", "encoding", "tensorflow", "numpy",
                    "PIL"},
     "reporting": {"plots", "files", "tensorflow"},
-    "training_loop": {"network", "architectures", "model_folder", "image_set", "metrics",
-                      "reporting", "console", "tensorflow", "numpy", "PIL"},
+    "forecast": {"training", "recognizer", "image_set", "encoding", "metrics", "console", "numpy"},
+    "training_loop": {"doctor", "mixing", "network", "architectures", "model_folder", "image_set",
+                      "metrics", "reporting", "console", "tensorflow", "numpy", "PIL"},
     "training": {"training_loop", "network", "architectures", "augmentation", "model_folder",
                  "recognizer", "dataset", "image_set", "encoding", "plots", "console",
                  "tensorflow", "numpy"},
@@ -54,7 +56,7 @@ MODULES = {
 LIGHT_SCRIPTS = ("gen_image.gen_sample_by_captcha", "gen_image.collect_labels",
                  "verify_and_split_data", "webserver_captcha_image", "recognize_local",
                  "recognize_online", "recognize_time_test")
-HEAVY_SCRIPTS = ("train_model", "test_batch", "webserver_recognize_api")
+HEAVY_SCRIPTS = ("train_model", "test_batch", "doctor", "webserver_recognize_api")
 
 # Class or function -> its parameters in this order; more may follow if they have defaults.
 SIGNATURES = {

@@ -115,6 +115,8 @@ def test_guessing_knows_that_classes_are_not_equally_frequent():
 # --- after training ---
 
 
-def test_sure_answers_against_the_label_are_doubtful_the_surest_first():
-    assert doctor.doubtful_labels(["ab", "cd", "ef", "gh"], ["ab", "cx", "ex", "xx"],
-                                  [1.0, 0.6, 0.9, 0.1]) == [2, 1]
+def test_labels_that_the_model_holds_for_unlikely_are_doubtful_the_least_likely_first():
+    sure, torn = [0.001, 0.001, 0.998], [0.3, 0.3, 0.4]
+    probabilities = np.array([[sure, torn], [sure, sure], [torn, torn], [sure, sure]])
+    char_ids = np.array([[0, 2], [0, 1], [0, 1], [2, 2]])
+    assert doctor.doubtful_labels(probabilities, char_ids) == [1, 0]

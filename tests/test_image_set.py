@@ -76,10 +76,9 @@ def test_batches_show_every_image_once_an_epoch_in_new_order():
     batches = numbered(10).batches(4, np.random.default_rng(0))
     seen = []
     for _ in range(15):  # six epochs
-        pixels, char_ids = next(batches)
-        assert pixels.shape == (4, 2, 3) and char_ids.shape == (4, 1)
-        np.testing.assert_array_equal(pixels[:, 0, 0], char_ids[:, 0])
-        seen += char_ids[:, 0].tolist()
+        chosen = next(batches)
+        assert len(chosen) == 4
+        seen += chosen.tolist()
     epochs = [tuple(seen[start:start + 10]) for start in range(0, 60, 10)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert len(set(epochs)) == 6
@@ -88,7 +87,7 @@ def test_batches_show_every_image_once_an_epoch_in_new_order():
 def test_batches_of_a_small_set_hold_each_image_once():
     batches = numbered(3).batches(128, np.random.default_rng(0))
     for _ in range(5):
-        assert sorted(next(batches)[1][:, 0]) == [0, 1, 2]
+        assert sorted(next(batches)) == [0, 1, 2]
 
 
 def test_sample_repeats_nothing():

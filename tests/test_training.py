@@ -17,7 +17,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from cnnlib import training_loop
+from cnnlib import mixing, training_loop
 from cnnlib.config import NETWORKS, PROJECT_ROOT, load_sample_config
 from cnnlib.errors import CaptchaError, ModelError, SampleError
 from cnnlib.metrics import Scores
@@ -61,7 +61,7 @@ def test_a_run_prints_the_lines_and_keeps_all_that_it_should(ready, capsys):
     at = printed.index("第30次训练 >>> ")
     assert printed[at + 1].startswith("[训练集] 字符准确率为 ")
     assert printed[at + 2].startswith("[验证集] 字符准确率为 ")
-    assert any(line.startswith("about ") and "to go" in line for line in printed)
+    assert any(line.startswith("step 20 of 30, about ") and "to go" in line for line in printed)
     assert printed[-3].startswith("done after 30 steps") and printed[-1].startswith("model ")
 
     known = info(ready)
@@ -120,7 +120,7 @@ def test_estimate_alone_does_not_end_a_run(ready, monkeypatch):
 
 SLOW_STEPS = """
 import sys, time
-from cnnlib import training_loop
+from cnnlib import mixing, training_loop
 import train_model
 step = training_loop.TrainingLoop._step
 def slow(self, *arguments):
@@ -213,6 +213,21 @@ def after_steps(count, rates):
         yield Event()
 
     return signals
+
+
+def test_images_that_are_seen_often_are_mixed(ready, monkeypatch):
+    seen = []
+    mix = mixing.mix
+
+    def watched(pixels, char_ids, cuts, rng):
+        seen.append((pixels.shape, cuts.shape, cuts.min() >= 0, cuts.max() <= 40))
+        return mix(pixels, char_ids, cuts, rng)
+
+    monkeypatch.setattr(mixing, "mix", watched)
+    train(ready)  # each image comes eight times
+    assert not seen
+    train(ready, cycle_stop=40)
+    assert len(seen) > 30 and set(seen) == {((16, 24, 40), (16, 1), True, True)}
 
 
 def test_grown_char_set_goes_on_from_what_was_learned(ready, draw_images, capsys):

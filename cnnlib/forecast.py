@@ -1,0 +1,95 @@
+"""What more images would bring: short trainings on parts of those that are there."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnnlib import console, encoding
+from cnnlib.config import ProjectPath, SampleConfig
+from cnnlib.errors import SampleError
+from cnnlib.image_set import ImageSet
+from cnnlib.metrics import wilson_interval
+from cnnlib.recognizer import Recognizer
+from cnnlib.training import TrainModel
+
+FEWEST = 100  # training images; a quarter of fewer teaches nothing
+TESTED = 2000  # images that a part did not have, to measure it on
+NEVER = 1.1  # an acc_stop that no accuracy reaches
+
+
+@dataclass(frozen=True)
+class Part:
+    """A training on a part of the images, and how many of others it then had wrong."""
+
+    images: int
+    tested: int
+    wrong: int
+
+    @property
+    def share_wrong(self) -> float:
+        return self.wrong / self.tested
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Measured on a quarter and on a half; expected of all images and of twice as many."""
+
+    quarter: Part
+    half: Part
+    steps: int
+
+    def expected_wrong(self, doublings: int) -> float:
+        """Return the share of wrong answers after doubling the half so often.
+
+        Each doubling divides it as the one that was measured did: error falls as a power of the
+        number of images (Hestness et al. 2017, "Deep learning scaling is predictable").
+        """
+        ratio = min(1.0, (self.half.wrong + 0.5) / (self.half.tested + 1)
+                    * (self.quarter.tested + 1) / (self.quarter.wrong + 0.5))
+        return self.half.share_wrong * ratio**doublings
+
+
+def forecast(config: SampleConfig, train: ImageSet, test: ImageSet, steps: int) -> Forecast:
+    """Train on a quarter and on a half, from random weights; the model of `config` is untouched.
+
+    Raises SampleError for too few images.
+    """
+    if len(train) < FEWEST:
+        raise SampleError(f"{config.train_image_dir} holds {len(train)} images: a forecast needs "
+                          f"at least {FEWEST}")
+    order = np.random.default_rng(config.seed).permutation(len(train))
+    quarter, half = (_measure(config, train, test, order, size, steps)
+                     for size in (len(train) // 4, len(train) // 2))
+    return Forecast(quarter, half, steps)
+
+
+def _measure(config: SampleConfig, train: ImageSet, test: ImageSet, order: np.ndarray, size: int,
+             steps: int) -> Part:
+    others = train.take(order[size:size + TESTED])
+    with tempfile.TemporaryDirectory() as folder:
+        model = TrainModel.from_config(dataclasses.replace(
+            config, model_save_dir=ProjectPath(folder), log_dir=ProjectPath(folder),
+            cycle_stop=steps, acc_stop=NEVER))
+        if model.train_on(train.take(order[:size]), test).interrupted:
+            raise KeyboardInterrupt
+        recognizer = Recognizer(config.image_height, config.image_width, config.max_captcha,
+                                config.char_set, folder)
+        answers = [prediction.text for prediction in recognizer.predict_pixels(others.pixels)]
+    labels = [encoding.ids_to_label(ids, config.char_set) for ids in others.char_ids]
+    wrong = sum(answer != label for answer, label in zip(answers, labels, strict=True))
+    return Part(size, len(others), wrong)
+
+
+def print_forecast(made: Forecast) -> None:
+    for part in (made.quarter, made.half):
+        low, high = wilson_interval(part.tested - part.wrong, part.tested)
+        console.say(f"{part.images:>7} images: {1 - part.share_wrong:.1%} right, measured on "
+                    f"{part.tested} others ({low:.1%} to {high:.1%})")
+    for doublings, what in ((1, "all that there are"), (2, "twice as many")):
+        console.say(f"{made.half.images * 2**doublings:>7} images: about "
+                    f"{1 - made.expected_wrong(doublings):.1%} right, expected ({what})")
+    console.say(f"in trainings of {made.steps} steps; cycle_stop steps bring all of them further")

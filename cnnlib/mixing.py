@@ -1,0 +1,66 @@
+"""New training images out of the characters of others: cut between characters, joined anew.
+
+A character's label then stands in company that it never had, which makes a thousand images worth
+several thousand. Nothing need be known of the captcha: the network that is being trained tells
+where its characters are, by the pixels that their scores depend on (saliency: Simonyan et al.
+2014, "Deep inside convolutional networks").
+
+Shapes: N or B images, H x W pixels, L characters in a label.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+SWITCH = 0.5  # chance that a character comes from another image than the one to its left
+NARROWEST = 0.2  # of the mean width of a character: a narrower piece shows nothing
+SLACK = 0.15  # of the image's width: the joined pieces are stretched or pressed by no more
+
+
+def cuts(saliency: np.ndarray) -> np.ndarray:
+    """Return where to cut between neighbours, columns int [N, L - 1].
+
+    `saliency`, float [N, L, W], is what each column does for each character. A character stands
+    where half of that is on either side; the cut is in the middle between two characters.
+    """
+    total = saliency.cumsum(axis=-1)
+    centres = (total < total[..., -1:] / 2).sum(axis=-1)
+    return (centres[:, :-1] + centres[:, 1:] + 1) // 2
+
+
+def mix(pixels: np.ndarray, char_ids: np.ndarray, cuts: np.ndarray,
+        rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return images whose characters come from different images of the batch, and their labels.
+
+    Takes and gives pixels uint8 [B, H, W] and char_ids int [B, L]; `cuts` is int [B, L - 1]. An
+    image stays as it is where its pieces would not fit.
+    """
+    count, _, width = pixels.shape
+    length = char_ids.shape[1]
+    mixed, mixed_ids = pixels.copy(), char_ids.copy()
+    edges = np.concatenate([np.zeros((count, 1), int), cuts, np.full((count, 1), width)], axis=1)
+    places = np.arange(length)
+    sources = rng.integers(count, size=(count, length))
+    sources[:, 0] = np.arange(count)
+    switched = np.where(rng.random((count, length)) < SWITCH, places, 0)
+    sources = np.take_along_axis(sources, np.maximum.accumulate(switched, axis=1), axis=1)
+    starts, ends = edges[sources, places], edges[sources, places + 1]
+    widths = ends - starts
+    fits = ((widths >= NARROWEST * width / length).all(axis=1)
+            & (abs(widths.sum(axis=1) - width) <= SLACK * width))
+    for i in np.flatnonzero(fits):
+        joined = np.concatenate([pixels[source][:, start:end] for source, start, end
+                                 in zip(sources[i], starts[i], ends[i], strict=True)], axis=1)
+        mixed[i] = _scaled(joined, width)
+        mixed_ids[i] = char_ids[sources[i], places]
+    return mixed, mixed_ids
+
+
+def _scaled(pixels: np.ndarray, width: int) -> np.ndarray:
+    """Scale uint8 [H, any width] to a width, linearly."""
+    if pixels.shape[1] == width:
+        return pixels
+    place = np.linspace(0, pixels.shape[1] - 1, width)
+    left = np.minimum(place.astype(int), pixels.shape[1] - 2)
+    share = (place - left).astype(np.float32)
+    return np.rint(pixels[:, left] * (1 - share) + pixels[:, left + 1] * share).astype(np.uint8)

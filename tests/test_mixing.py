@@ -1,0 +1,66 @@
+"""Images made of the characters of others: what is seen is what the label says."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from cnnlib import mixing
+
+
+def drawn(char_ids, edges, width):
+    """Images whose characters are blocks of the shade 10 * class + 10, from edge to edge."""
+    images = np.zeros((len(char_ids), 6, width), np.uint8)
+    for image, ids, its_edges in zip(images, char_ids, edges, strict=True):
+        for char_id, start, end in zip(ids, its_edges[:-1], its_edges[1:], strict=True):
+            image[:, start:end] = 10 * char_id + 10
+    return images
+
+
+def read(image):
+    """The classes of an image of blocks: a block is wider than the seam between two."""
+    return [int(shade) // 10 - 1 for shade, block in itertools.groupby(image[3])
+            if len(list(block)) > 3]
+
+
+@pytest.fixture
+def batch():
+    """Twelve images, 40 wide, of four characters of which no two neighbours are equal."""
+    rng = np.random.default_rng(0)
+    char_ids = np.array([rng.permutation(np.arange(4) + 4 * (i % 3)) for i in range(12)])
+    cuts = np.array([10, 20, 30]) + rng.integers(-2, 3, (12, 3))
+    edges = np.pad(cuts, ((0, 0), (1, 1)), constant_values=((0, 0), (0, 40)))
+    return drawn(char_ids, edges, 40), char_ids, cuts
+
+
+def test_mixed_images_show_their_labels(batch):
+    pixels, char_ids, cuts = batch
+    before = pixels.copy(), char_ids.copy()
+    mixed, ids = mixing.mix(pixels, char_ids, cuts, np.random.default_rng(1))
+    assert mixed.shape == pixels.shape and mixed.dtype == np.uint8
+    changed = (ids != char_ids).any(axis=1)
+    assert changed.sum() > 5
+    for image, its_ids in zip(mixed, ids, strict=True):
+        if len(set(its_ids)) == 4:  # neighbours can be told apart
+            assert read(image) == its_ids.tolist()
+    assert (ids[:, 0] == char_ids[:, 0]).all()
+    for now, then in zip((pixels, char_ids), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_pieces_that_do_not_fit_leave_the_image_as_it_is(batch):
+    pixels, char_ids, _ = batch
+    for cuts in ([0, 20, 30], [20, 10, 30], [10, 20, 40]):  # narrow, or in no order
+        mixed, ids = mixing.mix(pixels, char_ids, np.tile(cuts, (12, 1)), np.random.default_rng(0))
+        np.testing.assert_array_equal(mixed, pixels)
+        np.testing.assert_array_equal(ids, char_ids)
+
+
+def test_cuts_lie_between_what_the_characters_depend_on():
+    saliency = np.full((2, 3, 50), 0.01)
+    for k, (first, second) in enumerate([(5, 8), (20, 25), (44, 40)]):
+        saliency[0, k, first - 1:first + 2] = 1
+        saliency[1, k, second - 1:second + 2] = 1
+    cuts = mixing.cuts(saliency)
+    assert cuts.shape == (2, 2)
+    np.testing.assert_allclose(cuts, [[13, 32], [17, 33]], atol=1)
