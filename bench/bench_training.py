@@ -2,12 +2,13 @@
 
     python3 bench/bench_training.py ROW [ROW ...] [--seed N] [--folder FOLDER]
     python3 bench/bench_training.py --all
+    python3 bench/bench_training.py --ablation
 
 For each row: draws its images, splits them, trains from random weights, then draws 5,000 images
 more and recognises each once. All choices (best step, temperature) are made within the row's own
 images. Ctrl-C leaves what is done; the same command goes on from there.
-Writes bench/training_results.json and the table in README.md and README.zh-CN.md. FOLDER
-(bench/runs, 100 to 700 MB a row) holds images and models until it is removed.
+Writes bench/training_results.json and the tables in README.md and README.zh-CN.md. FOLDER
+(bench/runs, 100 to 700 MB for each set of images) holds images and models until it is removed.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import quickstart
+from bench import ablation
 from bench.demo_results import replace_between_markers
 from cnnlib import console, metrics, reporting
 from cnnlib.architectures import cost
@@ -48,7 +50,6 @@ from cnnlib.training import TrainModel
 from gen_image.generator import draw_samples
 
 RESULTS = PROJECT_ROOT / "bench" / "training_results.json"
-MARKER = "training results"
 FRESH = 5_000
 BASE36 = string.digits + string.ascii_lowercase
 
@@ -59,7 +60,7 @@ class Row:
 
     images: int
     steps: int
-    target: float
+    target: float | None = None
     characters: str = BASE36
     length: int = 4
     width: int = 100
@@ -80,6 +81,18 @@ ROWS = {
     "digits": Row(1_000, 500, 0.98, string.digits),
     "specification": Row(20_000, 3000, 0.37, network="cnn5", recipe="specification"),
 }
+_ABLATION = Row(20_000, 1200, batch=64)
+ABLATION = {
+    "whole": _ABLATION,
+    "dense-head": dataclasses.replace(_ABLATION, network="without_attention"),
+    "no-shortcuts": dataclasses.replace(_ABLATION, network="without_shortcuts"),
+    "no-batch-norm": dataclasses.replace(_ABLATION, network="without_norm"),
+    "low-rate": dataclasses.replace(_ABLATION, recipe="low_rate"),
+    "no-augmentation": dataclasses.replace(_ABLATION, recipe="without_augmentation"),
+    "sigmoid-loss": dataclasses.replace(_ABLATION, recipe="sigmoid_loss"),
+    "no-smoothing": dataclasses.replace(_ABLATION, recipe="without_smoothing"),
+}
+TABLES = {"training results": ROWS, "ablation results": ABLATION}  # by their markers in README
 HEADS = {
     "README.md": "| case | images | steps x batch | MFLOP an image | training | share of matrix "
                  "peak | right of 5,000 fresh images, 95 % interval |",
@@ -88,40 +101,51 @@ HEADS = {
 }
 
 
-def lay_out(row: Row, folder: Path, seed: int) -> SampleConfig:
-    """Write the configs of a row, and return the one of the samples."""
+def lay_out(row: Row, folder: Path, seed: int, name: str) -> SampleConfig:
+    """Write the configs of a row, and return the one of the samples.
+
+    Rows of equal images and seed share them.
+    """
+    run, shared = folder / f"{name}-{seed}", f"{row.images}x{len(row.characters)}-{seed}"
     sample = read_json(PROJECT_ROOT / "conf/sample_config.json") | {
+        f"{kind}_image_dir": str(folder / shared / kind)
+        for kind in ("origin", "new", "train", "test")} | {
         "char_set": row.characters, "max_captcha": row.length, "image_width": row.width,
-        "cycle_stop": row.steps, "acc_stop": 1.0, "train_batch_size": row.batch,
-        "network": row.network, "recipe": row.recipe, "seed": seed}
+        "cycle_stop": row.steps, "acc_stop": 1.0, "train_batch_size": row.batch, "seed": seed}
     captcha = read_json(PROJECT_ROOT / "conf/captcha_config.json") | {
         "characters": row.characters, "char_count": row.length, "width": row.width}
-    for name, values in (("sample_config", sample), ("captcha_config", captcha)):
-        with replacing(folder / "conf" / f"{name}.json") as temporary:
+    for file, values in (("sample_config", sample), ("captcha_config", captcha)):
+        with replacing(run / "conf" / f"{file}.json") as temporary:
             temporary.write_text(json.dumps(values), encoding="utf-8")
-    return load_sample_config(folder / "conf/sample_config.json")
+    # The ablation's networks and recipes are none that conf/ knows.
+    return dataclasses.replace(load_sample_config(run / "conf/sample_config.json"),
+                               network=row.network, recipe=row.recipe)
 
 
-def draw(folder: Path, root_dir: str, count: int) -> None:
-    """Draw what is missing in `root_dir`, or was split from it."""
-    places = {root_dir, "sample/train", "sample/test"} if "origin" in root_dir else {root_dir}
-    there = sum(1 for place in places for _ in (folder / place).glob("*.png"))
-    config = load_captcha_config(folder / "conf/captcha_config.json",
-                                 root_dir=str(folder / root_dir), count=max(0, count - there))
-    draw_samples(config)
+def draw(config: SampleConfig, target: Path, count: int) -> None:
+    """Draw to `target` until it holds so many images, counting those that were split from it."""
+    places = [target]
+    if target == config.origin_image_dir.full:
+        places += [config.train_image_dir.full, config.test_image_dir.full]
+    there = sum(1 for place in places for _ in place.glob("*.png"))
+    conf = config.model_save_dir.full.parent / "conf"
+    draw_samples(load_captcha_config(conf / "captcha_config.json", root_dir=str(target),
+                                     count=max(0, count - there)))
 
 
-def measure(row: Row, folder: Path, seed: int) -> dict[str, Any] | None:
+def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | None:
     """Train and test one row; None where the training was interrupted."""
-    config = lay_out(row, folder, seed)
-    draw(folder, "sample/origin", row.images)
+    ablation.register()
+    config = lay_out(row, folder, seed, name)
+    draw(config, config.origin_image_dir.full, row.images)
     verify_and_split(config, seed)
     model = TrainModel.from_config(config)
     info = model.folder.read()
     if not (info and info.run.done) and model.train_cnn().interrupted:
         return None
-    draw(folder, "sample/fresh", FRESH)
-    test = TestBatch(folder / "sample/fresh", config.char_set, config.model_save_dir,
+    fresh = config.train_image_dir.full.with_name("fresh")
+    draw(config, fresh, FRESH)
+    test = TestBatch(fresh, config.char_set, config.model_save_dir,
                      image_height=config.image_height, image_width=config.image_width,
                      max_captcha=config.max_captcha)
     result = test.test_batch()
@@ -134,6 +158,8 @@ def measure(row: Row, folder: Path, seed: int) -> dict[str, Any] | None:
         "case": dataclasses.asdict(row), "seed": seed, "fresh": result.total,
         "right": result.right, "right_with_case_ignored": result.right + folded,
         "char_accuracy": result.char_accuracy, "steps": steps,
+        "calibration_error": result.calibration_error,
+        "coverage": [dataclasses.asdict(line) for line in result.coverage],
         "best_step": test.recognizer.info.step, "flop": needs.flop,
         # without reports and saves, which take a tenth more
         "training_s": round(steps * min(row.batch, row.images) / images_per_s),
@@ -158,10 +184,10 @@ def matrix_peak(size: int = 2048, repeats: int = 7) -> float:
     return 2 * 2 * size**3 / statistics.median(seconds)
 
 
-def table(results: Mapping[str, Mapping[str, Any]], head: str) -> str:
+def table(rows: Mapping[str, Row], results: Mapping[str, Mapping[str, Any]], head: str) -> str:
     """Return the measured rows as a Markdown table; the median of a row's seeds."""
     lines = [head, "|" + "---|" * (head.count("|") - 1)]
-    for name, row in ROWS.items():
+    for name, row in rows.items():
         key = "right_with_case_ignored" if row.ignore_case else "right"
         runs = sorted((run for run in results.values()
                        if run["case"] == dataclasses.asdict(row)), key=lambda run: run[key])
@@ -170,42 +196,47 @@ def table(results: Mapping[str, Mapping[str, Any]], head: str) -> str:
         run = runs[(len(runs) - 1) // 2]
         low, high = metrics.wilson_interval(run[key], run["fresh"])
         seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
+        exact = f"; exact case {run['right'] / run['fresh']:.2%}" if row.ignore_case else ""
         lines.append(
             f"| `{name}`: {row.network}, {row.length} of {len(row.characters)} | {row.images:,} | "
             f"{run['steps']:,} x {row.batch} | {run['flop'] / 1e6:.0f} | "
             f"{run['training_s'] / 60:.1f} min | "
             f"{run['training_flops'] / run['matrix_peak_flops']:.0%} | "
-            f"{run[key] / run['fresh']:.2%} ({low:.1%} to {high:.1%}){seeds} |")
+            f"{run[key] / run['fresh']:.2%} ({low:.1%} to {high:.1%}){seeds}{exact} |")
     return "\n".join(lines) + "\n"
 
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
+    known = ROWS | ABLATION
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(known))
     parser.add_argument("--all", action="store_true", help="every row")
+    parser.add_argument("--ablation", action="store_true", help="the rows of the ablation")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--folder", type=existing_path, metavar="FOLDER",
                         default=PROJECT_ROOT / "bench" / "runs")
     args = parser.parse_args(argv)
-    names = list(ROWS) if args.all else args.rows
-    if not names or set(names) - set(ROWS):
-        parser.error(f"name rows, of {', '.join(ROWS)}, or --all")
+    names = list(known) if args.all else args.rows + (list(ABLATION) if args.ablation else [])
+    if not names or set(names) - set(known):
+        parser.error(f"name rows, of {', '.join(known)}, or --all")
     results = read_json(RESULTS) if RESULTS.exists() else {}
     for name in names:
         run = f"{name}, seed {args.seed}"
         if run not in results:
             console.say(f"== {run}")
-            measured = measure(ROWS[name], args.folder / f"{name}-{args.seed}", args.seed)
+            measured = measure(name, known[name], args.folder, args.seed)
             if measured is None:
                 return console.EXIT_INTERRUPTED
             results[run] = measured
             with replacing(RESULTS) as temporary:
                 temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         for page, head in HEADS.items():
-            replace_between_markers(PROJECT_ROOT / page, MARKER, table(results, head))
-    console.say(table(results, HEADS["README.md"]))
+            for marker, rows in TABLES.items():
+                replace_between_markers(PROJECT_ROOT / page, marker, table(rows, results, head))
+    for rows in TABLES.values():
+        console.say(table(rows, results, HEADS["README.md"]))
     return 0
 
 

@@ -23,7 +23,9 @@ def tiny(tmp_path, monkeypatch):
     shutil.copytree(PROJECT_ROOT / "conf", tmp_path / "conf")
     for page in bench_training.HEADS:
         (tmp_path / page).write_text("before\n<!-- training results -->\nold\n"
-                                     "<!-- end of training results -->\nafter\n", "utf-8")
+                                     "<!-- end of training results -->\nafter\n"
+                                     "<!-- ablation results -->\n"
+                                     "<!-- end of ablation results -->\n", "utf-8")
     return row
 
 
@@ -35,7 +37,7 @@ def test_a_row_is_measured_once_and_written_to_both_pages(tiny, tmp_path, capsys
     assert (result["steps"], result["fresh"]) == (10, 30)
     assert 0 <= result["right"] <= result["right_with_case_ignored"] <= 30
     assert result["training_flops"] > 0 and result["matrix_peak_flops"] > 0
-    runs = tmp_path / "runs" / "tiny-0" / "sample"
+    runs = tmp_path / "runs" / "60x2-0"
     assert len(list((runs / "train").iterdir())) == 57
     assert len(list((runs / "test").iterdir())) == 3
     names = {path.name for folder in ("train", "test") for path in (runs / folder).iterdir()}
@@ -55,7 +57,7 @@ def test_the_median_of_the_seeds_is_shown():
         "case": dataclasses.asdict(row), "right": right, "right_with_case_ignored": right,
         "fresh": 5000, "flop": 66e6, "steps": 500, "training_s": 60, "training_flops": 3e10,
         "matrix_peak_flops": 6e10} for seed, right in enumerate((4990, 4500, 4950))}
-    shown = bench_training.table(runs, bench_training.HEADS["README.md"]).splitlines()
+    shown = bench_training.table(ROWS, runs, bench_training.HEADS["README.md"]).splitlines()
     assert len(shown) == 3 and "| 50% | 99.00% (98.7% to 99.2%), 3 seeds |" in shown[2]
 
 

@@ -1,8 +1,12 @@
 """Each fault of a data set or a training is said in one line; of a sound one nothing is said."""
 
+import shutil
+
 import numpy as np
 import pytest
+from PIL import Image
 
+import doctor as script
 from cnnlib import doctor
 from cnnlib.image_set import ImageSet
 from cnnlib.metrics import Scores
@@ -120,3 +124,29 @@ def test_labels_that_the_model_holds_for_unlikely_are_doubtful_the_least_likely_
     probabilities = np.array([[sure, torn], [sure, sure], [torn, torn], [sure, sure]])
     char_ids = np.array([[0, 2], [0, 1], [0, 1], [2, 2]])
     assert doctor.doubtful_labels(probabilities, char_ids) == [1, 0]
+
+
+# --- the script ---
+
+
+def test_script_finds_wrong_labels(trained, tmp_path, capsys):
+    project = tmp_path / "project"
+    shutil.copytree(trained.root, project)
+    wrong = []
+    for path in sorted((project / "sample/train").glob("00_*"))[:3]:
+        wrong.append(path.with_name(path.name.replace("00_", "11_")))
+        path.rename(wrong[-1])
+    assert script.main(["--config", str(project / "conf/sample_config.json")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("600 images for training, 40 for testing\n- a test set of 40 cannot")
+    assert all(f"  {path.name}: read as " in printed for path in wrong)
+    assert f"look at them: {project / 'model/doubtful.png'}" in printed
+    with Image.open(project / "model/doubtful.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_script_without_a_model_looks_at_the_images(project, draw_images, capsys):
+    for folder in ("train", "test"):
+        draw_images(project.root / "sample" / folder, 5)
+    assert script.main(["--config", str(project.config_path)]) == 0
+    assert "no model in model/ yet" in capsys.readouterr().out

@@ -1,0 +1,41 @@
+"""The forecast trains on parts, leaves the model alone, and extends what it measured."""
+
+import pytest
+
+from cnnlib import image_set
+from cnnlib.errors import SampleError
+from cnnlib.forecast import Forecast, Part, forecast, print_forecast
+
+
+def test_error_falls_by_the_ratio_that_was_measured(capsys):
+    made = Forecast(Part(250, 1000, 200), Part(500, 1000, 100), 60)
+    assert made.expected_wrong(0) == 0.1
+    assert made.expected_wrong(1) == pytest.approx(0.05, rel=0.01)
+    assert made.expected_wrong(2) == pytest.approx(0.025, rel=0.01)
+    print_forecast(made)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "    250 images: 80.0% right, measured on 1000 others (77.4% to 82.4%)"
+    assert lines[3] == "   2000 images: about 97.5% right, expected (twice as many)"
+
+
+def test_more_images_are_never_expected_to_harm():
+    assert Forecast(Part(250, 100, 10), Part(500, 100, 12), 60).expected_wrong(2) == 0.12
+
+
+def test_parts_are_measured_on_images_that_they_did_not_have(trained, capsys):
+    c = trained.sample
+    before = {path: path.read_bytes() for path in c.model_save_dir.full.iterdir()}
+    train, test = (image_set.load_images(folder, 40, 24, c.char_set, 2, "png")
+                   for folder in (c.train_image_dir, c.test_image_dir))
+    made = forecast(c, train, test, 30)
+    assert (made.quarter.images, made.quarter.tested) == (150, 450)
+    assert (made.half.images, made.half.tested, made.steps) == (300, 300, 30)
+    assert 0 < made.half.share_wrong <= 1  # 30 steps teach little
+    assert before == {path: path.read_bytes() for path in c.model_save_dir.full.iterdir()}
+
+
+def test_too_few_images_are_said(trained):
+    c = trained.sample
+    few = image_set.load_images(c.test_image_dir, 40, 24, c.char_set, 2, "png")
+    with pytest.raises(SampleError, match="holds 40 images: a forecast needs at least 100"):
+        forecast(c, few, few, 30)
