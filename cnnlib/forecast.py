@@ -62,13 +62,14 @@ def forecast(config: SampleConfig, train: ImageSet, test: ImageSet, steps: int) 
         raise SampleError(f"{config.train_image_dir} holds {len(train)} images: a forecast needs "
                           f"at least {FEWEST}")
     order = np.random.default_rng(config.seed).permutation(len(train))
-    quarter, half = (_measure(config, train, test, order, size, steps)
+    quarter, half = (measure_part(config, train, test, order, size, steps)
                      for size in (len(train) // 4, len(train) // 2))
     return Forecast(quarter, half, steps)
 
 
-def _measure(config: SampleConfig, train: ImageSet, test: ImageSet, order: np.ndarray, size: int,
-             steps: int) -> Part:
+def measure_part(config: SampleConfig, train: ImageSet, test: ImageSet, order: np.ndarray,
+                 size: int, steps: int) -> Part:
+    """Train on the first `size` images of an order, and read others that come after them."""
     others = train.take(order[size:size + TESTED])
     with tempfile.TemporaryDirectory() as folder:
         model = TrainModel.from_config(dataclasses.replace(

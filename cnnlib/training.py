@@ -53,7 +53,7 @@ class Recipe:
 
 
 FULLY_DISTORTED_VIEWS = 8
-MIXED_VIEWS = 12  # from so many on, characters are joined to new images
+MIXED_VIEWS = 40  # from so many on, characters are joined to new images; at 15 it brought nothing
 RECIPES = {
     "default": Recipe({"resnet_attention": 1e-2, "cnn5": 2e-3}, 0.07, 0.02, 1.0, 0.05,
                       augment=True, sigmoid=False),

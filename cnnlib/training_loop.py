@@ -43,8 +43,7 @@ TIMED_STEPS = 20  # after so many the time to expect is said
 PROGRESS_STEPS = 100  # and again after each so many
 CHECK_STEPS = 50  # at least, between two scorings of the whole test set because of acc_stop
 SCORED_TOGETHER = 250  # images
-MIX_FROM = 0.15  # of a run's steps: earlier the network does not know where characters stand
-LOOKS = 6  # in a run, for where they stand
+LOOKS = (0.15, 0.35)  # after these shares of a run, for where characters stand in each image
 BASE_BYTES = 600 << 20  # of Python and TensorFlow
 ACTIVATION_SHARE = 0.7  # of what layers put out in a step, that is in memory at a time; measured
 
@@ -176,11 +175,9 @@ class TrainingLoop:
         return step, False
 
     def _cuts_due(self, step: int) -> bool:
-        """Tell whether to look anew where characters stand: the network knows better by now."""
-        since = step - 1 - round(MIX_FROM * self._model.cycle_stop)
-        if since < 0 or not self._model.mixes:
-            return False
-        return self._cuts is None or since % max(1, self._model.cycle_stop // LOOKS) == 0
+        """Tell whether to look where characters stand: the network knows it, or knows it better."""
+        looks = [1 + round(share * self._model.cycle_stop) for share in LOOKS]
+        return self._model.mixes and (step in looks or (self._cuts is None and step > looks[0]))
 
     def _find_cuts(self) -> None:
         model, images = self._model, self._train
@@ -305,10 +302,10 @@ class TrainingLoop:
                 with open(file, "rb+") as written:
                     os.fsync(written.fileno())
         except (tf.errors.OpError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise ModelError(f"cannot save to {self._model.folder} ({reason}): the save before it "
-                             "is intact. Make room, or make the folder writable; the same command "
-                             "then goes on from there") from error
+            raise ModelError(
+                f"cannot save to {self._model.folder} ({_reason(error)}): the save before it is "
+                "intact. Make room, or make the folder writable; the same command then goes on "
+                "from there") from error
 
     # Words
 
@@ -373,6 +370,13 @@ def _check_finite(scores: Scores, step: int) -> None:
         raise CaptchaError(f"the loss is {scores.loss} at step {step}: the training has diverged. "
                            "The last save is intact; look for damaged images, or start over with "
                            "--fresh and another --seed")
+
+
+def _reason(error: Exception) -> str:
+    """Return the line that says what happened; TensorFlow wraps it into others about the graph."""
+    lines = str(error).splitlines()
+    marked = next((i for i, line in enumerate(lines) if "[[{{node" in line), 1)
+    return lines[marked - 1]
 
 
 def _libraries() -> dict[str, str]:

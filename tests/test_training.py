@@ -17,7 +17,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from cnnlib import mixing, training_loop
+from cnnlib import mixing, training, training_loop
 from cnnlib.config import NETWORKS, PROJECT_ROOT, load_sample_config
 from cnnlib.errors import CaptchaError, ModelError, SampleError
 from cnnlib.metrics import Scores
@@ -120,7 +120,7 @@ def test_estimate_alone_does_not_end_a_run(ready, monkeypatch):
 
 SLOW_STEPS = """
 import sys, time
-from cnnlib import mixing, training_loop
+from cnnlib import mixing, training, training_loop
 import train_model
 step = training_loop.TrainingLoop._step
 def slow(self, *arguments):
@@ -224,6 +224,7 @@ def test_images_that_are_seen_often_are_mixed(ready, monkeypatch):
         return mix(pixels, char_ids, cuts, rng)
 
     monkeypatch.setattr(mixing, "mix", watched)
+    monkeypatch.setattr(training, "MIXED_VIEWS", 12)
     train(ready)  # each image comes eight times
     assert not seen
     train(ready, cycle_stop=40)
@@ -304,11 +305,13 @@ def test_full_disk_leaves_the_save_before_it(ready, monkeypatch, fresh):
 
     def full(self, session, prefix, **_):
         Path(f"{prefix}.data-00000-of-00001.tempstate1").write_bytes(b"0")
-        raise tf.errors.ResourceExhaustedError(None, None, f"{prefix}; No space left on device")
+        raise tf.errors.ResourceExhaustedError(None, None, (
+            "Graph execution error:\n\nNode: 'save/SaveV2'\n"
+            f"{prefix}; No space left on device\n\t [[{{{{node save/SaveV2}}}}]]\nOriginal stack"))
 
     with monkeypatch.context() as patched:
         patched.setattr(tf.train.Saver, "save", full)
-        with pytest.raises(ModelError, match="No space left.*the save before it is intact"):
+        with pytest.raises(ModelError, match=r"No space left on device\): .* is intact"):
             train(ready, fresh=fresh)
     assert info(ready) == before and files(ready) == names
     assert not list(ready.sample.model_save_dir.full.glob("*tempstate*"))
