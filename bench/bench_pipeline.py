@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from cnnlib import console, encoding, image_set
+from cnnlib import console, doctor, encoding, image_set
 from cnnlib.config import PROJECT_ROOT, ProjectPath, load_captcha_config, load_sample_config
 from cnnlib.image_set import ImageSet
 from cnnlib.network import session_options
@@ -62,6 +62,7 @@ def measure(folder: Path, steps: int) -> dict[str, float]:
 
     decode_s, _ = load()
     mapped_s, images = load()
+    doctor.examine(images, images, config.char_set)  # as training does
     with tempfile.TemporaryDirectory() as model_dir:
         model = TrainModel(folder, folder, config.char_set, model_dir, steps, 1.0, steps, "png",
                            config.train_batch_size, config.test_batch_size,

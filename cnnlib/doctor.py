@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -30,35 +30,39 @@ def examine(train: ImageSet, test: ImageSet, char_set: Sequence[str]) -> list[st
 
 
 def _same_pixels(train: ImageSet, test: ImageSet) -> Iterator[str]:
-    digests = [_digests(images) for images in (train, test)]
-    both: dict[bytes, list[tuple[str, bytes]]] = defaultdict(list)
-    for images, its_digests in zip((train, test), digests, strict=True):
-        for name, ids, digest in zip(images.names, images.char_ids, its_digests, strict=True):
-            both[digest].append((name, ids.tobytes()))
-    clashes = [same for same in both.values() if len({ids for _, ids in same}) > 1]
+    names, char_ids = [*train.names, *test.names], np.concatenate([train.char_ids, test.char_ids])
+    for_test = np.arange(len(names)) >= len(train)
+    groups = _groups([*_digests(train), *_digests(test)])
+    clashes = [group for group in groups if len(np.unique(char_ids[group], axis=0)) > 1]
     if clashes:
-        first, second = _two_labels(clashes[0])
+        first, *others = clashes[0]
+        second = next(i for i in others if (char_ids[i] != char_ids[first]).any())
         yield (f"{_count(len(clashes), 'picture has', 'pictures have')} two labels, such as "
-               f"{first} and {second}: remove the files whose label is wrong")
-    shared = set(digests[0]).intersection(digests[1])
+               f"{names[first]} and {names[second]}: remove the files whose label is wrong")
+    shared = [i for group in groups if not for_test[group].all()
+              for i in group[for_test[group]]]
     if shared:
-        seen = sum(digest in shared for digest in digests[1])
-        example = test.names[next(i for i, d in enumerate(digests[1]) if d in shared)]
-        yield (f"{_count(seen, 'test image is', 'test images are')} in the training set too, such "
-               f"as {example}: remove them from the test set, whose accuracy they flatter")
-    copies = len(digests[0]) - len(set(digests[0]))
+        yield (f"{_count(len(shared), 'test image is', 'test images are')} in the training set "
+               f"too, such as {names[min(shared)]}: remove them from the test set, whose accuracy "
+               "they flatter")
+    copies = sum(max(0, int((~for_test[group]).sum()) - 1) for group in groups)
     if copies:
         yield (f"{_count(copies, 'training image is a copy', 'training images are copies')} of "
                "another: nothing is learned from them; label other images instead")
 
 
-def _digests(images: ImageSet) -> list[bytes]:
-    return [hashlib.blake2b(pixels.tobytes(), digest_size=16).digest() for pixels in images.pixels]
+def _digests(images: ImageSet) -> Iterator[int]:
+    for pixels in images.pixels:
+        yield int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "big")
 
 
-def _two_labels(same: Sequence[tuple[str, bytes]]) -> tuple[str, str]:
-    name, ids = same[0]
-    return name, next(other for other, its_ids in same if its_ids != ids)
+def _groups(digests: list[int]) -> list[np.ndarray]:
+    """Return the indices of what stands there more than once, each group ascending."""
+    _, place, counts = np.unique(np.array(digests, np.uint64), return_inverse=True,
+                                 return_counts=True)
+    repeated = np.flatnonzero(counts[place] > 1)
+    order = repeated[np.argsort(place[repeated], kind="stable")]
+    return np.split(order, np.flatnonzero(np.diff(place[order])) + 1) if len(order) else []
 
 
 def _blank(*sets: ImageSet) -> Iterator[str]:

@@ -43,6 +43,7 @@ TIMED_STEPS = 20  # after so many the time to expect is said
 PROGRESS_STEPS = 100  # and again after each so many
 CHECK_STEPS = 50  # at least, between two scorings of the whole test set because of acc_stop
 SCORED_TOGETHER = 250  # images
+MIXED_UNTIL = 0.75  # of a run: at its end it sees images as they are
 LOOKS = (0.15, 0.35)  # after these shares of a run, for where characters stand in each image
 BASE_BYTES = 600 << 20  # of Python and TensorFlow
 ACTIVATION_SHARE = 0.7  # of what layers put out in a step, that is in memory at a time; measured
@@ -132,9 +133,12 @@ class TrainingLoop:
     # Steps
 
     def _batches(self, rng: np.random.Generator) -> Iterator[Batch]:
-        for chosen in self._train.batches(self._model.train_batch_size, rng):
+        """Yield what each step learns from, for ever."""
+        model = self._model
+        batches = self._train.batches(model.train_batch_size, rng)
+        for step, chosen in enumerate(batches, self._first_step + 1):
             pixels, char_ids = self._train.pixels[chosen], self._train.char_ids[chosen]
-            if self._cuts is not None:
+            if self._cuts is not None and step <= MIXED_UNTIL * model.cycle_stop:
                 pixels, char_ids = mixing.mix(pixels, char_ids, self._cuts[chosen], rng)
             yield Batch(pixels, char_ids, chosen)
 

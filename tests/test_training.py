@@ -228,7 +228,8 @@ def test_images_that_are_seen_often_are_mixed(ready, monkeypatch):
     train(ready)  # each image comes eight times
     assert not seen
     train(ready, cycle_stop=40)
-    assert len(seen) > 30 and set(seen) == {((16, 24, 40), (16, 1), True, True)}
+    # Not before a share of the run, where the characters are not known, and not at its end.
+    assert 20 <= len(seen) <= 24 and set(seen) == {((16, 24, 40), (16, 1), True, True)}
 
 
 def test_grown_char_set_goes_on_from_what_was_learned(ready, draw_images, capsys):
