@@ -191,7 +191,7 @@ class TrainModel(CNN):
             smoothed = self._targets(self.recipe.label_smoothing)
             loss = tf.reduce_mean(self._losses(smoothed))
             self.losses = self._losses(self._targets(0.0))  # [B], as reported
-            self.saliency = self._saliency()
+            self.saliency = self._saliency() if self.mixes else None
             self.rate = tf.placeholder(tf.float32, [], "rate")
             self.train_step = self._train_step(loss)
             self.initializer = tf.global_variables_initializer()
