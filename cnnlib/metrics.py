@@ -26,9 +26,17 @@ class Scores:
     image_accuracy: float
     loss: float
 
-    def better_than(self, other: Scores) -> bool:
-        """Compare by images, then by loss."""
-        return (self.image_accuracy, -self.loss) > (other.image_accuracy, -other.loss)
+    def better_than(self, other: Scores, count: int) -> bool:
+        """Compare two scores of the same `count` images: by the images right; then by loss.
+
+        The loss decides where the difference is within chance, a standard error (Agresti and Coull
+        1998): of 50 images one more may be luck, and would keep weights from the middle of a run.
+        """
+        share = (other.image_accuracy * count + 2) / (count + 4)
+        chance = math.sqrt(share * (1 - share) / (count + 4))
+        if abs(self.image_accuracy - other.image_accuracy) > chance:
+            return self.image_accuracy > other.image_accuracy
+        return self.loss < other.loss
 
 
 def scores(logits: np.ndarray, char_ids: np.ndarray, losses: np.ndarray) -> Scores:

@@ -294,7 +294,7 @@ class TrainingLoop:
     def _is_best(self, held: ModelInfo, scores: Scores) -> bool:
         """Tell whether to keep these weights; a char_set that grew needs ones of its shape."""
         return (held.char_set != self._model.char_set or self._best_scores is None
-                or scores.better_than(self._best_scores))
+                or scores.better_than(self._best_scores, len(self._test)))
 
     def _write(self, saver: Any, name: str) -> None:
         """Write a checkpoint to the disk."""

@@ -17,10 +17,16 @@ def test_scores_count_characters_and_whole_images():
     assert scores == Scores(pytest.approx(3 / 6), pytest.approx(1 / 3), 3.0)
 
 
-def test_better_is_more_images_then_less_loss():
-    assert Scores(0.5, 0.4, 9.0).better_than(Scores(0.9, 0.3, 0.1))
-    assert Scores(0.5, 0.4, 1.0).better_than(Scores(0.5, 0.4, 1.1))
-    assert not Scores(0.5, 0.4, 1.0).better_than(Scores(0.5, 0.4, 1.0))
+@pytest.mark.parametrize(("one", "other", "count", "better"), [
+    (Scores(0.5, 0.40, 9.0), Scores(0.9, 0.30, 0.1), 1000, True),  # more images right
+    (Scores(0.9, 0.30, 0.1), Scores(0.5, 0.40, 9.0), 1000, False),
+    (Scores(0.9, 0.96, 0.1), Scores(0.9, 0.98, 0.2), 50, True),  # one image, which may be luck
+    (Scores(0.9, 0.96, 0.1), Scores(0.9, 0.98, 0.2), 1000, False),
+    (Scores(0.9, 1.00, 0.2), Scores(0.9, 0.98, 0.1), 50, False),
+    (Scores(0.9, 1.00, 0.1), Scores(0.9, 1.00, 0.1), 50, False),
+])
+def test_better_is_more_images_and_within_chance_less_loss(one, other, count, better):
+    assert one.better_than(other, count) is better
 
 
 # Checked with statsmodels' proportion_confint(method="wilson").
