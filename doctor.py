@@ -7,7 +7,7 @@ Looks at the images in train_image_dir and test_image_dir: the same picture unde
 images that were trained on, blank images, characters that are missing or rare, a test set that is
 too small. Where there is a model it then recognises all of them, and lists the labels that it
 doubts, as most wrong labels are among them, and the characters that it confuses. The doubtful ones
-are drawn to doubtful.png in model_save_dir; nothing else is written.
+are drawn to doubtful.png in model_save_dir; decoded images are kept in .decoded beside theirs.
 
 --forecast trains on a quarter and on a half of the images, each for N steps (default: a fifth of
 cycle_stop), and estimates what twice the images would bring. It leaves the model alone.
@@ -20,7 +20,7 @@ import numpy as np
 
 from cnnlib import console, encoding, image_set, metrics, plots
 from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
-from cnnlib.doctor import doubtful_labels, examine
+from cnnlib.doctor import doubtful_labels, examine, likelihoods
 from cnnlib.forecast import forecast, print_forecast
 from cnnlib.image_set import ImageSet
 from cnnlib.model_folder import ModelFolder
@@ -63,12 +63,15 @@ def doubt(config: SampleConfig, train: ImageSet, test: ImageSet) -> None:
                             config.char_set, config.model_save_dir)
     doubtful: list[tuple[str, np.ndarray]] = []
     for images, folder in ((train, config.train_image_dir), (test, config.test_image_dir)):
-        probabilities = np.concatenate([
-            recognizer.probabilities(images.pixels[start:start + AT_ONCE])
-            for start in console.progress(range(0, len(images), AT_ONCE), "recognising")])
-        answers, labels = ([encoding.ids_to_label(ids, config.char_set) for ids in char_ids]
-                           for char_ids in (probabilities.argmax(axis=-1), images.char_ids))
-        found = doubtful_labels(probabilities, images.char_ids)
+        answers, likelihood = [], []
+        for start in console.progress(range(0, len(images), AT_ONCE), "recognising"):
+            part = slice(start, start + AT_ONCE)
+            probabilities = recognizer.probabilities(images.pixels[part])
+            answers += [encoding.ids_to_label(ids, config.char_set)
+                        for ids in probabilities.argmax(axis=-1)]
+            likelihood.append(likelihoods(probabilities, images.char_ids[part]))
+        labels = [encoding.ids_to_label(ids, config.char_set) for ids in images.char_ids]
+        found = doubtful_labels(np.concatenate(likelihood))
         console.say(f"{len(found)} labels are doubtful in {folder}"
                     + (f", the {SHOWN} most doubtful:" if len(found) > SHOWN else ""))
         for i in found[:SHOWN]:

@@ -37,9 +37,9 @@ def plain_block(x: Tensor, name: str, filters: int, stride: int, weights: Weight
 
 def block_without_norm(x: Tensor, name: str, filters: int, stride: int,
                        weights: Weights) -> Tensor:
-    shortcut = x
-    if stride != 1 or int(x.shape[-1]) != filters:
-        shortcut = conv_bias(x, f"{name}/shortcut", filters, 1, stride, weights)
+    shortcut = x if stride == 1 else tf.nn.avg_pool2d(x, stride, stride, "SAME")
+    if int(x.shape[-1]) != filters:
+        shortcut = conv_bias(shortcut, f"{name}/shortcut", filters, 1, 1, weights)
     x = tf.nn.relu(conv_bias(x, f"{name}/conv1", filters, 3, stride, weights))
     return tf.nn.relu(conv_bias(x, f"{name}/conv2", filters, 3, 1, weights) + shortcut)
 

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = forecast.forecast(config, drawn.take(order[:count]), test, args.steps)
     console.say("| images | right, expected | right, measured |\n|---|---|---|")
     for doublings, size in ((1, count), (2, 2 * count)):
-        part = forecast.measure_part(config, drawn, test, order, size, args.steps)
+        part = forecast.measure_part(config, drawn, test, order, size, count, args.steps)
         console.say(f"| {size:,} | {1 - made.expected_wrong(doublings):.1%} | "
                     f"{1 - part.share_wrong:.1%} |")
     forecast.print_forecast(made)

@@ -15,6 +15,7 @@ readme_image/accuracy.png. FOLDER
 import argparse
 import dataclasses
 import datetime
+import hashlib
 import json
 import statistics
 import string
@@ -48,7 +49,7 @@ from cnnlib.dataset import verify_and_split
 from cnnlib.evaluation import TestBatch
 from cnnlib.files import replacing
 from cnnlib.network import session_options
-from cnnlib.training import TrainModel
+from cnnlib.training import RECIPES, TrainModel
 from gen_image.generator import draw_samples
 
 RESULTS = PROJECT_ROOT / "bench" / "training_results.json"
@@ -60,11 +61,10 @@ BASE36 = string.digits + string.ascii_lowercase
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A case to measure; `target` is the share of whole images that are to be right."""
+    """A case to measure."""
 
     images: int
     steps: int
-    target: float | None = None
     characters: str = BASE36
     length: int = 4
     width: int = 100
@@ -75,16 +75,16 @@ class Row:
 
 
 ROWS = {
-    "20k": Row(20_000, 3000, 0.992),
-    "20k-short": Row(20_000, 1200, 0.98),
+    "20k": Row(20_000, 3000),
+    "20k-short": Row(20_000, 1200),
     # With the looks for characters to mix, as much computing as 3,000 steps without.
-    "5k": Row(5_000, 2850, 0.975),
-    "1k": Row(1_000, 2950, 0.90),
-    "100k": Row(100_000, 6000, 0.996),
-    "62-classes": Row(20_000, 4000, 0.90, string.digits + string.ascii_letters, 6, 160,
+    "5k": Row(5_000, 2850),
+    "1k": Row(1_000, 2950),
+    "100k": Row(100_000, 6000),
+    "62-classes": Row(20_000, 4000, string.digits + string.ascii_letters, 6, 160,
                       ignore_case=True),
-    "digits": Row(1_000, 500, 0.98, string.digits),
-    "specification": Row(20_000, 3000, 0.37, network="cnn5", recipe="specification"),
+    "digits": Row(1_000, 500, string.digits),
+    "specification": Row(20_000, 3000, network="cnn5", recipe="specification"),
 }
 _ABLATION = Row(20_000, 1200, batch=64)
 ABLATION = {
@@ -106,12 +106,22 @@ HEADS = {
 }
 
 
+def definition(row: Row) -> dict[str, Any]:
+    """Return what a measurement depends on; it is measured anew when that changes."""
+    return {"case": dataclasses.asdict(row), "recipe": dataclasses.asdict(RECIPES[row.recipe])}
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]
+
+
 def lay_out(row: Row, folder: Path, seed: int, name: str) -> SampleConfig:
     """Write the configs of a row, and return the one of the samples.
 
     Rows of equal images and seed share them.
     """
-    run, shared = folder / f"{name}-{seed}", f"{row.images}x{len(row.characters)}-{seed}"
+    run = folder / f"{name}-{seed}-{_digest(definition(row))}"
+    shared = f"{row.images}x{len(row.characters)}x{row.length}x{row.width}-{seed}"
     sample = read_json(PROJECT_ROOT / "conf/sample_config.json") | {
         f"{kind}_image_dir": str(folder / shared / kind)
         for kind in ("origin", "new", "train", "test")} | {
@@ -141,14 +151,16 @@ def draw(config: SampleConfig, target: Path, count: int) -> None:
 
 def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | None:
     """Train and test one row; None where the training was interrupted."""
-    ablation.register()
     config = lay_out(row, folder, seed, name)
     draw(config, config.origin_image_dir.full, row.images)
     verify_and_split(config, seed)
     model = TrainModel.from_config(config)
     info = model.folder.read()
-    if not (info and info.run.done) and model.train_cnn().interrupted:
-        return None
+    trained = None
+    if not (info and info.run.done):
+        trained = model.train_cnn()
+        if trained.interrupted:
+            return None
     fresh = config.train_image_dir.full.with_name("fresh")
     draw(config, fresh, FRESH)
     test = TestBatch(fresh, config.char_set, config.model_save_dir,
@@ -160,15 +172,15 @@ def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | No
     history = reporting.read_rows(config.model_save_dir.full / reporting.HISTORY)
     images_per_s = statistics.median(line["images_per_second"] for line in history)
     steps = test.recognizer.info.run.step
-    return {
-        "case": dataclasses.asdict(row), "seed": seed, "fresh": result.total,
+    in_one_go = trained is not None and trained.steps == steps
+    return definition(row) | {
+        "seed": seed, "fresh": result.total,
         "right": result.right, "right_with_case_ignored": result.right + folded,
         "char_accuracy": result.char_accuracy, "steps": steps,
         "calibration_error": result.calibration_error,
         "coverage": [dataclasses.asdict(line) for line in result.coverage],
         "best_step": test.recognizer.info.step, "flop": needs.flop,
-        # without reports and saves, which take a tenth more
-        "training_s": round(steps * min(row.batch, row.images) / images_per_s),
+        "training_s": round(trained.seconds) if trained and in_one_go else None,
         "training_flops": round(3 * needs.flop * images_per_s),
         "matrix_peak_flops": round(matrix_peak()),
         "date": datetime.date.today().isoformat(), "processor": quickstart.processor(),
@@ -192,9 +204,15 @@ def matrix_peak(size: int = 2048, repeats: int = 7) -> float:
 
 def median_run(row: Row, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the run of a row whose accuracy is the median of its seeds, the lower of two."""
-    runs = sorted((run for run in results.values() if run["case"] == dataclasses.asdict(row)),
+    wanted = definition(row)
+    runs = sorted((run for run in results.values() if run | wanted == run),
                   key=lambda run: run[_counted(row)])
     return runs[(len(runs) - 1) // 2] if runs else None
+
+
+def _minutes(run: Mapping[str, Any]) -> str:
+    seconds = run["training_s"]
+    return f"{seconds / 60:.1f} min" if seconds else "not in one go"
 
 
 def _counted(row: Row) -> str:
@@ -210,13 +228,13 @@ def table(rows: Mapping[str, Row], results: Mapping[str, Mapping[str, Any]], hea
             continue
         key = _counted(row)
         low, high = metrics.wilson_interval(run[key], run["fresh"])
-        count = sum(r["case"] == run["case"] for r in results.values())
+        count = sum(other | definition(row) == other for other in results.values())
         seeds = f", {count} seeds" if count > 1 else ""
         exact = f"; exact case {run['right'] / run['fresh']:.2%}" if row.ignore_case else ""
         lines.append(
             f"| `{name}`: {row.network}, {row.length} of {len(row.characters)} | {row.images:,} | "
             f"{run['steps']:,} x {row.batch} | {run['flop'] / 1e6:.0f} | "
-            f"{run['training_s'] / 60:.1f} min | "
+            f"{_minutes(run)} | "
             f"{run['training_flops'] / run['matrix_peak_flops']:.0%} | "
             f"{run[key] / run['fresh']:.2%} ({low:.1%} to {high:.1%}){seeds}{exact} |")
     return "\n".join(lines) + "\n"
@@ -230,7 +248,8 @@ def curves(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list
     for axis, its_rows in rows.items():
         points = found[axis] = {"x": [], "right": [], "low": [], "high": []}
         for row in its_rows:
-            if run := median_run(row, results):
+            run = median_run(row, results)
+            if run and run["training_s"]:
                 low, high = metrics.wilson_interval(run["right"], run["fresh"])
                 points["x"].append(row.images if axis == "images" else run["training_s"] / 60)
                 points["right"].append(run["right"] / run["fresh"])
@@ -248,7 +267,7 @@ def plot(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         axes.errorbar(points["x"], 100 * right, yerr=100 * np.abs(np.array(
             [right - points["low"], points["high"] - right])), marker="o", capsize=3)
         axes.grid(alpha=0.3)
-        axes.set_xlabel({"images": "images (3,000 steps; 6,000 for 100,000)",
+        axes.set_xlabel({"images": "images (3,000 steps, or hardly fewer; 6,000 for 100,000)",
                          "minutes": "minutes of training (20,000 images)"}[axis])
     panels[0].set(ylabel="right of 5,000 fresh images, %", xscale="log")
     plots.save_png(figure, path)
@@ -269,10 +288,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = list(known) if args.all else args.rows + (list(ABLATION) if args.ablation else [])
     if not names or set(names) - set(known):
         parser.error(f"name rows, of {', '.join(known)}, or --all")
+    ablation.register()
     results = read_json(RESULTS) if RESULTS.exists() else {}
     for name in names:
         run = f"{name}, seed {args.seed}"
-        if run not in results:
+        if run not in results or results[run] | definition(known[name]) != results[run]:
             console.say(f"== {run}")
             measured = measure(name, known[name], args.folder, args.seed)
             if measured is None:

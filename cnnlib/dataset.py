@@ -12,8 +12,9 @@ import itertools
 import os
 import random
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -340,12 +341,21 @@ def _make_folder(folder: ProjectPath) -> None:
 def in_threads(function: Callable[[Sequence[str]], T], names: Sequence[str],
                title: str) -> Iterator[T]:
     """Yield function(part) of each part of the names, in order, with a progress bar."""
-    parts = [names[start:start + CHUNK] for start in range(0, len(names), CHUNK)]
     pool = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1))
+    starts = iter(range(0, len(names), CHUNK))
+    waiting: deque[Future[T]] = deque()
+
+    def submit(count: int) -> None:
+        for start in itertools.islice(starts, count):
+            waiting.append(pool.submit(function, names[start:start + CHUNK]))
+
     try:
         with console.progress(names, title) as bar:
-            for part, result in zip(parts, pool.map(function, parts), strict=True):
-                bar.update(len(part))
+            submit(2 * THREADS)  # no more, so that results do not pile up
+            while waiting:
+                result = waiting.popleft().result()
+                submit(1)
+                bar.update(min(CHUNK, len(names) - bar.n))
                 yield result
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for what has not begun

@@ -117,7 +117,7 @@ def _count(number: int, one: str, several: str) -> str:
 # --- while training ---
 
 WINDOW = 10  # reports, whose mean is compared
-CHANCE_FACTOR = 1.5  # of what guessing gives
+CHANCE_FACTOR = 1.5  # of what guessing gives; at most halfway to all right
 PLATEAU_REPORTS = 30  # of which the loss should have fallen below that of as many before
 LEARNED = 0.9  # of training images right: more than that is not stuck
 GAP = 0.15  # of images right, between training and test set
@@ -126,11 +126,13 @@ GAP = 0.15  # of images right, between training and test set
 class Watch:
     """Look at the reports of a training, and say once what seems to go wrong.
 
-    `chance` is the share of characters that the best guess without looking has right.
+    `chance` is the share of characters that the best guess without looking has right, `tested`
+    the number of test images in each report.
     """
 
-    def __init__(self, chance: float, cycle_stop: int) -> None:
-        self._chance = chance
+    def __init__(self, chance: float, tested: int, cycle_stop: int) -> None:
+        self._guessing = min(CHANCE_FACTOR * chance, (1 + chance) / 2)
+        self._tested = tested
         self._fair_steps = max(300, cycle_stop // 5)
         self._train: list[Scores] = []
         self._test: list[Scores] = []
@@ -150,7 +152,7 @@ class Watch:
         return ""
 
     def _at_chance(self) -> str:
-        if _recent(self._train, "char_accuracy") > CHANCE_FACTOR * self._chance:
+        if _recent(self._train, "char_accuracy") >= self._guessing:
             return ""
         return ("the answers are no better than guessing: most often labels that do not belong to "
                 "their images, or the wrong max_captcha. Look at some images of train_image_dir "
@@ -158,7 +160,8 @@ class Watch:
 
     def _gap(self) -> str:
         train, test = (_recent(scores, "image_accuracy") for scores in (self._train, self._test))
-        if train < LEARNED or train - test < GAP:
+        _, at_most = wilson_interval(round(test * self._tested), self._tested)
+        if train < LEARNED or train - at_most < GAP:
             return ""
         return (f"{train:.0%} of the training images are right and {test:.0%} of the test images: "
                 "too few images for this kind of captcha. Label more; python3 doctor.py --forecast "
@@ -191,13 +194,19 @@ def _recent(scores: Sequence[Scores], what: str) -> float:
 DOUBTFUL = 0.01  # as likely as the answer, or less
 
 
-def doubtful_labels(probabilities: np.ndarray, char_ids: np.ndarray) -> list[int]:
-    """Return which labels are likely wrong, by index, the most likely first.
+def likelihoods(probabilities: np.ndarray, char_ids: np.ndarray) -> np.ndarray:
+    """Return how likely each label is, compared with the model's own answer, float [N], 0 to 1.
 
-    `probabilities` are a model's, float [N, L, C], `char_ids` the labels, int [N, L]. A label is
-    doubtful where the model holds it for far less likely than its own answer (confident learning,
-    Northcutt et al. 2021, for one model and without thresholds by class).
+    `probabilities` are float [N, L, C], `char_ids` the labels, int [N, L].
     """
     label = np.take_along_axis(probabilities, char_ids[..., np.newaxis], axis=-1)[..., 0]
-    ratio = (label / probabilities.max(axis=-1)).prod(axis=-1)
-    return [int(i) for i in np.argsort(ratio, kind="stable") if ratio[i] <= DOUBTFUL]
+    return (label / probabilities.max(axis=-1)).prod(axis=-1)
+
+
+def doubtful_labels(likelihood: np.ndarray) -> list[int]:
+    """Return which labels are likely wrong, by index, the most likely first.
+
+    Those that the model holds for far less likely than its own answer (confident learning,
+    Northcutt et al. 2021, for one model and without thresholds by class).
+    """
+    return [int(i) for i in np.argsort(likelihood, kind="stable") if likelihood[i] <= DOUBTFUL]

@@ -121,8 +121,8 @@ def _print(result: BatchResult) -> None:
     console.say(f"confidence is off by {result.calibration_error:.2%} on average "
                 "(calibration error)\nanswer only above a confidence of:")
     for row in result.coverage:
-        console.say(f"  {row.least_confidence:.2f}: {row.answered:6.2%} answered, "
-                    f"{row.accuracy:.2%} of those right")
+        right = "" if row.accuracy is None else f", {row.accuracy:.2%} of those right"
+        console.say(f"  {row.least_confidence:.2f}: {row.answered:6.2%} answered{right}")
     pairs = metrics.confusions((w.label, w.prediction.text) for w in result.wrong)
     if pairs:
         console.say("most frequent confusions: " + ", ".join(

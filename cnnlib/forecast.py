@@ -50,7 +50,7 @@ class Forecast:
         """
         ratio = min(1.0, (self.half.wrong + 0.5) / (self.half.tested + 1)
                     * (self.quarter.tested + 1) / (self.quarter.wrong + 0.5))
-        return self.half.share_wrong * ratio**doublings
+        return (self.half.wrong + 0.5) / (self.half.tested + 1) * ratio**doublings
 
 
 def forecast(config: SampleConfig, train: ImageSet, test: ImageSet, steps: int) -> Forecast:
@@ -62,20 +62,23 @@ def forecast(config: SampleConfig, train: ImageSet, test: ImageSet, steps: int) 
         raise SampleError(f"{config.train_image_dir} holds {len(train)} images: a forecast needs "
                           f"at least {FEWEST}")
     order = np.random.default_rng(config.seed).permutation(len(train))
-    quarter, half = (measure_part(config, train, test, order, size, steps)
+    quarter, half = (measure_part(config, train, test, order, size, len(train), steps)
                      for size in (len(train) // 4, len(train) // 2))
     return Forecast(quarter, half, steps)
 
 
 def measure_part(config: SampleConfig, train: ImageSet, test: ImageSet, order: np.ndarray,
-                 size: int, steps: int) -> Part:
-    """Train on the first `size` images of an order, and read others that come after them."""
+                 size: int, whole: int, steps: int) -> Part:
+    """Train on the first `size` images of an order, and read others that come after them.
+
+    How images are distorted and mixed is as for `whole` images, so that parts differ in size alone.
+    """
     others = train.take(order[size:size + TESTED])
     with tempfile.TemporaryDirectory() as folder:
         model = TrainModel.from_config(dataclasses.replace(
             config, model_save_dir=ProjectPath(folder), log_dir=ProjectPath(folder),
             cycle_stop=steps, acc_stop=NEVER))
-        if model.train_on(train.take(order[:size]), test).interrupted:
+        if model.try_on(train.take(order[:size]), test, whole).interrupted:
             raise KeyboardInterrupt
         recognizer = Recognizer(config.image_height, config.image_width, config.max_captcha,
                                 config.char_set, folder)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,7 @@ T = TypeVar("T")
 CACHE_FORMAT = "1"  # to be raised when the same file would give other pixels
 REPORTED = 5  # unusable files that are named one by one
 AHEAD = 2  # batches that wait
+KEPT_S = 3600  # an old cache, as another training may be making or beginning to use it
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,15 +143,27 @@ def _in_memory(folder: ProjectPath, names: Sequence[str], rules: Rules) -> Decod
 def _cached(folder: ProjectPath, names: Sequence[str], rules: Rules) -> Decoded:
     file = cache_dir(folder) / _key(folder, names, rules)
     with suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or damaged
-        return _mapped(file, rules)
+        decoded = _mapped(file, rules)
+        if not any(_usable(folder, name, rules) for name, _ in decoded[2]):
+            return decoded
     try:
         _write_cache(file, folder, names, rules)
         decoded = _mapped(file, rules)
     except (CaptchaError, OSError) as error:
         console.warn(f"decoded images are not kept for the next time: {error}")
         return _in_memory(folder, names, rules)
-    _remove_all_but(file)
+    _remove_old(file)
     return decoded
+
+
+def _usable(folder: ProjectPath, name: str, rules: Rules) -> bool:
+    """Tell whether a file that was skipped can be used now: the reason may have been the machine.
+    """
+    try:
+        check(folder, name, rules)
+    except SampleError:
+        return False
+    return True
 
 
 def cache_dir(folder: ProjectPath) -> Path:
@@ -161,10 +176,10 @@ def _key(folder: ProjectPath, names: Sequence[str], rules: Rules) -> str:
     for name in names:
         try:
             status = os.stat(folder.full / name)
-            known = f"{status.st_size} {status.st_mtime_ns}"
+            known = f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
         except OSError:  # it has vanished, or is a link to nowhere
             known = ""
-        digest.update(f"\0{name}\0{known}".encode("utf-8", "surrogateescape"))
+        digest.update(f"\0{name}\0{known}".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]
 
 
@@ -185,6 +200,8 @@ def _mapped(file: Path, rules: Rules) -> Decoded:
     known = json.loads(_index(file).read_text(encoding="ascii"))
     good, skipped = known["names"], [(name, defect) for name, defect in known["skipped"]]
     shape = (len(good), rules.height, rules.width)
+    if file.stat().st_size != math.prod(shape):
+        raise ValueError("pixels and names of two writers")
     # The view drops numpy's own class, which would cost time with every batch.
     pixels = np.memmap(file, np.uint8, "r", shape=shape) if good else np.empty(shape, np.uint8)
     return good, pixels.view(np.ndarray), skipped
@@ -194,10 +211,11 @@ def _index(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
-def _remove_all_but(file: Path) -> None:
+def _remove_old(file: Path) -> None:
+    """Remove other caches of the folder, but for those that another program may just be making."""
     for other in file.parent.iterdir():
-        if other not in (file, _index(file)):
-            with suppress(OSError):  # in use by another training, on Windows
+        with suppress(OSError):  # in use by another training, on Windows
+            if other.stem != file.stem and other.stat().st_mtime < time.time() - KEPT_S:
                 other.unlink()
 
 

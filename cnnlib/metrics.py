@@ -14,7 +14,7 @@ import numpy as np
 
 Z95 = 1.959964  # of the normal distribution, two-sided 95 %
 TEMPERATURES = (0.1, 10.0)
-CALIBRATION_BINS = 10
+CALIBRATION_BINS, LEAST_IN_A_BIN = 10, 100
 LEAST_CONFIDENCES = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -29,14 +29,17 @@ class Scores:
     def better_than(self, other: Scores, count: int) -> bool:
         """Compare two scores of the same `count` images: by the images right; then by loss.
 
-        The loss decides where the difference is within chance, a standard error (Agresti and Coull
-        1998): of 50 images one more may be luck, and would keep weights from the middle of a run.
+        The loss decides where the difference is within chance: of 50 images one more may be luck,
+        and would keep weights from the middle of a run.
         """
-        share = (other.image_accuracy * count + 2) / (count + 4)
-        chance = math.sqrt(share * (1 - share) / (count + 4))
-        if abs(self.image_accuracy - other.image_accuracy) > chance:
-            return self.image_accuracy > other.image_accuracy
-        return self.loss < other.loss
+        return self.clearly_above(other, count) or (
+            self.loss < other.loss and not other.clearly_above(self, count))
+
+    def clearly_above(self, other: Scores, count: int) -> bool:
+        """Tell whether more images are right by more than a standard error."""
+        share = ((self.image_accuracy + other.image_accuracy) / 2 * count + 2) / (count + 4)
+        chance = math.sqrt(share * (1 - share) / (count + 4))  # Agresti and Coull 1998
+        return self.image_accuracy - other.image_accuracy > chance
 
 
 def scores(logits: np.ndarray, char_ids: np.ndarray, losses: np.ndarray) -> Scores:
@@ -72,7 +75,8 @@ def calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
     since most confidences lie near 1).
     """
     order = np.argsort(confidences, kind="stable")
-    bins = np.array_split(order, min(CALIBRATION_BINS, len(order)))
+    # In small bins chance alone would make a gap.
+    bins = np.array_split(order, max(1, min(CALIBRATION_BINS, len(order) // LEAST_IN_A_BIN)))
     gaps = [abs(confidences[part].mean() - right[part].mean()) * len(part) for part in bins]
     return float(sum(gaps) / len(order))
 
@@ -81,12 +85,12 @@ def calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
 class Coverage:
     """What is left where only answers of some least confidence are given; shares 0 to 1.
 
-    `accuracy` is the share of right ones among the answered; 1 where none is.
+    `accuracy` is the share of right ones among the answered; None where none is.
     """
 
     least_confidence: float
     answered: float
-    accuracy: float
+    accuracy: float | None
 
 
 def coverage(confidences: np.ndarray, right: np.ndarray) -> list[Coverage]:
@@ -96,7 +100,7 @@ def coverage(confidences: np.ndarray, right: np.ndarray) -> list[Coverage]:
     for least in LEAST_CONFIDENCES:
         given = confidences >= least
         rows.append(Coverage(least, float(given.mean()),
-                             float(right[given].mean()) if given.any() else 1.0))
+                             float(right[given].mean()) if given.any() else None))
     return rows
 
 

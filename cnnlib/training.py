@@ -88,6 +88,7 @@ class TrainModel(CNN):
         self.seed, self.log_dir = seed, ProjectPath(log_dir)
         self.enable_gpu, self.fresh = enable_gpu, fresh
         self._distortion, self.mixes = 0.0, False  # until the images are counted
+        self.is_trial = False
 
     @classmethod
     def from_config(cls, config: SampleConfig, fresh: bool = False) -> TrainModel:
@@ -112,19 +113,20 @@ class TrainModel(CNN):
             previous = self._previous_model()
             train, test = (self._load(path)
                            for path in (self.train_img_path, self.verify_img_path))
-            return self._train(train, test, previous)
+            return self._train(train, test, previous, len(train))
 
-    def train_on(self, train: ImageSet, test: ImageSet) -> TrainingResult:
-        """Train as train_cnn does, on images that are loaded already."""
+    def try_on(self, train: ImageSet, test: ImageSet, count: int) -> TrainingResult:
+        """Train on a part of `count` images as one would on all of them; give no advice."""
+        self.is_trial = True
         with self.folder.locked():
-            return self._train(train, test, self._previous_model())
+            return self._train(train, test, None, count)
 
-    def _train(self, train: ImageSet, test: ImageSet,
-               previous: ModelInfo | None) -> TrainingResult:
+    def _train(self, train: ImageSet, test: ImageSet, previous: ModelInfo | None,
+               count: int) -> TrainingResult:
         if self.enable_gpu and not gpu_names():
             console.warn("enable_gpu is on, but TensorFlow sees no GPU: training on the "
                          "processor. For NVIDIA: pip install \"tensorflow[and-cuda]\"")
-        views = self.cycle_stop * min(self.train_batch_size, len(train)) / len(train)
+        views = self.cycle_stop * min(self.train_batch_size, count) / count
         self._distortion = self.recipe.distortion(views)
         self.mixes = self.recipe.augment and views >= MIXED_VIEWS and self.max_captcha > 1
         self._build()

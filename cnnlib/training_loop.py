@@ -45,6 +45,7 @@ CHECK_STEPS = 50  # at least, between two scorings of the whole test set because
 SCORED_TOGETHER = 250  # images
 MIXED_UNTIL = 0.75  # of a run: at its end it sees images as they are
 LOOKS = (0.15, 0.35)  # after these shares of a run, for where characters stand in each image
+NOTHING = Scores(0.0, 0.0, math.inf)
 BASE_BYTES = 600 << 20  # of Python and TensorFlow
 ACTIVATION_SHARE = 0.7  # of what layers put out in a step, that is in memory at a time; measured
 
@@ -70,15 +71,18 @@ class TrainingLoop:
         self._earlier_steps = 0  # of all runs before this one
         self._best: ModelInfo | None = None  # what the folder holds
         self._best_scores: Scores | None = None
+        self._highest = NOTHING  # with the most images right among those that were best
         self._next_check = 0
         self._cuts: np.ndarray | None = None  # where to cut each training image, int [N, L - 1]
-        self._watch = doctor.Watch(doctor.guessing(train.char_ids), model.cycle_stop)
+        self._watch = doctor.Watch(doctor.guessing(train.char_ids),
+                                   min(model.test_batch_size, len(test)), model.cycle_stop)
 
     def run(self, previous: ModelInfo | None) -> TrainingResult:
         beginning = self._begin(previous)
         self._summarize_beginning(beginning)
-        for finding in doctor.examine(self._train, self._test, self._model.char_set):
-            console.say(f"check     {finding}")
+        if not self._model.is_trial:
+            for finding in doctor.examine(self._train, self._test, self._model.char_set):
+                console.say(f"check     {finding}")
         total = self._earlier_steps + self._first_step
         self._history = History(self._model.folder.full, total)
         self._board = TensorBoard(self._model.log_dir)
@@ -102,6 +106,7 @@ class TrainingLoop:
         self._best = previous
         self._load_best(previous)
         self._best_scores = self._score_test()  # the test set may have changed since
+        self._highest = self._best_scores
         if not previous.run.done and (previous.char_set, previous.recipe) == (
                 self._model.char_set, self._model.recipe_name):
             return self._resume(previous)
@@ -156,7 +161,7 @@ class TrainingLoop:
         steps = console.progress(range(step + 1, model.cycle_stop + 1), "training", unit="step")
         for step in steps:
             if self._cuts_due(step):
-                self._find_cuts()
+                self._find_cuts(stop)
             began = time.perf_counter()
             batch = next(batches)
             rate = model.recipe.rate(model.network, step, model.cycle_stop)
@@ -180,27 +185,41 @@ class TrainingLoop:
 
     def _cuts_due(self, step: int) -> bool:
         """Tell whether to look where characters stand: the network knows it, or knows it better."""
-        looks = [1 + round(share * self._model.cycle_stop) for share in LOOKS]
-        return self._model.mixes and (step in looks or (self._cuts is None and step > looks[0]))
+        steps = self._model.cycle_stop
+        looks = [1 + round(share * steps) for share in LOOKS]
+        late = self._cuts is None and looks[0] < step <= MIXED_UNTIL * steps  # a run that goes on
+        return self._model.mixes and (step in looks or late)
 
-    def _find_cuts(self) -> None:
+    def _find_cuts(self, stop: threading.Event) -> None:
         model, images = self._model, self._train
-        starts = console.progress(range(0, len(images), SCORED_TOGETHER), "finding characters")
-        self._cuts = np.concatenate([mixing.cuts(self._session.run(model.saliency, {
-            model.X: images.pixels[start:start + SCORED_TOGETHER],
-            model.Y: images.char_ids[start:start + SCORED_TOGETHER]})) for start in starts])
+        console.say(f"finding the characters in {len(images)} images, to mix them")
+        size = model.train_batch_size  # of which a training step, too, goes into memory
+        cuts = []
+        for start in console.progress(range(0, len(images), size), "finding characters"):
+            if stop.is_set():
+                return
+            cuts.append(mixing.cuts(self._run(model.saliency, {
+                model.X: images.pixels[start:start + size],
+                model.Y: images.char_ids[start:start + size]})))
+        self._cuts = np.concatenate(cuts)
 
     def _step(self, batch: Batch, rate: float) -> None:
         model = self._model
+        self._run(model.train_step, {
+            model.X: batch.pixels, model.Y: batch.char_ids, model.training: True,
+            model.rate: rate, model.keep_prob: model.recipe.keep_prob})
+
+    def _run(self, fetches: Any, feeds: dict[Any, Any]) -> Any:
+        """Run what takes a training step's memory; raises CaptchaError where there is not enough.
+        """
         try:
-            self._session.run(model.train_step, {
-                model.X: batch.pixels, model.Y: batch.char_ids, model.training: True,
-                model.rate: rate, model.keep_prob: model.recipe.keep_prob})
+            return self._session.run(fetches, feeds)
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            size = self._model.train_batch_size
             raise CaptchaError(
-                f"not enough memory for train_batch_size {model.train_batch_size}: set a smaller "
-                f"one in conf/, such as {max(1, model.train_batch_size // 2)}, or end other "
-                "programs. The same command goes on from the last save") from error
+                f"not enough memory for train_batch_size {size}: set a smaller one in conf/, such "
+                f"as {max(1, size // 2)}, or end other programs. The same command goes on from the "
+                "last save") from error
 
     def _report(self, step: int, batch: Batch, rate: float,
                 rng: np.random.Generator, seconds: list[float]) -> Scores:
@@ -211,7 +230,8 @@ class TrainingLoop:
         console.training_step(step)
         console.training_scores("训练集", *dataclasses.astuple(train))
         console.training_scores("验证集", *dataclasses.astuple(test))
-        if line := self._watch.look(step, train, test):
+        line = self._watch.look(step, train, test)
+        if line and not self._model.is_trial:
             console.say(f"check     {line}")
         values = {"loss/train": train.loss, "loss/test": test.loss,
                   "accuracy/train_characters": train.char_accuracy,
@@ -260,6 +280,7 @@ class TrainingLoop:
         total = self._earlier_steps + step
         if held is None or self._is_best(held, scores):
             self._best_scores = scores
+            self._highest = max(self._highest, scores, key=lambda s: s.image_accuracy)
             best, best_step = folder.new_checkpoint("best", total), total
             temperature = metrics.fit_temperature(*outputs[:2])
         else:
@@ -293,8 +314,13 @@ class TrainingLoop:
 
     def _is_best(self, held: ModelInfo, scores: Scores) -> bool:
         """Tell whether to keep these weights; a char_set that grew needs ones of its shape."""
-        return (held.char_set != self._model.char_set or self._best_scores is None
-                or scores.better_than(self._best_scores, len(self._test)))
+        best, count = self._best_scores, len(self._test)
+        if held.char_set != self._model.char_set or best is None:
+            return True
+        if scores.image_accuracy >= self._model.acc_stop > best.image_accuracy:
+            return True
+        # Small steps down, each within chance, must not add up.
+        return scores.better_than(best, count) and not self._highest.clearly_above(scores, count)
 
     def _write(self, saver: Any, name: str) -> None:
         """Write a checkpoint to the disk."""
@@ -358,9 +384,11 @@ class TrainingLoop:
             f"{'interrupted' if interrupted else 'done'} after {result.steps} steps, "
             f"{_duration(result.seconds)}\n"
             f"best      {result.scores.image_accuracy:.2%} of the test images right "
-            f"({right} of {len(self._test)}), at step {self._best.step}\n"
-            f"model     {self._model.folder}"
-            + ("\nthe same command goes on from here" if interrupted else ""))
+            f"({right} of {len(self._test)}), at step {self._best.step}")
+        if not self._model.is_trial:
+            console.say(f"model     {self._model.folder}")
+            if interrupted:
+                console.say("the same command goes on from here")
         return result
 
 

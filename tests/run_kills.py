@@ -33,8 +33,7 @@ from cnnlib.network import read_checkpoint
 from tests.conftest import Project, drawing, new_project
 
 CYCLE_SAVE = 10
-STARTING_S = 6.0  # until the first step, at least
-TRAINING_S = 8.0  # after that, at most
+TRAINING_S = 8.0  # at most, after the first report
 
 
 def make_project(root: Path) -> Project:
@@ -66,21 +65,33 @@ def kill_repeatedly(project: Project, kills: int, rng: random.Random) -> None:
     saved = 0
     for i in range(kills):
         with start(project) as process:
+            out = read_until_a_report(process)
             try:
-                out, err = process.communicate(timeout=STARTING_S + TRAINING_S * rng.random())
-                raise AssertionError(f"it ended by itself: {out[-500:]} {err[-500:]}")
+                rest, err = process.communicate(timeout=TRAINING_S * rng.random())
+                raise AssertionError(f"it ended by itself: {rest[-500:]} {err[-500:]}")
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
-                out, err = process.communicate()
+                rest, _ = process.communicate()
         if saved:
             check(f"the run that was interrupted goes on after step {saved}" in out, out)
         info = readable(project)
-        done = max([saved, *map(int, re.findall(r"第(\d+)次训练", out))])
+        done = max(map(int, re.findall(r"第(\d+)次训练", out + rest)))
         now = info.run.step if info else 0
         check(done - CYCLE_SAVE <= now, f"{done} steps were done, {now} are saved")
         check(now >= saved, f"{saved} steps were saved, now {now}")
         print(f"kill {i + 1:3}: at least {done} steps done, {now} saved", flush=True)
         saved = now
+    check(saved > 0, "nothing was saved between any two kills")
+
+
+def read_until_a_report(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    out = ""
+    for line in process.stdout:
+        out += line
+        if "次训练" in line:
+            break
+    return out
 
 
 def fill_the_disk(project: Project, disk: Path) -> None:
@@ -98,11 +109,11 @@ def fill_the_disk(project: Project, disk: Path) -> None:
         pass
     with start(project) as process:
         out, err = process.communicate(timeout=120)
+    filler.unlink()
     check(process.returncode == 2, err)
     check("No space left on device): the save before it is intact" in err, err)
     check(dataclasses.asdict(readable(project)) == dataclasses.asdict(before), "another save")
     print("full disk: " + err.strip().splitlines()[-1])
-    filler.unlink()
     with start(project) as process:
         out, err = process.communicate(timeout=120)
     check(process.returncode == 0, err)

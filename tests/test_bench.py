@@ -15,7 +15,7 @@ from cnnlib.config import PROJECT_ROOT, read_json
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """A row of seconds; results and pages are in a folder of the test's own."""
-    row = Row(60, 10, 0.5, "01", 1, 30, batch=8, network="cnn5")
+    row = Row(60, 10, "01", 1, 30, batch=8, network="cnn5")
     monkeypatch.setitem(ROWS, "tiny", row)
     monkeypatch.setattr(bench_training, "FRESH", 30)
     monkeypatch.setattr(bench_training, "RESULTS", tmp_path / "results.json")
@@ -37,7 +37,7 @@ def test_a_row_is_measured_once_and_written_to_both_pages(tiny, tmp_path, capsys
     assert (result["steps"], result["fresh"]) == (10, 30)
     assert 0 <= result["right"] <= result["right_with_case_ignored"] <= 30
     assert result["training_flops"] > 0 and result["matrix_peak_flops"] > 0
-    runs = tmp_path / "runs" / "60x2-0"
+    runs = tmp_path / "runs" / "60x2x1x30-0"
     assert len(list((runs / "train").iterdir())) == 57
     assert len(list((runs / "test").iterdir())) == 3
     names = {path.name for folder in ("train", "test") for path in (runs / folder).iterdir()}
@@ -53,12 +53,20 @@ def test_a_row_is_measured_once_and_written_to_both_pages(tiny, tmp_path, capsys
 
 def test_the_median_of_the_seeds_is_shown():
     row = ROWS["digits"]
-    runs = {f"seed {seed}": {
-        "case": dataclasses.asdict(row), "right": right, "right_with_case_ignored": right,
+    runs = {f"seed {seed}": bench_training.definition(row) | {
+        "right": right, "right_with_case_ignored": right,
         "fresh": 5000, "flop": 66e6, "steps": 500, "training_s": 60, "training_flops": 3e10,
         "matrix_peak_flops": 6e10} for seed, right in enumerate((4990, 4500, 4950))}
     shown = bench_training.table(ROWS, runs, bench_training.HEADS["README.md"]).splitlines()
     assert len(shown) == 3 and "| 50% | 99.00% (98.7% to 99.2%), 3 seeds |" in shown[2]
+
+
+def test_a_result_of_another_recipe_is_not_shown():
+    row = ROWS["digits"]
+    old = bench_training.definition(row) | {"right": 1, "right_with_case_ignored": 1}
+    assert bench_training.median_run(row, {"old": old}) == old
+    recipe = old["recipe"] | {"warm_up": 0.5}
+    assert bench_training.median_run(row, {"old": old | {"recipe": recipe}}) is None
 
 
 def test_unknown_row_names_the_known_ones(capsys):

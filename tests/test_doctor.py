@@ -79,10 +79,10 @@ def test_small_test_set(train, count, margin):
 # --- while training ---
 
 
-def lines_of(reports, cycle_stop=1000):
+def lines_of(reports, cycle_stop=1000, chance=0.25):
     """Feed reports, one every 10 steps, of (characters, images, loss of training; images of test).
     """
-    watch = doctor.Watch(chance=0.25, cycle_stop=cycle_stop)
+    watch = doctor.Watch(chance=chance, tested=100, cycle_stop=cycle_stop)
     lines = [watch.look(10 * i, Scores(chars, images, loss), Scores(chars, tested, loss))
              for i, (chars, images, loss, tested) in enumerate(reports, 1)]
     return [line for line in lines if line]
@@ -97,6 +97,11 @@ def test_accuracy_of_guessing_is_said_once():
     [line] = lines_of([(0.26, 0.1, 1.4, 0.1)] * 50)
     assert line.startswith("after 300 steps the answers are no better than guessing: most often "
                            "labels that do not belong to their images")
+
+
+def test_perfect_answers_of_one_frequent_class_are_not_guessing():
+    assert lines_of([(1.0, 1.0, 0.1, 1.0)] * 50, chance=0.7) == []
+    assert lines_of([(1.0, 1.0, 0.1, 1.0)] * 50, chance=1.0) == []
 
 
 def test_training_set_far_above_test_set():
@@ -123,7 +128,7 @@ def test_labels_that_the_model_holds_for_unlikely_are_doubtful_the_least_likely_
     sure, torn = [0.001, 0.001, 0.998], [0.3, 0.3, 0.4]
     probabilities = np.array([[sure, torn], [sure, sure], [torn, torn], [sure, sure]])
     char_ids = np.array([[0, 2], [0, 1], [0, 1], [2, 2]])
-    assert doctor.doubtful_labels(probabilities, char_ids) == [1, 0]
+    assert doctor.doubtful_labels(doctor.likelihoods(probabilities, char_ids)) == [1, 0]
 
 
 # --- the script ---

@@ -80,4 +80,4 @@ def test_coverage_of_sure_answers():
     rows = metrics.coverage(confidences, np.array([False, False, True, True]))
     assert [(r.least_confidence, r.answered, r.accuracy) for r in rows[:5:2]] == [
         (0.0, 1.0, 0.5), (0.7, 0.5, 1.0), (0.9, 0.25, 1.0)]
-    assert rows[-1].answered == 0.0 and rows[-1].accuracy == 1.0
+    assert rows[-1].answered == 0.0 and rows[-1].accuracy is None

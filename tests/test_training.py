@@ -17,7 +17,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from cnnlib import mixing, training, training_loop
+from cnnlib import metrics, mixing, training, training_loop
 from cnnlib.config import NETWORKS, PROJECT_ROOT, load_sample_config
 from cnnlib.errors import CaptchaError, ModelError, SampleError
 from cnnlib.metrics import Scores
@@ -107,9 +107,30 @@ def test_acc_stop_ends_a_run_when_the_whole_test_set_reaches_it(ready, monkeypat
         return Scores(0.9, 0.9, 0.1)
 
     monkeypatch.setattr(TrainingLoop, "_score", score)
+    monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.9, 0.9, 0.1))
     result = train(ready, acc_stop=0.8, test_batch_size=5)
     assert result.steps == 10 and info(ready).run.done
+    assert result.scores.image_accuracy == 0.9
     assert estimates == [16, 5, 20]  # this batch, some test images, then all of them
+
+
+def scripted(monkeypatch, *whole):
+    """Let the whole test set, of 20 images, be scored as told."""
+    told = iter(whole)
+    monkeypatch.setattr(metrics, "scores", lambda logits, char_ids, losses: (
+        next(told) if len(losses) == 20 else Scores(0.5, 0.5, 1.0)))
+
+
+def test_small_steps_down_do_not_add_up(ready, monkeypatch):
+    scripted(monkeypatch, *(Scores(0.9, 0.8 - 0.05 * i, 1 - 0.1 * i) for i in range(5)))
+    result = train(ready, cycle_stop=50)
+    assert result.scores.image_accuracy == 0.75  # by the loss, and within chance of 0.8
+
+
+def test_weights_that_reach_acc_stop_are_kept(ready, monkeypatch):
+    scripted(monkeypatch, Scores(0.9, 0.75, 0.1), Scores(0.9, 0.8, 0.2))
+    result = train(ready, cycle_stop=20, acc_stop=0.8)
+    assert result.scores.image_accuracy == 0.8
 
 
 def test_estimate_alone_does_not_end_a_run(ready, monkeypatch):
@@ -120,7 +141,7 @@ def test_estimate_alone_does_not_end_a_run(ready, monkeypatch):
 
 SLOW_STEPS = """
 import sys, time
-from cnnlib import mixing, training, training_loop
+from cnnlib import metrics, mixing, training, training_loop
 import train_model
 step = training_loop.TrainingLoop._step
 def slow(self, *arguments):
