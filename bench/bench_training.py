@@ -49,13 +49,12 @@ from cnnlib.dataset import verify_and_split
 from cnnlib.evaluation import TestBatch
 from cnnlib.files import replacing
 from cnnlib.network import session_options
-from cnnlib.training import RECIPES, TrainModel
+from cnnlib.training import NEVER, RECIPES, TrainModel
 from gen_image.generator import draw_samples
 
 RESULTS = PROJECT_ROOT / "bench" / "training_results.json"
 PICTURE = "readme_image/accuracy.png"
 FRESH = 5_000
-NEVER = 1.1  # an acc_stop that no accuracy reaches
 BASE36 = string.digits + string.ascii_lowercase
 
 

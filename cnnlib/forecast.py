@@ -14,11 +14,10 @@ from cnnlib.errors import SampleError
 from cnnlib.image_set import ImageSet
 from cnnlib.metrics import wilson_interval
 from cnnlib.recognizer import Recognizer
-from cnnlib.training import TrainModel
+from cnnlib.training import NEVER, TrainModel
 
 FEWEST = 100  # training images; a quarter of fewer teaches nothing
 TESTED = 2000  # images that a part did not have, to measure it on
-NEVER = 1.1  # an acc_stop that no accuracy reaches
 
 
 @dataclass(frozen=True)

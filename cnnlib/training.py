@@ -20,6 +20,7 @@ from cnnlib.recognizer import Prediction, Recognizer
 from cnnlib.training_loop import TrainingLoop, TrainingResult
 
 PICTURE = "recognized.png"
+NEVER = 1.1  # an acc_stop that no accuracy reaches
 
 
 @dataclass(frozen=True)
