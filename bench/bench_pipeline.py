@@ -27,10 +27,11 @@ import tensorflow.compat.v1 as tf
 
 from cnnlib import console, doctor, encoding, image_set
 from cnnlib.config import PROJECT_ROOT, ProjectPath, load_captcha_config, load_sample_config
+from cnnlib.feed import Batch, Feed
 from cnnlib.image_set import ImageSet
 from cnnlib.network import session_options
 from cnnlib.training import TrainModel
-from cnnlib.training_loop import Batch, TrainingLoop
+from cnnlib.training_loop import TrainingLoop
 from gen_image.generator import draw_samples
 
 DRAWN = 1000
@@ -83,10 +84,12 @@ def step_times(model: TrainModel, images: ImageSet, steps: int) -> tuple[float, 
     with tf.Session(graph=model.graph, config=session_options()) as session:
         session.run(model.initializer)
         loop = TrainingLoop(model, session, images, images)
-        loop._cuts = np.tile(np.arange(1, model.max_captcha) * model.image_width
+        feed = Feed(images, model.train_batch_size, model.cycle_stop, 0, True,
+                    np.random.default_rng(0))
+        feed.cuts = np.tile(np.arange(1, model.max_captcha) * model.image_width
                              // model.max_captcha, (len(images), 1))
         times: dict[bool, list[float]] = {True: [], False: []}
-        with image_set.ahead(loop._batches(np.random.default_rng(0))) as batches:
+        with image_set.ahead(feed.batches()) as batches:
             constant = next(batches)
             for step in range(2 * steps + BLOCK):
                 fed = step // BLOCK % 2 == 0

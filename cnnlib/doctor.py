@@ -15,7 +15,7 @@ from cnnlib.metrics import Scores, wilson_interval
 BLANK = 2.0  # gray levels of standard deviation: less shows nothing
 FEW = 20  # training images with a character: a class with fewer is hardly learned
 WANTED_MARGIN = 0.01  # of the measured accuracy
-TYPICAL_ACCURACY = 0.95  # at which the margin is reckoned
+TYPICAL_ACCURACY = 0.98  # at which the margin is reckoned
 SHOWN = 10  # characters, in a line
 CHUNK = 1000  # images
 
@@ -107,7 +107,7 @@ def _test_size(count: int) -> Iterator[str]:
     if margin > WANTED_MARGIN:
         yield (f"a test set of {count} cannot tell {WANTED_MARGIN:.0%} apart (95 % interval: give "
                f"or take {margin:.1%}): believe small differences only after more images are "
-               "labelled; 2,000 are enough")
+               "labelled; 1,000 are enough")
 
 
 def _count(number: int, one: str, several: str) -> str:

@@ -18,9 +18,10 @@ import numpy as np
 import PIL
 import tensorflow.compat.v1 as tf
 
-from cnnlib import console, doctor, metrics, mixing
+from cnnlib import console, doctor, metrics
 from cnnlib.architectures import Cost, cost, saved_weight
 from cnnlib.errors import CaptchaError, ModelError
+from cnnlib.feed import Batch, Feed
 from cnnlib.image_set import ImageSet, ahead
 from cnnlib.metrics import Scores
 from cnnlib.model_folder import ModelInfo, Run
@@ -30,21 +31,11 @@ from cnnlib.reporting import History, TensorBoard
 if TYPE_CHECKING:
     from cnnlib.training import TrainModel
 
-@dataclass(frozen=True)
-class Batch:
-    """Images to learn from, pixels uint8 [B, H, W] and char_ids int32 [B, L]; which they are."""
-
-    pixels: np.ndarray
-    char_ids: np.ndarray
-    chosen: np.ndarray  # of the training set, int [B], before they were mixed
-
 REPORT_STEPS = 10  # specification 2.4
 TIMED_STEPS = 20  # after so many the time to expect is said
 PROGRESS_STEPS = 100  # and again after each so many
 CHECK_STEPS = 50  # at least, between two scorings of the whole test set because of acc_stop
 SCORED_TOGETHER = 250  # images
-MIXED_UNTIL = 0.75  # of a run: at its end it sees images as they are
-LOOKS = (0.15, 0.35)  # after these shares of a run, for where characters stand in each image
 NOTHING = Scores(0.0, 0.0, math.inf)
 BASE_BYTES = 600 << 20  # of Python and TensorFlow
 ACTIVATION_SHARE = 0.7  # of what layers put out in a step, that is in memory at a time; measured
@@ -73,7 +64,6 @@ class TrainingLoop:
         self._best_scores: Scores | None = None
         self._highest = NOTHING  # with the most images right among those that were best
         self._next_check = 0
-        self._cuts: np.ndarray | None = None  # where to cut each training image, int [N, L - 1]
         self._watch = doctor.Watch(doctor.guessing(train.char_ids),
                                    min(model.test_batch_size, len(test)), model.cycle_stop)
 
@@ -90,8 +80,10 @@ class TrainingLoop:
             # A run that goes on does not repeat its first batches.
             seed = (self._model.seed, self._earlier_steps, self._first_step)
             rng, batch_rng = np.random.default_rng(seed).spawn(2)
-            with _stop_signals() as stop, ahead(self._batches(batch_rng)) as prepared:
-                last, interrupted = self._train_steps(stop, prepared, rng)
+            feed = Feed(self._train, self._model.train_batch_size, self._model.cycle_stop,
+                        self._first_step, self._model.mixes, batch_rng)
+            with _stop_signals() as stop, ahead(feed.batches()) as batches:
+                last, interrupted = self._train_steps(stop, feed, batches, rng)
         finally:
             self._board.close()
         return self._summarize_end(last, interrupted)
@@ -137,17 +129,7 @@ class TrainingLoop:
 
     # Steps
 
-    def _batches(self, rng: np.random.Generator) -> Iterator[Batch]:
-        """Yield what each step learns from, for ever."""
-        model = self._model
-        batches = self._train.batches(model.train_batch_size, rng)
-        for step, chosen in enumerate(batches, self._first_step + 1):
-            pixels, char_ids = self._train.pixels[chosen], self._train.char_ids[chosen]
-            if self._cuts is not None and step <= MIXED_UNTIL * model.cycle_stop:
-                pixels, char_ids = mixing.mix(pixels, char_ids, self._cuts[chosen], rng)
-            yield Batch(pixels, char_ids, chosen)
-
-    def _train_steps(self, stop: threading.Event, batches: Iterator[Batch],
+    def _train_steps(self, stop: threading.Event, feed: Feed, batches: Iterator[Batch],
                      rng: np.random.Generator) -> tuple[int, bool]:
         """Return the last step done, and whether it was a signal that ended the run.
 
@@ -160,8 +142,8 @@ class TrainingLoop:
             self._save(step, done=True)
         steps = console.progress(range(step + 1, model.cycle_stop + 1), "training", unit="step")
         for step in steps:
-            if self._cuts_due(step):
-                self._find_cuts(stop)
+            if feed.look_due(step):
+                self._look(feed, stop)
             began = time.perf_counter()
             batch = next(batches)
             rate = model.recipe.rate(model.network, step, model.cycle_stop)
@@ -183,25 +165,12 @@ class TrainingLoop:
                 return step, not done
         return step, False
 
-    def _cuts_due(self, step: int) -> bool:
-        """Tell whether to look where characters stand: the network knows it, or knows it better."""
-        steps = self._model.cycle_stop
-        looks = [1 + round(share * steps) for share in LOOKS]
-        late = self._cuts is None and looks[0] < step <= MIXED_UNTIL * steps  # a run that goes on
-        return self._model.mixes and (step in looks or late)
-
-    def _find_cuts(self, stop: threading.Event) -> None:
-        model, images = self._model, self._train
-        console.say(f"finding the characters in {len(images)} images, to mix them")
-        size = model.train_batch_size  # of which a training step, too, goes into memory
-        cuts = []
-        for start in console.progress(range(0, len(images), size), "finding characters"):
-            if stop.is_set():
-                return
-            cuts.append(mixing.cuts(self._run(model.saliency, {
-                model.X: images.pixels[start:start + size],
-                model.Y: images.char_ids[start:start + size]})))
-        self._cuts = np.concatenate(cuts)
+    def _look(self, feed: Feed, stop: threading.Event) -> None:
+        model = self._model
+        with suppress(BrokenPipeError):  # the next report notices it
+            console.say(f"finding the characters in {len(self._train)} images, to mix them")
+        feed.look(lambda pixels, char_ids: self._run(
+            model.saliency, {model.X: pixels, model.Y: char_ids}), stop)
 
     def _step(self, batch: Batch, rate: float) -> None:
         model = self._model

@@ -1,0 +1,67 @@
+"""What each training step learns from: images in a new order each epoch, and mixtures of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnnlib import console, mixing
+from cnnlib.image_set import ImageSet
+
+MIXED_UNTIL = 0.75  # of a run: at its end it sees images as they are
+LOOKS = (0.15, 0.35)  # after these shares of a run, for where characters stand in each image
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images to learn from, pixels uint8 [B, H, W] and char_ids int32 [B, L]; which they are."""
+
+    pixels: np.ndarray
+    char_ids: np.ndarray
+    chosen: np.ndarray  # of the training set, int [B], before they were mixed
+
+
+class Feed:
+    """The batches of a run of `steps`, which goes on after `first_step`.
+
+    Where it `mixes`, characters change places from the first look on, which finds them.
+    """
+
+    def __init__(self, images: ImageSet, size: int, steps: int, first_step: int, mixes: bool,
+                 rng: np.random.Generator) -> None:
+        self._images, self._size, self._steps = images, size, steps
+        self._first_step, self._mixes, self._rng = first_step, mixes, rng
+        self.cuts: np.ndarray | None = None  # between characters, columns int [N, L - 1]
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield a batch for each step, and go on for ever."""
+        orders = self._images.batches(self._size, self._rng)
+        for step, chosen in enumerate(orders, self._first_step + 1):
+            pixels, char_ids = self._images.pixels[chosen], self._images.char_ids[chosen]
+            if self.cuts is not None and step <= MIXED_UNTIL * self._steps:
+                pixels, char_ids = mixing.mix(pixels, char_ids, self.cuts[chosen], self._rng)
+            yield Batch(pixels, char_ids, chosen)
+
+    def look_due(self, step: int) -> bool:
+        """Tell whether to look for the characters: the network knows them, or knows them better."""
+        looks = [1 + round(share * self._steps) for share in LOOKS]
+        late = self.cuts is None and looks[0] < step <= MIXED_UNTIL * self._steps
+        return self._mixes and (step in looks or late)  # late: a run that goes on
+
+    def look(self, saliency: Callable[[np.ndarray, np.ndarray], np.ndarray],
+             stop: threading.Event) -> None:
+        """Find the characters in all images; `stop` ends it, and leaves what was known before.
+
+        `saliency` takes pixels and char_ids, and returns what each column does, float [B, L, W].
+        """
+        images, cuts = self._images, []
+        size = min(self._size, len(images))  # what a training step, too, takes into memory
+        for start in console.progress(range(0, len(images), size), "finding characters"):
+            if stop.is_set():
+                return
+            part = slice(start, start + size)
+            cuts.append(mixing.cuts(saliency(images.pixels[part], images.char_ids[part])))
+        self.cuts = np.concatenate(cuts)
