@@ -52,11 +52,11 @@ def test_parts_are_measured_on_images_that_they_did_not_have(trained, monkeypatc
 
     monkeypatch.setattr(TrainModel, "try_on", watched_training)
     monkeypatch.setattr(Recognizer, "predict_pixels", watched_reading)
-    made = forecast(c, train, test, 30)
+    made = forecast(c, train, test, 10)
     assert [len(part) for part in seen] == [150, 300]
     assert (made.quarter.images, made.quarter.tested) == (150, 450)
-    assert (made.half.images, made.half.tested, made.steps) == (300, 300, 30)
-    assert 0 < made.half.share_wrong <= 1  # 30 steps teach little
+    assert (made.half.images, made.half.tested, made.steps) == (300, 300, 10)
+    assert 0 < made.half.share_wrong <= 1  # ten steps teach little
     assert before == {path: path.read_bytes() for path in c.model_save_dir.full.iterdir()}
 
 
@@ -64,4 +64,4 @@ def test_too_few_images_are_said(trained):
     c = trained.sample
     few = image_set.load_images(c.test_image_dir, 40, 24, c.char_set, 2, "png")
     with pytest.raises(SampleError, match="holds 40 images: a forecast needs at least 100"):
-        forecast(c, few, few, 30)
+        forecast(c, few, few, 10)

@@ -145,7 +145,7 @@ from cnnlib import metrics, mixing, training, training_loop
 import train_model
 step = training_loop.TrainingLoop._step
 def slow(self, *arguments):
-    time.sleep(0.1)
+    time.sleep(0.05)
     step(self, *arguments)
 training_loop.TrainingLoop._step = slow
 sys.exit(train_model.main(["--config", sys.argv[1]]))
