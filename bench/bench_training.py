@@ -258,7 +258,12 @@ def curves(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list
 
 
 def plot(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw accuracy against the number of images, and against the minutes of training."""
+    """Draw accuracy against the number of images, and against the minutes of training.
+
+    Nothing is drawn before there is a line to draw in both.
+    """
+    if any(len(points["x"]) < 2 for points in curves(results).values()):
+        return
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (axis, points) in zip(panels, curves(results).items(), strict=True):
