@@ -248,7 +248,7 @@ def curves(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, list
         points = found[axis] = {"x": [], "right": [], "low": [], "high": []}
         for row in its_rows:
             run = median_run(row, results)
-            if run and run["training_s"]:
+            if run and (axis == "images" or run["training_s"]):
                 low, high = metrics.wilson_interval(run["right"], run["fresh"])
                 points["x"].append(row.images if axis == "images" else run["training_s"] / 60)
                 points["right"].append(run["right"] / run["fresh"])
