@@ -6,8 +6,8 @@
 Looks at the images in train_image_dir and test_image_dir: the same picture under two labels, test
 images that were trained on, blank images, characters that are missing or rare, a test set that is
 too small. Where there is a model it then recognises all of them, and lists the labels that it
-doubts, as most wrong labels are among them, and the characters that it confuses. The doubtful ones
-are drawn to doubtful.png in model_save_dir; decoded images are kept in .decoded beside theirs.
+doubts, which may be wrong, and the characters that it confuses. The doubtful ones are drawn to
+doubtful.png in model_save_dir; decoded images are kept in .decoded beside theirs.
 
 --forecast trains on a quarter and on a half of the images, each for N steps (default: a fifth of
 cycle_stop), and estimates what twice the images would bring. It leaves the model alone.
@@ -59,8 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def doubt(config: SampleConfig, train: ImageSet, test: ImageSet) -> None:
     """Recognise all images; print and draw those whose label is doubtful, and the confusions."""
-    recognizer = Recognizer(config.image_height, config.image_width, config.max_captcha,
-                            config.char_set, config.model_save_dir)
+    recognizer = Recognizer.from_config(config)
     doubtful: list[tuple[str, np.ndarray]] = []
     for images, folder in ((train, config.train_image_dir), (test, config.test_image_dir)):
         answers, likelihood = [], []

@@ -25,16 +25,11 @@ def load_recognizers(config: SampleConfig) -> dict[str, Recognizer]:
 
     A further model is one more line in the dictionary, with a config of its own, such as
 
-        "shop": load_recognizer(load_sample_config("conf/shop.json")),
+        "shop": Recognizer.from_config(load_sample_config("conf/shop.json")),
     """
     return {
-        "default": load_recognizer(config),
+        "default": Recognizer.from_config(config),
     }
-
-
-def load_recognizer(config: SampleConfig) -> Recognizer:
-    return Recognizer(config.image_height, config.image_width, config.max_captcha,
-                      config.char_set, config.model_save_dir)
 
 
 def create_app(config: AnyPath = SAMPLE_CONFIG, save: bool = True) -> Flask:

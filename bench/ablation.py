@@ -1,8 +1,10 @@
 """The default network and recipe with one part left out, to measure what that part brings."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import tensorflow.compat.v1 as tf
 
@@ -74,18 +76,20 @@ def without_attention(images: Tensor, positions: int, classes: int, weights: Wei
     return tf.reshape(logits, [-1, positions, classes])
 
 
-def register() -> None:
+@contextmanager
+def registered() -> Iterator[None]:
     """Make the networks and recipes known to what trains or recognises in this process."""
     default = RECIPES["default"]
     high = default.peak_rates["resnet_attention"]
     default = dataclasses.replace(default, peak_rates={
         **default.peak_rates, "without_shortcuts": high, "without_attention": high,
         "without_norm": RATE_WITHOUT_NORM})
-    NETWORKS.update(without_shortcuts=without_shortcuts, without_norm=without_norm,
-                    without_attention=without_attention)
-    RECIPES.update(
-        default=default,
-        without_augmentation=dataclasses.replace(default, augment=False),
-        sigmoid_loss=dataclasses.replace(default, sigmoid=True),
-        without_smoothing=dataclasses.replace(default, label_smoothing=0.0),
-        low_rate=dataclasses.replace(default, peak_rates=dict.fromkeys(NETWORKS, 2e-3)))
+    with (patch.dict(NETWORKS, without_shortcuts=without_shortcuts, without_norm=without_norm,
+                     without_attention=without_attention),
+          patch.dict(RECIPES, default=default,
+                     without_augmentation=dataclasses.replace(default, augment=False),
+                     sigmoid_loss=dataclasses.replace(default, sigmoid=True),
+                     without_smoothing=dataclasses.replace(default, label_smoothing=0.0),
+                     low_rate=dataclasses.replace(
+                         default, peak_rates=dict.fromkeys(default.peak_rates, 2e-3)))):
+        yield

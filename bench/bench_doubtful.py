@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from cnnlib import console, doctor, image_set
-from cnnlib.config import PROJECT_ROOT, ProjectPath, load_captcha_config, load_sample_config
+from bench.practice import drawn_images
+from cnnlib import console, doctor
+from cnnlib.config import PROJECT_ROOT, ProjectPath, load_sample_config
 from cnnlib.recognizer import Recognizer
 from cnnlib.training import NEVER, TrainModel
-from gen_image.generator import draw_samples
 
 TEST, WRONG, BATCH = 1000, 0.01, 64
 
@@ -34,28 +34,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=console.at_least_one, default=1200, metavar="N")
     args = parser.parse_args(argv)
     config = load_sample_config(PROJECT_ROOT / "conf/sample_config.json", seed=0)
+    drawn = drawn_images(config, TEST + args.images)
+    test, train = (drawn.take(part) for part in np.split(np.arange(len(drawn)), [TEST]))
+    wrong = np.arange(round(WRONG * len(train)))  # of the training images, which come at random
+    train.char_ids[wrong] = train.char_ids[np.roll(wrong, 1)]  # the labels of other images
     with tempfile.TemporaryDirectory() as folder:
-        images = Path(folder) / "images"
-        draw_samples(load_captcha_config(PROJECT_ROOT / "conf/captcha_config.json",
-                                         root_dir=str(images), count=args.images + TEST))
-        drawn = image_set.load_images(images, config.image_width, config.image_height,
-                                      config.char_set, config.max_captcha)
-        rng = np.random.default_rng(0)
-        order = rng.permutation(len(drawn))
-        train, test = drawn.take(order[TEST:]), drawn.take(order[:TEST])
-        wrong = rng.permutation(len(train))[:round(WRONG * len(train))]
-        # The labels of other images: one character at least differs.
-        train.char_ids[wrong] = train.char_ids[np.roll(wrong, 1)]
-        model = TrainModel.from_config(dataclasses.replace(
-            config, model_save_dir=ProjectPath(Path(folder) / "model"),
-            log_dir=ProjectPath(folder), cycle_stop=args.steps, acc_stop=NEVER,
-            train_batch_size=BATCH))
-        if model.try_on(train, test, len(train)).interrupted:
+        config = dataclasses.replace(
+            config, model_save_dir=ProjectPath(folder), log_dir=ProjectPath(folder),
+            cycle_stop=args.steps, acc_stop=NEVER, train_batch_size=BATCH)
+        if TrainModel.from_config(config).try_on(train, test, len(train)).interrupted:
             return console.EXIT_INTERRUPTED
-        recognizer = Recognizer(config.image_height, config.image_width, config.max_captcha,
-                                config.char_set, Path(folder) / "model")
         found = doctor.doubtful_labels(doctor.likelihoods(
-            recognizer.probabilities(train.pixels), train.char_ids))
+            Recognizer.from_config(config).probabilities(train.pixels), train.char_ids))
     right = len(set(found) & set(wrong.tolist()))
     console.say(f"{len(wrong)} wrong labels among {len(train)}: {len(found)} doubted, {right} of "
                 f"them wrong ({right / len(wrong):.1%} of the wrong ones)")

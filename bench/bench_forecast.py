@@ -10,7 +10,6 @@ nothing in the project.
 import argparse
 import dataclasses
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from cnnlib import console, forecast, image_set
-from cnnlib.config import PROJECT_ROOT, ProjectPath, load_captcha_config, load_sample_config
-from gen_image.generator import draw_samples
+from bench.practice import drawn_images
+from cnnlib import console, forecast
+from cnnlib.config import PROJECT_ROOT, ProjectPath, load_sample_config
 
 TEST = 100  # images that choose the best step, as a user with so few would have
 
@@ -34,13 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     count = args.images
     config = load_sample_config(PROJECT_ROOT / "conf/sample_config.json", seed=0)
-    with tempfile.TemporaryDirectory() as folder:
-        draw_samples(load_captcha_config(
-            PROJECT_ROOT / "conf/captcha_config.json", root_dir=folder,
-            count=2 * count + TEST + forecast.TESTED))
-        drawn = image_set.load_images(folder, config.image_width, config.image_height,
-                                      config.char_set, config.max_captcha)
-    order = np.random.default_rng(0).permutation(len(drawn))
+    drawn = drawn_images(config, TEST + 2 * count + forecast.TESTED)
+    order = np.arange(len(drawn))
     test, order = drawn.take(order[:TEST]), order[TEST:]
     config = dataclasses.replace(config, train_image_dir=ProjectPath("the drawn images"))
     made = forecast.forecast(config, drawn.take(order[:count]), test, args.steps)

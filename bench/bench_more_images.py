@@ -79,9 +79,7 @@ def shares(config: SampleConfig, folders: Mapping[str, Path]) -> dict[str, list[
     """Return the share of right answers in each folder, with its interval."""
     found = {}
     for kind, folder in folders.items():
-        result = TestBatch(folder, config.char_set, config.model_save_dir,
-                           image_height=config.image_height, image_width=config.image_width,
-                           max_captcha=config.max_captcha).test_batch()
+        result = TestBatch(folder, config.char_set, config.model_save_dir).test_batch()
         found[kind] = [result.image_accuracy, *metrics.wilson_interval(result.right, result.total)]
     return found
 

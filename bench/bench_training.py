@@ -8,8 +8,8 @@ For each row: draws its images, splits them, trains from random weights, then dr
 more and recognises each once. All choices (best step, temperature) are made within the row's own
 images. Ctrl-C leaves what is done; the same command goes on from there.
 Writes bench/training_results.json, the tables in README.md and README.zh-CN.md, and the plot
-readme_image/accuracy.png. FOLDER
-(bench/runs, 100 to 700 MB for each set of images) holds images and models until it is removed.
+readme_image/accuracy.png. FOLDER (bench/runs, 100 to 700 MB for each set of images) holds images
+and models until it is removed.
 """
 
 import argparse
@@ -107,7 +107,14 @@ HEADS = {
 
 def definition(row: Row) -> dict[str, Any]:
     """Return what a measurement depends on; it is measured anew when that changes."""
-    return {"case": dataclasses.asdict(row), "recipe": dataclasses.asdict(RECIPES[row.recipe])}
+    recipe = dataclasses.asdict(RECIPES[row.recipe])
+    recipe["peak_rate"] = recipe.pop("peak_rates")[row.network]  # those of others do not matter
+    return {"case": dataclasses.asdict(row), "recipe": recipe}
+
+
+def is_of(run: Mapping[str, Any], row: Row) -> bool:
+    """Tell whether a result is one of this row, as it is defined today."""
+    return dict(run) | definition(row) == run
 
 
 def _digest(values: Mapping[str, Any]) -> str:
@@ -162,16 +169,13 @@ def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | No
             return None
     fresh = config.train_image_dir.full.with_name("fresh")
     draw(config, fresh, FRESH)
-    test = TestBatch(fresh, config.char_set, config.model_save_dir,
-                     image_height=config.image_height, image_width=config.image_width,
-                     max_captcha=config.max_captcha)
+    test = TestBatch(fresh, config.char_set, config.model_save_dir)
     result = test.test_batch()
     folded = sum(w.label.lower() == w.prediction.text.lower() for w in result.wrong)
     needs = cost(row.network, config.image_height, row.width, row.length, len(row.characters))
     history = reporting.read_rows(config.model_save_dir.full / reporting.HISTORY)
     images_per_s = statistics.median(line["images_per_second"] for line in history)
     steps = test.recognizer.info.run.step
-    in_one_go = trained is not None and trained.steps == steps
     return definition(row) | {
         "seed": seed, "fresh": result.total,
         "right": result.right, "right_with_case_ignored": result.right + folded,
@@ -179,7 +183,7 @@ def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | No
         "calibration_error": result.calibration_error,
         "coverage": [dataclasses.asdict(line) for line in result.coverage],
         "best_step": test.recognizer.info.step, "flop": needs.flop,
-        "training_s": round(trained.seconds) if trained and in_one_go else None,
+        "training_s": round(trained.seconds) if trained and trained.steps == steps else None,
         "training_flops": round(3 * needs.flop * images_per_s),
         "matrix_peak_flops": round(matrix_peak()),
         "date": datetime.date.today().isoformat(), "processor": quickstart.processor(),
@@ -203,8 +207,7 @@ def matrix_peak(size: int = 2048, repeats: int = 7) -> float:
 
 def median_run(row: Row, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the run of a row whose accuracy is the median of its seeds, the lower of two."""
-    wanted = definition(row)
-    runs = sorted((run for run in results.values() if run | wanted == run),
+    runs = sorted((run for run in results.values() if is_of(run, row)),
                   key=lambda run: run[_counted(row)])
     return runs[(len(runs) - 1) // 2] if runs else None
 
@@ -227,7 +230,7 @@ def table(rows: Mapping[str, Row], results: Mapping[str, Mapping[str, Any]], hea
             continue
         key = _counted(row)
         low, high = metrics.wilson_interval(run[key], run["fresh"])
-        count = sum(other | definition(row) == other for other in results.values())
+        count = sum(is_of(other, row) for other in results.values())
         seeds = f", {count} seeds" if count > 1 else ""
         exact = f"; exact case {run['right'] / run['fresh']:.2%}" if row.ignore_case else ""
         lines.append(
@@ -262,11 +265,12 @@ def plot(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 
     Nothing is drawn before there is a line to draw in both.
     """
-    if any(len(points["x"]) < 2 for points in curves(results).values()):
+    drawn = curves(results)
+    if any(len(points["x"]) < 2 for points in drawn.values()):
         return
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, (axis, points) in zip(panels, curves(results).items(), strict=True):
+    for axes, (axis, points) in zip(panels, drawn.items(), strict=True):
         right = np.array(points["right"])
         axes.errorbar(points["x"], 100 * right, yerr=100 * np.abs(np.array(
             [right - points["low"], points["high"] - right])), marker="o", capsize=3)
@@ -292,24 +296,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = list(known) if args.all else args.rows + (list(ABLATION) if args.ablation else [])
     if not names or set(names) - set(known):
         parser.error(f"name rows, of {', '.join(known)}, or --all")
-    ablation.register()
+    with ablation.registered():
+        return measure_rows({name: known[name] for name in names}, args.folder, args.seed)
+
+
+def measure_rows(rows: Mapping[str, Row], folder: Path, seed: int) -> int:
+    """Measure what is not measured yet, write it down after each row; return the exit code."""
     results = read_json(RESULTS) if RESULTS.exists() else {}
-    for name in names:
-        run = f"{name}, seed {args.seed}"
-        if run not in results or results[run] | definition(known[name]) != results[run]:
+    for name, row in rows.items():
+        run = f"{name}, seed {seed}"
+        if run not in results or not is_of(results[run], row):
             console.say(f"== {run}")
-            measured = measure(name, known[name], args.folder, args.seed)
+            measured = measure(name, row, folder, seed)
             if measured is None:
                 return console.EXIT_INTERRUPTED
             results[run] = measured
             with replacing(RESULTS) as temporary:
                 temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         for page, head in HEADS.items():
-            for marker, rows in TABLES.items():
-                replace_between_markers(PROJECT_ROOT / page, marker, table(rows, results, head))
+            for marker, its_rows in TABLES.items():
+                replace_between_markers(PROJECT_ROOT / page, marker,
+                                        table(its_rows, results, head))
         plot(results, PROJECT_ROOT / PICTURE)
-    for rows in TABLES.values():
-        console.say(table(rows, results, HEADS["README.md"]))
+    for its_rows in TABLES.values():
+        console.say(table(its_rows, results, HEADS["README.md"]))
     return 0
 
 

@@ -154,8 +154,7 @@ def residual_block(x: Tensor, name: str, filters: int, stride: int, weights: Wei
     """Two 3x3 convolutions beside a shortcut (He et al. 2016, "Deep residual learning").
 
     A shortcut to a smaller map is a mean over each stride x stride places, then a 1x1 convolution
-    (He et al. 2019, "Bag of tricks"): all places count, and a strided 1x1 convolution takes a tenth
-    of a training step on a processor.
+    (He et al. 2019, "Bag of tricks"): all places count, where a strided one would skip most.
     """
     shortcut = x if stride == 1 else tf.nn.avg_pool2d(x, stride, stride, "SAME")
     if int(x.shape[-1]) != filters:

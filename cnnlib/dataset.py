@@ -120,7 +120,7 @@ def check(folder: ProjectPath, name: str, rules: Rules) -> tuple[str, Image.Imag
         raise Defect(console.UNREADABLE, str(error)) from error
     if image.size != (rules.width, rules.height):
         raise Defect(console.WRONG_SIZE, f"{image.width}x{image.height}, "
-                                          f"expected {rules.width}x{rules.height}")
+                                         f"expected {rules.width}x{rules.height}")
     return label, image
 
 
@@ -129,7 +129,7 @@ def _checked_label(name: str, rules: Rules) -> str:
         label = encoding.label_of(name)
     except SampleError as error:
         raise Defect(console.WRONG_NAME, "expected a name such as 2e8j_17322d3d.png, "
-                                          "label and serial with '_' between them") from error
+                                         "label and serial with '_' between them") from error
     least, most = rules.min_length or 1, rules.max_length or len(label)
     if not least <= len(label) <= most:
         expected = f"{most}" if least == most else f"{least} to {most}"

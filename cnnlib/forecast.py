@@ -74,16 +74,15 @@ def measure_part(config: SampleConfig, train: ImageSet, test: ImageSet, order: n
     """
     others = train.take(order[size:size + TESTED])
     with tempfile.TemporaryDirectory() as folder:
-        model = TrainModel.from_config(dataclasses.replace(
+        trial = dataclasses.replace(
             config, model_save_dir=ProjectPath(folder), log_dir=ProjectPath(folder),
-            cycle_stop=steps, acc_stop=NEVER))
+            cycle_stop=steps, acc_stop=NEVER)
+        model = TrainModel.from_config(trial)
         if model.try_on(train.take(order[:size]), test, whole).interrupted:
             raise KeyboardInterrupt
-        recognizer = Recognizer(config.image_height, config.image_width, config.max_captcha,
-                                config.char_set, folder)
-        answers = [prediction.text for prediction in recognizer.predict_pixels(others.pixels)]
+        predictions = Recognizer.from_config(trial).predict_pixels(others.pixels)
     labels = [encoding.ids_to_label(ids, config.char_set) for ids in others.char_ids]
-    wrong = sum(answer != label for answer, label in zip(answers, labels, strict=True))
+    wrong = sum(p.text != label for p, label in zip(predictions, labels, strict=True))
     return Part(size, len(others), wrong)
 
 

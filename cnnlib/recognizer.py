@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image
 
 from cnnlib import encoding
 from cnnlib.architectures import ConstantWeights, Weights
-from cnnlib.config import AnyPath, parse_char_set
+from cnnlib.config import AnyPath, SampleConfig, parse_char_set
 from cnnlib.errors import ModelError
 from cnnlib.model_folder import ModelFolder, ModelInfo
 from cnnlib.network import CNN, read_checkpoint, session_options
@@ -55,6 +55,11 @@ class Recognizer(CNN):
         for count in (1, 2):  # what the first runs alone set up, for one image and for several
             self.predict_pixels(np.zeros((count, image_height, image_width), np.uint8))
 
+    @classmethod
+    def from_config(cls, config: SampleConfig) -> Recognizer:
+        return cls(config.image_height, config.image_width, config.max_captcha, config.char_set,
+                   config.model_save_dir)
+
     def weights(self) -> Weights:
         return ConstantWeights(self._values)
 
@@ -70,13 +75,15 @@ class Recognizer(CNN):
 
     def predict_pixels(self, pixels: np.ndarray) -> list[Prediction]:
         """Recognise gray pixels, uint8 [N, H, W], in their order."""
-        return [self._prediction(p) for p in self.probabilities(pixels)]
+        return [self._prediction(p) for part in self._in_batches(pixels) for p in part]
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the probability of each class at each position, float32 [N, P, C]."""
-        return np.concatenate([
-            self._session.run(self._probabilities, {self.X: pixels[start:start + BATCH]})
-            for start in range(0, max(1, len(pixels)), BATCH)])
+        """Return the probability of each class at each position, float32 [N, P, C]; N is not 0."""
+        return np.concatenate(list(self._in_batches(pixels)))
+
+    def _in_batches(self, pixels: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, len(pixels), BATCH):
+            yield self._session.run(self._probabilities, {self.X: pixels[start:start + BATCH]})
 
     def _prediction(self, probabilities: np.ndarray) -> Prediction:
         """Read one image's probabilities, float32 [P, C]."""

@@ -65,6 +65,7 @@ def test_a_result_of_another_recipe_is_not_shown():
     row = ROWS["digits"]
     old = bench_training.definition(row) | {"right": 1, "right_with_case_ignored": 1}
     assert bench_training.median_run(row, {"old": old}) == old
+    assert bench_training.is_of(old, row)
     recipe = old["recipe"] | {"warm_up": 0.5}
     assert bench_training.median_run(row, {"old": old | {"recipe": recipe}}) is None
 

@@ -141,7 +141,7 @@ def test_estimate_alone_does_not_end_a_run(ready, monkeypatch):
 
 SLOW_STEPS = """
 import sys, time
-from cnnlib import metrics, mixing, training, training_loop
+from cnnlib import training_loop
 import train_model
 step = training_loop.TrainingLoop._step
 def slow(self, *arguments):
@@ -331,7 +331,8 @@ def test_full_disk_leaves_the_save_before_it(ready, monkeypatch, fresh):
 
     with monkeypatch.context() as patched:
         patched.setattr(tf.train.Saver, "save", full)
-        with pytest.raises(ModelError, match=r"No space left on device\): .* is intact"):
+        with pytest.raises(ModelError, match=r"No space left on device\): the save before it is "
+                                             "intact"):
             train(ready, fresh=fresh)
     assert info(ready) == before and files(ready) == names
     assert not list(ready.sample.model_save_dir.full.glob("*tempstate*"))
