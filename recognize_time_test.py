@@ -1,42 +1,54 @@
 """Measure how long the recognition API takes.
 
-    python3 recognize_time_test.py [IMAGE] [--times N] [--concurrency K]
+    python3 recognize_time_test.py [IMAGE or FOLDER ...] [--times N] [--duration SECONDS]
+                                   [--concurrency K] [--raw]
                                    [--config conf/sample_config.json] [--api-url URL]
 
-Asks about one image again and again: the one named, else one of test_image_dir chosen by chance.
-Prints for each request its number, the answer, the clock, and the time in all, of the recognition
-and of the rest; at the end means, percentiles, failures and requests a second. Writes test.csv and
-test.png, a box plot, to the project's folder. Exit code 1 where a request failed. Ctrl-C ends it
-early, with what was measured so far (exit code 130).
+Asks about the images named, one after another, again and again; else about one of test_image_dir
+chosen by chance. Prints for each request its number, the answer, the clock, and the time in all, of
+the recognition and of the rest; at the end means, percentiles, failures and requests a second.
+Writes to the project's folder test.csv, test.png, a box plot, and test_over_time.png, each request
+at its time. Exit code 1 where a request failed. Ctrl-C ends it early, with what was measured so far
+(exit code 130).
 webserver_recognize_api.py must be running.
 """
 
+import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from cnnlib import client, console, dataset, plots
 from cnnlib.client import LoadReport, Trial
 from cnnlib.config import SAMPLE_CONFIG, existing_path, load_sample_config
 
+TIMES = 1000
+
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     parser = console.parser(__doc__, SAMPLE_CONFIG)
-    parser.add_argument("image", nargs="?", type=existing_path, metavar="IMAGE")
-    parser.add_argument("--times", type=console.at_least_one, default=1000, metavar="N",
-                        help="requests (default: 1000)")
+    parser.add_argument("images", nargs="*", type=existing_path, metavar="IMAGE")
+    parser.add_argument("--times", type=console.at_least_one, metavar="N",
+                        help=f"requests (default: {TIMES}, with --duration as many as it takes)")
+    parser.add_argument("--duration", type=console.at_least_one, metavar="SECONDS",
+                        help="ask for so long")
     parser.add_argument("--concurrency", type=console.at_least_one, default=1, metavar="K",
                         help="requests at a time (default: 1)")
+    parser.add_argument("--raw", action="store_true", help="send bytes instead of a form")
     parser.add_argument("--api-url", metavar="URL", help="address of the API")
     args = parser.parse_args(argv)
     config = load_sample_config(args.config, api_url=args.api_url)
-    image = dataset.read_bytes(args.image or dataset.random_image(config.test_image_dir))
+    images = [dataset.read_bytes(path) for path in dataset.image_files(
+        args.images or [dataset.random_image(config.test_image_dir)])]
+    times = args.times or (None if args.duration else TIMES)
     trials: list[Trial] = []
     interrupted = False
     try:
         for trial in console.progress(
-                client.load_test(config.api_url, image, args.times, args.concurrency),
-                "asking", args.times, "request"):
+                client.load_test(config.api_url, images, times, args.concurrency,
+                                 duration_s=args.duration or math.inf, raw=args.raw),
+                "asking", times, "request"):
             trials.append(trial)
             show(trial)
     except KeyboardInterrupt:
@@ -49,11 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     client.write_csv(trials, config.root / "test.csv")
     console.say(f"written: {config.root / 'test.csv'}")
     if report.answered:
-        plots.box_plot({name: [getattr(t.answer, name) for t in trials if t.answer]
-                        for name in client.TIMES}, config.root / "test.png",
-                       title=f"{report.answered} requests, {args.concurrency} at a time",
-                       unit="ms")
-        console.say(f"written: {config.root / 'test.png'}")
+        draw(trials, config.root, f"{report.answered} requests, {args.concurrency} at a time")
     return console.EXIT_INTERRUPTED if interrupted else int(report.failed > 0)
 
 
@@ -65,6 +73,18 @@ def show(trial: Trial) -> None:
     total_ms, recognize_ms = round(answer.total_ms), round(answer.recognize_ms)
     console.time_test_line(trial.index, answer.value, trial.clock, total_ms, recognize_ms,
                            total_ms - recognize_ms)
+
+
+def draw(trials: Sequence[Trial], folder: Path, title: str) -> None:
+    answered = [(trial.began_s, trial.answer) for trial in trials if trial.answer]
+    plots.box_plot({name: [getattr(answer, name) for _, answer in answered]
+                    for name in client.TIMES}, folder / "test.png", title=title, unit="ms")
+    first_s = min(began_s for began_s, _ in answered)
+    plots.dot_plot([began_s - first_s for began_s, _ in answered],
+                   [answer.total_ms for _, answer in answered], folder / "test_over_time.png",
+                   title=title, x_label="seconds since the first request", y_label="total_ms")
+    for name in ("test.png", "test_over_time.png"):
+        console.say(f"written: {folder / name}")
 
 
 def summarize(report: LoadReport) -> None:

@@ -11,7 +11,7 @@ Stops on Ctrl-C and SIGTERM.
 import sys
 from collections.abc import Sequence
 
-from cnnlib import console, serving
+from cnnlib import console, server, serving
 from cnnlib.config import CAPTCHA_CONFIG, load_captcha_config
 from gen_image.generator import CaptchaGenerator
 
@@ -19,15 +19,15 @@ from gen_image.generator import CaptchaGenerator
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     parser = console.parser(__doc__, CAPTCHA_CONFIG)
-    parser.add_argument("--host", default=serving.LOCALHOST, help="address to listen on")
+    parser.add_argument("--host", default=server.LOCALHOST, help="address to listen on")
     parser.add_argument("--port", type=int, default=6100, metavar="N", help="0 takes a free one")
     parser.add_argument("--show-answers", action="store_true", help="add header X-Captcha-Text")
     args = parser.parse_args(argv)
     generator = CaptchaGenerator(load_captcha_config(args.config))
     app = serving.create_captcha_app(generator, show_answers=args.show_answers)
-    server = serving.Server(app, args.host, args.port)
-    console.say(f"listening on {server.url}/captcha/")
-    server.run_until_signal()
+    running = server.Server(app, args.host, args.port)
+    console.say(f"listening on {running.url}/captcha/")
+    running.run_until_signal()
     return 0
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
+import queue
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -19,7 +23,7 @@ from urllib3 import Retry
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from cnnlib.config import AnyPath
-from cnnlib.errors import ApiError, ServiceError
+from cnnlib.errors import ApiError, SampleError, ServiceError
 from cnnlib.files import replacing
 
 TIMEOUT_S = (3.0, 10.0)  # to connect, and between two pieces of an answer
@@ -78,12 +82,18 @@ class Client:
         for session in self._sessions:
             session.close()
 
-    def recognize(self, image: bytes, name: str = "captcha") -> Answer:
-        """Ask the recognition API about an image; raises ApiError where it refuses it."""
+    def recognize(self, image: bytes, name: str = "captcha", *, raw: bool = False) -> Answer:
+        """Ask the recognition API about an image; raises ApiError where it refuses it.
+
+        `raw` sends the bytes alone instead of a form (multipart).
+        """
+        content: dict[str, Any] = (
+            {"data": image, "headers": {"Content-Type": "application/octet-stream"}} if raw else
+            {"files": {"image_file": (name, image, "application/octet-stream")}})
         began = time.perf_counter()
         response = self._request("POST", "start the API with `python3 webserver_recognize_api.py` "
                                  "(it takes some seconds) or name its address with --api-url",
-                                 files={"image_file": (name, image, "application/octet-stream")})
+                                 **content)
         total_ms = (time.perf_counter() - began) * 1000
         try:
             body = response.json()
@@ -156,6 +166,36 @@ def tally(results: Sequence[bool | None], asked: int) -> str:
     return ", ".join(parts) or "no image"
 
 
+def recognize_all(client: Client, images: Iterable[Path],
+                  concurrency: int) -> Iterator[tuple[Path, bytes, Answer | ApiError]]:
+    """Ask about image files, so many at a time; yield each answer or refusal in their order.
+
+    Raises SampleError for a file that cannot be read, ServiceError where the server is not there.
+    """
+    def ask(image: Path) -> tuple[Path, bytes, Answer | ApiError]:
+        try:
+            data = image.read_bytes()
+        except OSError as error:
+            raise SampleError(f"{image} cannot be read: {error.strerror}; name an image file or a "
+                              "folder") from error
+        try:
+            return image, data, client.recognize(data, image.name)
+        except ApiError as error:
+            return image, data, error
+
+    waiting: deque[Future[tuple[Path, bytes, Answer | ApiError]]] = deque()
+    with ThreadPoolExecutor(concurrency) as pool:
+        try:
+            for image in images:
+                waiting.append(pool.submit(ask, image))
+                if len(waiting) >= 2 * concurrency:  # not all of a large folder in memory
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 # Load test
 
 
@@ -192,31 +232,50 @@ class LoadReport:
     times: Mapping[str, Spread]
 
 
-def load_test(url: str, image: bytes, times: int, concurrency: int = 1) -> Iterator[Trial]:
-    """Ask about one image again and again; yield each trial when it is done, counted from 1.
+def load_test(url: str, images: Sequence[bytes], times: int | None, concurrency: int = 1, *,
+              duration_s: float = math.inf, raw: bool = False) -> Iterator[Trial]:
+    """Ask about the images, one after another, again and again; yield each trial when it is done.
 
-    A first request, which is not counted, raises ServiceError where the server or the image is
-    at fault. The others are not repeated when they fail.
+    Ends after so many `times` (None: no end) or `duration_s`. Trials are counted from 1. A first
+    request, which is not counted, raises ServiceError where the server or the first image is at
+    fault. The others are not repeated when they fail.
     """
     with Client(url) as client:
-        client.recognize(image)
-    with Client(url, retries=0) as client, ThreadPoolExecutor(concurrency) as pool:
+        client.recognize(images[0], raw=raw)
+    indices = itertools.count(1)
+    ends_s = time.perf_counter() + duration_s
+    done: queue.SimpleQueue[Trial | None] = queue.SimpleQueue()
+    stop = threading.Event()
 
-        def trial(index: int) -> Trial:
-            answer, failure, began_s = None, None, time.perf_counter()
-            try:
-                answer = client.recognize(image)
-            except ServiceError as error:
-                failure = error
-            return Trial(index, began_s, time.perf_counter(), time.strftime("%H:%M:%S"), answer,
-                         failure)
-
-        futures = [pool.submit(trial, index) for index in range(1, times + 1)]
+    def trial(client: Client, index: int, image: bytes) -> Trial:
+        answer, failure, began_s = None, None, time.perf_counter()
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            answer = client.recognize(image, raw=raw)
+        except ServiceError as error:
+            failure = error
+        return Trial(index, began_s, time.perf_counter(), time.strftime("%H:%M:%S"), answer,
+                     failure)
+
+    def ask(client: Client) -> None:
+        try:
+            while not stop.is_set() and time.perf_counter() < ends_s:
+                index = next(indices)
+                if times is not None and index > times:
+                    return
+                done.put(trial(client, index, images[(index - 1) % len(images)]))
+        finally:
+            done.put(None)
+
+    with Client(url, retries=0) as client, ThreadPoolExecutor(concurrency) as pool:
+        futures = [pool.submit(ask, client) for _ in range(concurrency)]
+        try:
+            for _ in range(concurrency):
+                while (result := done.get()) is not None:
+                    yield result
         finally:  # also when the caller stops early
-            pool.shutdown(cancel_futures=True)
+            stop.set()
+        for future in futures:
+            future.result()
 
 
 def summarize(trials: Sequence[Trial]) -> LoadReport:

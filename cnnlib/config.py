@@ -86,6 +86,7 @@ class SampleConfig:
     network: str = "resnet_attention"
     recipe: str = "default"
     seed: int = 0
+    api_image_limit: int = 20_000
 
     @property
     def root(self) -> Path:
@@ -328,7 +329,7 @@ _SAMPLE_READERS: dict[str, Callable[[_Reader, str], Any]] = {
     "enable_gpu": _Reader.flag,
     "network": lambda reader, key: reader.choice(*NETWORKS)(key),
     "recipe": lambda reader, key: reader.choice(*RECIPES)(key),
-    "seed": _Reader.serial,
+    **dict.fromkeys(("seed", "api_image_limit"), _Reader.serial),
 }
 _CAPTCHA_READERS: dict[str, Callable[[_Reader, str], Any]] = {
     "root_dir": _Reader.path,

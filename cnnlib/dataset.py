@@ -308,6 +308,21 @@ def random_image(folder: AnyPath) -> Path:
     return source.full / random.choice(names)
 
 
+def image_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the files among the paths, and the images in the folders among them, by name."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = [path / name for name in file_names(ProjectPath(path))
+                      if encoding.has_suffix(name, IMAGE_SUFFIXES)]
+            if not inside:
+                raise SampleError(f"no image in {path}: name a folder with images")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
 def read_bytes(image: Path) -> bytes:
     """Read an image file that a user named; raises SampleError."""
     try:

@@ -25,6 +25,14 @@ class ImageTooLargeError(SampleError):
     """The image has more pixels than are ever decoded."""
 
 
+class CharsetError(SampleError):
+    """The answer should be among characters that the model does not know."""
+
+
+class OverloadError(CaptchaError):
+    """More images wait than are ever recognised in time; to be tried again later."""
+
+
 class ModelError(CaptchaError):
     """A model folder is missing, damaged, in use, or does not fit the config."""
 

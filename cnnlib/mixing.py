@@ -14,7 +14,8 @@ import numpy as np
 
 SWITCH = 0.5  # chance that a character comes from another image than the one to its left
 NARROWEST = 0.2  # of the mean width of a character: a narrower piece shows nothing
-SLACK = 0.15  # of the image's width: the joined pieces are stretched or pressed by no more
+SLACK = 0.15  # of the image's width, by which the pieces may be wider or narrower together
+OVERLAP = 0.1  # of the image's width, at most: neighbours touch and cover each other
 
 
 def cuts(saliency: np.ndarray) -> np.ndarray:
@@ -46,14 +47,32 @@ def mix(pixels: np.ndarray, char_ids: np.ndarray, cuts: np.ndarray,
     sources = np.take_along_axis(sources, np.maximum.accumulate(switched, axis=1), axis=1)
     starts, ends = edges[sources, places], edges[sources, places + 1]
     widths = ends - starts
-    fits = ((widths >= NARROWEST * width / length).all(axis=1)
+    fits = ((sources != sources[:, :1]).any(axis=1)
+            & (widths >= NARROWEST * width / length).all(axis=1)
             & (abs(widths.sum(axis=1) - width) <= SLACK * width))
+    grounds = np.median(pixels, axis=(1, 2))
+    overlaps = rng.integers(round(OVERLAP * width) + 1, size=(count, length))
     for i in np.flatnonzero(fits):
-        joined = np.concatenate([pixels[source][:, start:end] for source, start, end
-                                 in zip(sources[i], starts[i], ends[i], strict=True)], axis=1)
+        joined = pixels[i, :, :ends[i, 0]]
+        for k in range(1, length):
+            source, left = sources[i, k], sources[i, k - 1]
+            joined = _joined(joined, pixels[source, :, starts[i, k]:ends[i, k]],
+                             int(overlaps[i, k]), grounds[left], grounds[source])
         mixed[i] = _scaled(joined, width)
         mixed_ids[i] = char_ids[sources[i], places]
     return mixed, mixed_ids
+
+
+def _joined(left: np.ndarray, right: np.ndarray, overlap: int, left_ground: float,
+            right_ground: float) -> np.ndarray:
+    """Join two pieces, uint8 [H, any width]; where they overlap, what stands out from its ground.
+
+    So of two strokes that cross, dark on light or light on dark, none is cut.
+    """
+    overlap = min(overlap, left.shape[1], right.shape[1])
+    above, below = left[:, left.shape[1] - overlap:], right[:, :overlap]
+    shown = np.where(abs(above - left_ground) >= abs(below - right_ground), above, below)
+    return np.concatenate([left[:, :left.shape[1] - overlap], shown, right[:, overlap:]], axis=1)
 
 
 def _scaled(pixels: np.ndarray, width: int) -> np.ndarray:

@@ -48,6 +48,23 @@ def line_plot(x: Sequence[float], lines: Mapping[str, Sequence[float]], path: An
     save_png(figure, path)
 
 
+def dot_plot(x: Sequence[float], y: Sequence[float], path: AnyPath, *, title: str, x_label: str,
+             y_label: str) -> None:
+    """Draw a dot for each value, and their median over twentieths of x as a line."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(x, y, ".", markersize=2, alpha=0.5)
+    order = np.argsort(x)
+    parts = [part for part in np.array_split(order, 20) if len(part)]
+    axes.plot([np.median(np.take(x, part)) for part in parts],
+              [np.median(np.take(y, part)) for part in parts], label="median")
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper right")
+    save_png(figure, path)
+
+
 def image_plot(pixels: np.ndarray, path: AnyPath, *, title: str) -> None:
     """Draw gray pixels, uint8 [H, W], below a title."""
     figure = Figure(figsize=(5, 3.5), layout="constrained")

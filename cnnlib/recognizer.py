@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -12,7 +14,7 @@ from PIL import Image
 from cnnlib import encoding
 from cnnlib.architectures import ConstantWeights, Weights
 from cnnlib.config import AnyPath, SampleConfig, parse_char_set
-from cnnlib.errors import ModelError
+from cnnlib.errors import CharsetError, ModelError
 from cnnlib.model_folder import ModelFolder, ModelInfo
 from cnnlib.network import CNN, read_checkpoint, session_options
 
@@ -39,6 +41,7 @@ class Recognizer(CNN):
                  char_set: str | Iterable[str], model_save_dir: AnyPath) -> None:
         folder = ModelFolder(model_save_dir)
         self.info, self._values = _best_weights(folder)
+        self._tried = self.info.best  # the weights that were loaded last, or should have been
         folder.check_fits(
             self.info, "Where char_set has grown, run train_model.py: it keeps what was learned. "
             "Otherwise correct conf/, or name the model_save_dir of the right model",
@@ -63,19 +66,37 @@ class Recognizer(CNN):
     def weights(self) -> Weights:
         return ConstantWeights(self._values)
 
+    def renewed(self) -> Recognizer | None:
+        """Load the folder's weights where they are others than these, once; else return None.
+
+        Raises ModelError where they cannot be used.
+        """
+        best = self.folder.required().best
+        if best == self._tried:
+            return None
+        self._tried = best
+        return Recognizer(self.image_height, self.image_width, self.max_captcha, self.char_set,
+                          self.folder.path)
+
+    def describe(self) -> dict[str, Any]:
+        """Say what the model is, in words that JSON knows."""
+        info = self.info
+        return {"min_captcha": info.min_captcha, "max_captcha": info.max_captcha,
+                "network": info.network, "step": info.step,
+                "accuracy": info.scores["image_accuracy"], "origin": info.origin}
+
     def rec_image(self, img: Image.Image) -> str:
         """Return the text of an image; raises ImageSizeError for one of another size."""
         return self.predict([img])[0].text
 
     def predict(self, images: Iterable[Image.Image]) -> list[Prediction]:
         """Recognise images, in their order; raises ImageSizeError for one of another size."""
-        pixels = [encoding.sized_pixels(image, self.image_width, self.image_height)
-                  for image in images]
+        pixels = [self.pixels_of(image) for image in images]
         return self.predict_pixels(np.stack(pixels)) if pixels else []
 
     def predict_pixels(self, pixels: np.ndarray) -> list[Prediction]:
         """Recognise gray pixels, uint8 [N, H, W], in their order."""
-        return [self._prediction(p) for part in self._in_batches(pixels) for p in part]
+        return [self.read(p) for part in self._in_batches(pixels) for p in part]
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Return the probability of each class at each position, float32 [N, P, C]; N is not 0."""
@@ -85,12 +106,31 @@ class Recognizer(CNN):
         for start in range(0, len(pixels), BATCH):
             yield self._session.run(self._probabilities, {self.X: pixels[start:start + BATCH]})
 
-    def _prediction(self, probabilities: np.ndarray) -> Prediction:
-        """Read one image's probabilities, float32 [P, C]."""
-        ids = probabilities.argmax(axis=-1)
+    def pixels_of(self, image: Image.Image) -> np.ndarray:
+        """Return gray pixels, uint8 [H, W]; raises ImageSizeError for another size."""
+        return encoding.sized_pixels(image, self.image_width, self.image_height)
+
+    def read(self, probabilities: np.ndarray, among: Sequence[str] | None = None) -> Prediction:
+        """Read one image's probabilities, float [P, C].
+
+        `among` says that no other characters occur; raises CharsetError for those that the model
+        does not know.
+        """
+        char_set: Sequence[str] = self.char_set
+        if among is not None:
+            probabilities, char_set = self._restricted(probabilities, among), among
         confidences: Sequence[float] = probabilities.max(axis=-1).tolist()
-        return Prediction(encoding.ids_to_label(ids, self.char_set),
-                          float(np.prod(confidences)), tuple(confidences))
+        return Prediction(encoding.ids_to_label(probabilities.argmax(axis=-1), char_set),
+                          math.prod(confidences), tuple(confidences))
+
+    def _restricted(self, probabilities: np.ndarray, among: Sequence[str]) -> np.ndarray:
+        """Return the probabilities of these characters, where no others occur."""
+        strangers = encoding.unknown_characters("".join(among), self.char_set)
+        if strangers or not among:
+            raise CharsetError(f"charset has {' '.join(map(repr, strangers)) or 'no characters'}: "
+                               f"the model knows {''.join(self.char_set)}")
+        some = probabilities[:, encoding.label_to_ids("".join(among), self.char_set)]
+        return some / np.maximum(some.sum(axis=-1, keepdims=True), np.finfo(some.dtype).tiny)
 
 
 def _best_weights(folder: ModelFolder) -> tuple[ModelInfo, dict[str, np.ndarray]]:

@@ -1,73 +1,46 @@
-"""The HTTP side: the wire format of the APIs, their errors, and the server below them.
+"""The HTTP side: the applications that recognise and that draw captchas.
 
-Recognisers and the generator are passed in, so that nothing here needs TensorFlow.
+Models and the generator are passed in, so that nothing here needs TensorFlow.
 """
 
 from __future__ import annotations
 
+import hmac
+import json
 import logging
+import os
 import random
 import re
 import secrets
-import signal
-import socket
-import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from http import HTTPStatus
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-import waitress
 from flask import Flask, Response, current_app, g, request
-from waitress import wasyncore
-from werkzeug.exceptions import BadRequest, HTTPException, NotFound, ServiceUnavailable
+from werkzeug.exceptions import HTTPException, NotFound, Unauthorized
 
-from cnnlib import encoding
+from cnnlib import encoding, openapi, wire
+from cnnlib.batching import TOGETHER, WAITING
 from cnnlib.config import AnyPath, CaptchaConfig
-from cnnlib.errors import (
-    CaptchaError,
-    ConfigError,
-    ImageFormatError,
-    ImageSizeError,
-    ImageTooLargeError,
-    SampleError,
-)
+from cnnlib.errors import ConfigError, ImageSizeError, OverloadError, SampleError
+from cnnlib.keeping import Keeper
+from cnnlib.served import RecognizerLike, ServedModel, Watch
+from cnnlib.server import ACCESS
+from cnnlib.telemetry import CONTENT_TYPE, Telemetry
 
 if TYPE_CHECKING:
     from PIL import Image
 
 log = logging.getLogger(__name__)
+access_log = logging.getLogger(ACCESS)
 
-LOCALHOST = "127.0.0.1"
 MAX_BYTES = 5_000_000  # of a request; a captcha has some 5,000
-MAX_RECOGNITIONS = 16  # at a time; a request beyond them is refused, not queued
-# The spare threads refuse. waitress itself would queue without a bound.
-THREADS = MAX_RECOGNITIONS + 16
-# waitress refuses what is larger in plain text, before the application could in JSON.
-MAX_BUFFERED_BYTES = 64 << 20
-CONNECTIONS = 500  # select() on Windows has room for 512; many systems allow 1,024 open files
-DRAIN_S = 8.0  # for answers in flight on stopping; Docker and systemd give at least 10
-
-FAULT = "1099"
-ERROR_CODES = {400: "1001", 415: "1002", 422: "1003", 413: "1004", 503: "1005", 404: "1006",
-               401: "1007", 405: "1008"}
-STATUS_OF: dict[type[Exception], int] = {
-    ImageFormatError: 415, ImageSizeError: 422, ImageTooLargeError: 413}
-
-
-class PredictionLike(Protocol):
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def confidence(self) -> float: ...
-
-
-class RecognizerLike(Protocol):
-    """What is served; `predict` is called from many threads at a time."""
-
-    def predict(self, images: Sequence[Image.Image], /) -> Sequence[PredictionLike]: ...
+KEPT_FILES = 20_000
+RETRY_S = 1
+OPEN_PATHS = ("/health/", "/metrics", "/openapi.json")  # which need no API key
 
 
 class GeneratorLike(Protocol):
@@ -82,44 +55,157 @@ class GeneratorLike(Protocol):
     def encode(self, image: Image.Image, /) -> bytes: ...
 
 
-def create_recognize_app(recognizers: Mapping[str, RecognizerLike], *,
-                         api_image_dir: AnyPath | None = None, image_suffix: str = "png",
-                         max_bytes: int = MAX_BYTES,
-                         max_recognitions: int = MAX_RECOGNITIONS) -> Flask:
-    """Make the application that answers POST of `image_file` to /b and to /b/<name>.
+@dataclass(frozen=True)
+class ServingOptions:
+    """How the recognition API serves; the defaults suit most."""
 
-    The first recogniser answers at /b. Uploads are kept in `api_image_dir`, named after the
-    answer; None keeps none. At most `max_recognitions` images are recognised at a time, which
-    must be fewer than the server's threads: further requests are refused with 503.
+    api_image_dir: AnyPath | None = None  # keeps uploads, named after the answer
+    image_suffix: str = "png"  # of what is kept
+    api_image_limit: int = KEPT_FILES
+    max_bytes: int = MAX_BYTES
+    together: int = TOGETHER  # images in a run of the network; 1: each alone
+    waiting: int = WAITING  # images of a model at a time; fewer than the server's threads
+    api_keys: Sequence[str] = ()  # none: nobody needs one
+    allow_origin: str = "*"  # Access-Control-Allow-Origin; "": no page of another origin may ask
+    watch: bool = False  # take up better weights while serving
+
+
+def create_recognize_app(recognizers: Mapping[str, RecognizerLike],
+                         options: ServingOptions | None = None) -> Flask:
+    """Make the application that recognises images at /b and /b/<name>, and tells of itself.
+
+    The first recogniser answers at /b. `app.extensions["service"]` is what is behind it, whose
+    `close` ends its threads.
+    Raises ConfigError for names that cannot be served, ModelError for a model that does not work.
     """
+    options = options or ServingOptions()
     _check_names(recognizers)
+    service = RecognizeService(recognizers, options)
+    app = _new_app("recognize", options.allow_origin, service.telemetry, service.models)
+    app.config["MAX_CONTENT_LENGTH"] = options.max_bytes
+    app.config["MAX_FORM_PARTS"] = 2 * wire.MAX_IMAGES
+    app.extensions["service"] = service
+    if options.api_keys:
+        check: Callable[[], None] = partial(_check_key, options.api_keys)
+        app.before_request(check)
     first = next(iter(recognizers))
-    slots = threading.BoundedSemaphore(max_recognitions)
-    app = _new_app("recognize")
-    app.config["MAX_CONTENT_LENGTH"] = max_bytes
-
-    @app.post("/b", defaults={"name": first})
-    @app.post("/b/<name>")
-    def recognize(name: str) -> dict[str, Any]:
-        if name not in recognizers:
-            raise NotFound(f"no model named {name!r}; there is {', '.join(recognizers)}")
-        upload = _uploaded_image()
-        if not slots.acquire(blocking=False):
-            raise ServiceUnavailable("too many requests at a time; try again", retry_after=1)
-        try:
-            began = time.perf_counter()
-            prediction = recognizers[name].predict([encoding.open_image(upload)])[0]
-            elapsed_ms = (time.perf_counter() - began) * 1000
-        finally:
-            slots.release()
-        g.outcome = f"model={name} answer={prediction.text}"
-        clock = str(time.time())
-        if api_image_dir is not None:
-            _keep(upload, api_image_dir, prediction.text, image_suffix, clock)
-        return {"time": clock, "value": prediction.text, "speed_time(ms)": round(elapsed_ms),
-                "confidence": round(float(prediction.confidence), 6)}
-
+    app.post("/b", defaults={"name": first})(service.recognize)
+    app.post("/b/<name>")(service.recognize)
+    app.get("/models")(service.describe)
+    app.get("/health/live")(service.live)
+    app.get("/health/ready")(service.ready)
+    app.get("/metrics")(service.metrics)
+    app.get("/openapi.json")(service.openapi)
     return app
+
+
+class RecognizeService:
+    """What is behind the addresses of the recognition API."""
+
+    def __init__(self, recognizers: Mapping[str, RecognizerLike], options: ServingOptions) -> None:
+        self.telemetry = Telemetry()
+        self.models = {name: ServedModel(name, recognizer, together=options.together,
+                                         waiting=options.waiting)
+                       for name, recognizer in recognizers.items()}
+        for name, model in self.models.items():
+            model.batcher.on_run = partial(self.telemetry.run, name)
+        self._description = openapi.describe(list(recognizers), bool(options.api_keys))
+        self._keeper = None if options.api_image_dir is None else Keeper(
+            options.api_image_dir, options.image_suffix, options.api_image_limit,
+            self.telemetry.lost)
+        self._watch = Watch(self.models.values()) if options.watch else None
+
+    def close(self) -> None:
+        """End the threads; what waits to be written is written."""
+        for thread in (self._watch, self._keeper):
+            if thread is not None:
+                thread.close()
+
+    def recognize(self, name: str) -> dict[str, Any]:
+        model = self.models.get(name)
+        if model is None:
+            raise NotFound(f"no model named {name!r}; there is {', '.join(self.models)}")
+        g.entry["model"] = name
+        by_size = request.args.get("route") == "size"
+        if model.batcher.full and not by_size:  # before the images are read
+            raise OverloadError("too many images wait; try again")
+        question = wire.read_question()
+        began = time.perf_counter()
+        results = self._results(None if by_size else model, question)
+        elapsed_ms = round((time.perf_counter() - began) * 1000)
+        clock = str(time.time())
+        answers = [result if isinstance(result, dict) else _error_body(result)
+                   for result in results]
+        for data, found in zip(question.images, answers, strict=True):
+            if self._keeper and "error_code" not in found:
+                self._keeper.keep(data, found["value"] or found["candidate"], clock)
+        if question.several:
+            g.entry["answer"] = [found.get("value") for found in answers]
+            return {"time": clock, "speed_time(ms)": elapsed_ms, "results": answers}
+        if isinstance(results[0], Exception):
+            raise results[0]
+        g.entry["answer"] = results[0]["value"]
+        value, *others = answers[0].items()
+        return {"time": clock, **dict([value]), "speed_time(ms)": elapsed_ms, **dict(others)}
+
+    def _results(self, model: ServedModel | None,
+                 question: wire.Question) -> list[dict[str, Any] | SampleError]:
+        """Return the answer, or the error, for each image, in their order.
+
+        Without a model, the first that takes images of its size reads it.
+        """
+        results: list[dict[str, Any] | SampleError] = []
+        of_model: dict[ServedModel, list[tuple[int, Any]]] = {}
+        for place, data in enumerate(question.images):
+            try:
+                image = encoding.open_image(data)
+                chosen = model or self._by_size(image.size)
+                pixels = chosen.pixels_of(image)
+                of_model.setdefault(chosen, []).append((place, pixels))
+                results.append({})
+            except SampleError as error:
+                results.append(error)
+        for chosen, images in of_model.items():
+            found = chosen.predict([its for _, its in images], question.charset)
+            for (place, _), prediction in zip(images, found, strict=True):
+                results[place] = wire.answer(prediction, question.min_confidence)
+        if model is None:
+            g.entry["model"] = ",".join(chosen.name for chosen in of_model) or "-"
+        return results
+
+    def _by_size(self, size: tuple[int, int]) -> ServedModel:
+        for model in self.models.values():
+            if model.size == size:
+                return model
+        raise ImageSizeError(f"image of {size[0]}x{size[1]}; the models take " + ", ".join(
+            f"{name} {model.size[0]}x{model.size[1]}" for name, model in self.models.items()))
+
+    def describe(self) -> dict[str, Any]:
+        return {"pid": os.getpid(),
+                "models": [model.describe() for model in self.models.values()]}
+
+    def openapi(self) -> dict[str, Any]:
+        return self._description
+
+    def metrics(self) -> Response:
+        return Response(self.telemetry.text(), content_type=CONTENT_TYPE)
+
+    def live(self) -> dict[str, str]:
+        return {"status": "live"}
+
+    def ready(self) -> tuple[dict[str, Any], int]:
+        """Answer 200 when every model answers a test image."""
+        states = {}
+        for name, model in self.models.items():
+            try:
+                model.test()
+                states[name] = "ready"
+            except Exception as error:  # whatever it is, the model does not answer
+                log.error("model %s is not ready: %s", name, error)
+                states[name] = "fails"
+        ready = all(state == "ready" for state in states.values())
+        return ({"status": "ready" if ready else "not ready", "models": states},
+                200 if ready else 503)
 
 
 def create_captcha_app(generator: GeneratorLike, *, show_answers: bool = False) -> Flask:
@@ -127,7 +213,7 @@ def create_captcha_app(generator: GeneratorLike, *, show_answers: bool = False) 
 
     `show_answers` adds its text, percent-encoded UTF-8, as header X-Captcha-Text.
     """
-    app = _new_app("captcha")
+    app = _new_app("captcha", "*")
     suffix = generator.config.image_suffix
     rng = random.SystemRandom()
 
@@ -144,6 +230,19 @@ def create_captcha_app(generator: GeneratorLike, *, show_answers: bool = False) 
     return app
 
 
+def read_api_keys(path: AnyPath) -> list[str]:
+    """Read a file of keys, one a line; raises ConfigError where there is none in it."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            keys = [line.strip() for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): name a text file with one key a "
+                          "line") from error
+    if not keys:
+        raise ConfigError(f"{path} is empty: write one key a line to it")
+    return keys
+
+
 def _check_names(recognizers: Mapping[str, RecognizerLike]) -> None:
     if not recognizers:
         raise ConfigError("no recogniser to serve: load_recognizers must return at least one")
@@ -153,163 +252,84 @@ def _check_names(recognizers: Mapping[str, RecognizerLike]) -> None:
                               "digits, '_', '-' and '.'")
 
 
-def _uploaded_image() -> bytes:
-    upload = request.files.get("image_file")
-    if upload is None:
-        raise BadRequest("no image_file: send the image as a file in a field of this name, "
-                         "as multipart/form-data")
-    return upload.read()
-
-
-def _keep(upload: bytes, folder: AnyPath, label: str, suffix: str, serial: str) -> None:
-    try:
-        encoding.store_image(upload, folder, label, suffix, serial)
-    except SampleError as error:
-        log.warning("an upload is not kept: %s", error)
+def _check_key(keys: Sequence[str]) -> None:
+    if request.method == "OPTIONS" or request.path.startswith(OPEN_PATHS):
+        return
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    given = request.headers.get("X-API-Key") or (token if scheme.lower() == "bearer" else "")
+    # All are compared, each in constant time: how long it takes tells nothing.
+    if not any([hmac.compare_digest(key.encode(), given.encode()) for key in keys]):
+        raise Unauthorized("the API key is missing or wrong: send it as header X-API-Key, or as "
+                           "Authorization: Bearer KEY")
 
 
 # What both applications have in common
 
 
-def _new_app(name: str) -> Flask:
+def _new_app(name: str, allow_origin: str, telemetry: Telemetry | None = None,
+             models: Mapping[str, ServedModel] | None = None) -> Flask:
     app = Flask(f"{__name__}.{name}", static_folder=None)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # of Flask's default provider
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
     app.url_map.redirect_defaults = False  # the first model answers at its own address too
-    app.before_request(_start_clock)
-    app.after_request(_finish)
+
+    def finish(response: Response) -> Response:
+        _allow(response, allow_origin)
+        seconds = time.perf_counter() - g.began
+        if telemetry:
+            name = g.entry.get("model", "-")
+            telemetry.request(name, response.status_code, seconds)
+            if models and name in models:
+                telemetry.waiting(name, models[name].batcher.waiting)
+        entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "method": request.method,
+                 "path": request.path, "status": response.status_code, **g.entry,
+                 "ms": round(seconds * 1000, 1)}
+        access_log.info("%s", json.dumps(entry))
+        return response
+
+    app.before_request(_start_entry)
+    app.after_request(finish)
     app.register_error_handler(Exception, _error_answer)
     return app
 
 
-def _start_clock() -> None:
+def _start_entry() -> None:
     g.began = time.perf_counter()
-    g.outcome = "-"
+    g.entry = {}  # for the access log
 
 
-def _finish(response: Response) -> Response:
-    response.headers["Access-Control-Allow-Origin"] = "*"
-    log.info("%s %s %d %s %.1f ms", request.method, urllib.parse.quote(request.path),
-             response.status_code, g.outcome, (time.perf_counter() - g.began) * 1000)
-    return response
+def _allow(response: Response, origin: str) -> None:
+    """Let pages of this origin ask, where they come from another than the API."""
+    if not origin:
+        return
+    response.headers["Access-Control-Allow-Origin"] = origin
+    if origin != "*":
+        response.headers["Vary"] = "Origin"
+    if request.method == "OPTIONS":
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST"
+        response.headers["Access-Control-Allow-Headers"] = "Content-Type, X-API-Key, Authorization"
+        response.headers["Access-Control-Max-Age"] = "86400"
+
+
+def _error_body(error: Exception) -> dict[str, Any]:
+    return {"error_code": wire.error_code(wire.status_of(error)),
+            "message": wire.message_of(error)}
 
 
 def _error_answer(error: Exception) -> Response:
     """Answer any exception with a status and a JSON body of error_code and message."""
-    status, message, headers = STATUS_OF.get(type(error), 500), str(error), None
-    if isinstance(error, HTTPException) and error.code:
-        status, headers = error.code, error.get_headers()
-        message = _general_message(status) or error.description or HTTPStatus(status).phrase
-    code = ERROR_CODES.get(status, ERROR_CODES[400] if status < 500 else FAULT)
-    g.outcome = f"error={code}"
-    if code == FAULT:
+    status = wire.status_of(error)
+    body = _error_body(error)
+    g.entry["error"] = body["error_code"]
+    if body["error_code"] == wire.FAULT:
         fault = secrets.token_hex(8)
-        message = f"fault {fault} in the server; its log says more under this id"
-        g.outcome += f" fault={fault}"
+        body["message"] = f"fault {fault} in the server; its log says more under this id"
+        g.entry["fault"] = fault
         log.error("fault %s", fault, exc_info=error)
-    response = Response(current_app.json.dumps({"error_code": code, "message": message}),
-                        status, headers)
+    headers = error.get_headers() if isinstance(error, HTTPException) else None
+    response = Response(current_app.json.dumps(body), status, headers)
     response.content_type = "application/json"
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_S)
     return response
-
-
-def _general_message(status: int) -> str | None:
-    """Return what to say where werkzeug's own words would not help."""
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return (f"the request has more than {current_app.config['MAX_CONTENT_LENGTH']} bytes, or "
-                "too many parts: send one small image")
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return f"{request.method} is not possible here; the header Allow names what is"
-    return None
-
-
-# The server
-
-
-class Server:
-    """An application on waitress, listening from the moment on that this object exists.
-
-    Port 0 takes a free one. Raises CaptchaError where it cannot listen.
-    """
-
-    def __init__(self, app: Flask, host: str = LOCALHOST, port: int = 0, *,
-                 threads: int = THREADS) -> None:
-        self._sockets: dict[int, Any] = {}
-        self._server = waitress.create_server(
-            app, self._sockets, sockets=[_listen(host, port)], threads=threads,
-            max_request_body_size=MAX_BUFFERED_BYTES, connection_limit=CONNECTIONS,
-            asyncore_use_poll=True)
-
-    @property
-    def url(self) -> str:
-        """The address that it listens on, without a path, such as http://127.0.0.1:6000."""
-        host = self._server.effective_host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._server.effective_port}"
-
-    def run(self) -> None:
-        """Answer requests until `stop` is called."""
-        self._server.run()
-
-    def stop(self) -> None:
-        """Accept nothing more, finish the answers in flight (DRAIN_S at most), end `run`.
-
-        To be called from another thread than the one in `run`.
-        """
-        deadline = time.monotonic() + DRAIN_S
-        self._in_loop(lambda: wasyncore.dispatcher.close(self._server))
-        while self._server.active_channels and time.monotonic() < deadline:
-            self._in_loop(self._close_idle)
-            time.sleep(0.02)
-        self._server.task_dispatcher.shutdown(timeout=1)
-        self._in_loop(lambda: wasyncore.close_all(self._sockets))
-
-    def run_until_signal(self) -> None:
-        """Answer requests until SIGTERM or Ctrl-C; log them to stderr. For the main thread."""
-        log_to_stderr()
-        previous: dict[int, Any] = {}
-
-        def stop(*_: object) -> None:
-            for number, handler in previous.items():  # a second signal ends it at once
-                signal.signal(number, handler)
-            # Not here: the signal may have come while waitress holds a lock.
-            threading.Thread(target=self.stop, daemon=True).start()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            previous[number] = signal.signal(number, stop)
-        self.run()
-
-    def _in_loop(self, action: Callable[[], object]) -> None:
-        """Have the thread in `run` do something between two events, and wait for it."""
-        done = threading.Event()
-
-        def act() -> None:
-            action()
-            done.set()
-
-        self._server.trigger.pull_trigger(act)
-        done.wait(1)
-
-    def _close_idle(self) -> None:
-        for channel in list(self._server.active_channels.values()):
-            if not channel.requests and channel.request is None and not channel.total_outbufs_len:
-                channel.handle_close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    if not 0 <= port <= 65535:
-        raise CaptchaError(f"cannot listen on port {port}: choose one up to 65535 with --port")
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise CaptchaError(f"cannot listen on {host}, port {port}: {error.strerror or error}; "
-                           "choose another with --host and --port, or stop the program that uses "
-                           "it") from error
-
-
-def log_to_stderr() -> None:
-    """Show this project's log lines, one a request, with the time before each."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("cnnlib").setLevel(logging.INFO)
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it would tell each busy moment

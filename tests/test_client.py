@@ -153,17 +153,42 @@ def test_what_is_no_captcha_is_not_read_to_its_end(server, monkeypatch):
 def test_load_test_counts_answers_and_failures(server):
     refused = (422, '{"error_code": "1003", "message": "m"}', {})
     url, _ = server((200, GOOD, {}), (200, GOOD, {}), refused, (200, GOOD, {}))
-    trials = list(client.load_test(url, b"image", times=10, concurrency=3))
+    trials = list(client.load_test(url, [b"image"], times=10, concurrency=3))
     assert sorted(trial.index for trial in trials) == list(range(1, 11))
     report = client.summarize(trials)
     assert (report.answered, report.failed) == (9, 1)
     assert report.requests_per_s > 0 and report.times["total_ms"].mean > 0
 
 
+def test_load_test_of_a_time_asks_about_each_image_in_turn(server):
+    url, handler = server((200, GOOD, {}))
+    trials = client.load_test(url, [b"1", b"2"], None, 2, duration_s=0.3, raw=True)
+    assert 0 < len(list(trials)) == handler.asked - 1
+
+
+def test_load_test_that_is_left_early_ends(server):
+    url, _ = server((200, GOOD, {}))
+    trials = client.load_test(url, [b"image"], None, 3)
+    assert next(trials).answer
+    trials.close()
+
+
+def test_all_images_are_answered_in_order_and_refusals_stand_among_them(server, tmp_path):
+    refused = (422, '{"error_code": "1003", "message": "m"}', {})
+    url, _ = server((200, GOOD, {}), refused, (200, GOOD, {}))
+    paths = [tmp_path / str(number) for number in range(40)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    with Client(url) as asked:
+        found = list(client.recognize_all(asked, paths, 4))
+    assert [(path, data) for path, data, _ in found] == [(p, p.name.encode()) for p in paths]
+    assert sum(isinstance(answer, ApiError) for *_, answer in found) == 1
+
+
 def test_load_test_ends_at_once_where_the_server_is_not_there(monkeypatch):
     monkeypatch.setattr(client, "BACKOFF_S", 0.001)
     with pytest.raises(ServiceError, match="no answer from"):
-        next(client.load_test("http://127.0.0.1:9/b", b"image", 10))
+        next(client.load_test("http://127.0.0.1:9/b", [b"image"], 10))
 
 
 def test_spread():

@@ -8,7 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -106,14 +107,37 @@ def test_same_file_same_answer_everywhere(pipeline: Project, api: str) -> None:
         with path.open("rb") as file:
             answer = requests.post(api, files={"image_file": file}, timeout=10).json()
         assert alone == recognizer.predict_pixels(pixels[None])[0].text == answer["value"]
-        assert set(answer) == {"time", "value", "speed_time(ms)", "confidence"}
+        assert set(answer) == {"time", "value", "speed_time(ms)", "confidence",
+                               "char_confidences"}
 
 
 def test_api_keeps_what_it_received(pipeline: Project, api: str) -> None:
     data = images(pipeline)[0].read_bytes()
     answer = requests.post(api, files={"image_file": data}, timeout=10).json()
     kept = pipeline.root / "sample/api" / f"{answer['value']}_{answer['time']}.png"
+    wait_for(kept.exists)  # it is written beside the request
     assert kept.read_bytes() == data
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_api_takes_up_a_better_model_while_it_serves(pipeline: Project, api: str) -> None:
+    models = api.removesuffix("b") + "models"
+    [before] = requests.get(models, timeout=10).json()["models"]
+    assert train_model.main(["--config", str(pipeline.config_path), "--fresh"]) == 0
+
+    def renewed() -> bool:
+        data = images(pipeline)[0].read_bytes()
+        assert requests.post(api, files={"image_file": data}, timeout=10).status_code == 200
+        [now] = requests.get(models, timeout=10).json()["models"]
+        return bool(now["since"] > before["since"])
+
+    wait_for(renewed)
 
 
 def test_recognize_local(pipeline: Project, api: str, capsys) -> None:
@@ -124,6 +148,12 @@ def test_recognize_local(pipeline: Project, api: str, capsys) -> None:
     assert len(printed) == 5 and re.fullmatch(r"[234] of 4 right", printed[-1])
     assert len(images(pipeline, "local")) == 4
     assert recognize_local.main(options) == 0  # a random test image
+    folder = pipeline.root / "sample" / "test"
+    capsys.readouterr()
+    assert recognize_local.main([str(folder), *options]) == 0
+    *lines, counted = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == list(map(str, images(pipeline)))
+    assert counted == f"{sum('right' in line for line in lines)} of {len(lines)} right"
     wrong_size = pipeline.root / "0_wrong.png"
     Image.new("L", (9, 9)).save(wrong_size)
     assert recognize_local.main([str(wrong_size), *options]) == 1
@@ -153,8 +183,13 @@ def test_recognize_time_test(pipeline: Project, api: str, capsys) -> None:
     assert "20 answered, 0 failed" in printed and "99 %" in printed
     with open(pipeline.root / "test.csv", encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == 20
-    with Image.open(pipeline.root / "test.png") as plot:
-        assert plot.format == "PNG"
+    for name in ("test.png", "test_over_time.png"):
+        with Image.open(pipeline.root / name) as plot:
+            assert plot.format == "PNG"
+    assert recognize_time_test.main([
+        str(pipeline.root / "sample" / "test"), "--duration", "1", "--raw", "--config",
+        str(pipeline.config_path), "--api-url", api]) == 0
+    assert re.search(r"^[1-9]\d* answered, 0 failed", capsys.readouterr().out, re.M)
 
 
 @pytest.mark.parametrize("client", [recognize_local, recognize_online, recognize_time_test])

@@ -48,6 +48,20 @@ def test_mixed_images_show_their_labels(batch):
         np.testing.assert_array_equal(now, then)
 
 
+@pytest.mark.parametrize("ink", [0, 255])
+def test_neighbours_overlap_and_neither_loses_a_stroke(ink):
+    pixels = np.full((8, 6, 50), 128, np.uint8)
+    pixels[:, :3, 24] = ink  # the last column of the left character, in the upper half
+    pixels[:, 3:, 25] = ink  # and the first of the right one, in the lower
+    cuts = np.full((8, 1), 25)
+    mixed, ids = mixing.mix(pixels, np.arange(16).reshape(8, 2), cuts, np.random.default_rng(0))
+    strokes = abs(mixed[ids[:, 0] + 1 != ids[:, 1]].astype(int) - 128)
+    upper, lower = strokes[:, 0], strokes[:, 5]
+    assert len(strokes) > 1
+    assert (upper.max(axis=1) > 60).all() and (lower.max(axis=1) > 60).all()
+    assert (upper.argmax(axis=1) > lower.argmax(axis=1)).any()  # they have changed places
+
+
 def test_pieces_that_do_not_fit_leave_the_image_as_it_is(batch):
     pixels, char_ids, _ = batch
     for cuts in ([0, 20, 30], [20, 10, 30], [10, 20, 40]):  # narrow, or in no order

@@ -111,7 +111,7 @@ def test_the_gunicorn_command_names_a_factory() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_both_pages_have_the_same_commands_and_examples(name: str) -> None:
     assert commands(PAGES[name]) == commands(PAGES["README.md"])
-    for language in ("text", "json", "python"):
+    for language in ("text", "json", "python", "js"):
         assert blocks(PAGES[name], language) == blocks(PAGES["README.md"], language)
     assert key_rows(PAGES[name], SampleConfig) == key_rows(PAGES["README.md"], SampleConfig)
     assert len(re.findall("^## ", PAGES[name], re.M)) == len(
@@ -121,7 +121,7 @@ def test_both_pages_have_the_same_commands_and_examples(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_paths_and_links_lead_somewhere(name: str) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", PAGES[name])
-    inline = re.findall(r"`([\w./-]+(?:/|\.(?:py|json|txt|md)))`", PAGES[name])
+    inline = re.findall(r"`([\w.-][\w./-]*(?:/|\.(?:py|json|txt|md)))`", PAGES[name])
     beside_generator = {path.name for path in (ROOT / "gen_image").iterdir()}
     missing = [path for path in links + inline
                if not (ROOT / path).exists() and path not in beside_generator

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cnnlib import dataset, encoding
 from cnnlib import recognizer as recognizer_module
-from cnnlib.errors import ImageSizeError, ModelError
+from cnnlib.errors import CharsetError, ImageSizeError, ModelError
 from cnnlib.model_folder import ModelFolder
 from cnnlib.recognizer import Recognizer
 from tests.conftest import Project
@@ -70,6 +70,38 @@ def test_every_image_mode_is_taken(recognizer, images):
     expected = recognizer.rec_image(image)
     for mode in ("RGB", "RGBA", "LA", "P", "CMYK"):
         assert recognizer.rec_image(image.convert(mode)) == expected
+
+
+def test_answer_among_some_characters_alone(recognizer, images):
+    probabilities = recognizer.probabilities(
+        np.stack([encoding.read_pixels(path, 40, 24) for path in images[:8]]))
+    for each in probabilities:
+        free, last = recognizer.read(each), recognizer.read(each, [recognizer.char_set[-1]])
+        assert last.text == recognizer.char_set[-1] * 2 and last.confidence == pytest.approx(1)
+        reversed_set = recognizer.read(each, recognizer.char_set[::-1])
+        assert reversed_set.text == free.text
+        assert reversed_set.confidence == pytest.approx(free.confidence)
+    with pytest.raises(CharsetError, match="'x'"):
+        recognizer.read(probabilities[0], ["x"])
+
+
+def test_other_weights_of_the_folder_are_loaded_once(trained, tmp_path):
+    shutil.copytree(trained.sample.model_save_dir.full, tmp_path / "model")
+    folder = ModelFolder(tmp_path / "model")
+    recognizer = recognizer_of(trained, model_save_dir=tmp_path / "model")
+    assert recognizer.renewed() is None
+    info = folder.required()
+    new = folder.new_checkpoint("best", 7)
+    for file in list(folder.full.glob(f"{info.best}.*")):
+        shutil.copy(file, folder.full / file.name.replace(info.best, new))
+    folder.commit(dataclasses.replace(info, best=new, step=7))
+    renewed = recognizer.renewed()
+    assert renewed is not None and renewed.describe()["step"] == 7
+    assert renewed.renewed() is None and recognizer.renewed() is None
+    folder.commit(dataclasses.replace(info, best=folder.new_checkpoint("best", 8)))
+    with pytest.raises(ModelError, match="missing or damaged"):
+        renewed.renewed()
+    assert renewed.renewed() is None  # it is not tried again and again
 
 
 def test_another_size_is_refused(recognizer):

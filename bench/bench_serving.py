@@ -1,0 +1,311 @@
+"""Measure the recognition API: in the process, over HTTP, under load, over many requests.
+
+    python3 bench/bench_serving.py [--config conf/sample_config.json] [--seconds 5]
+                                   [--only process http soak others]
+
+Needs a trained model, and for all but `process` the load generator wrk (Debian: apt install wrk);
+gunicorn is measured where it is installed. Each figure is the median of five runs; what is compared
+runs in turn. Nothing else should run beside it. Prints a table; writes nothing but what the API
+does without --no-save.
+"""
+
+import http.client
+import io
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from bench.bench_training import matrix_peak
+from cnnlib import console, encoding
+from cnnlib.architectures import TrainableWeights, cost
+from cnnlib.config import (
+    PROJECT_ROOT,
+    SAMPLE_CONFIG,
+    SampleConfig,
+    load_captcha_config,
+    load_sample_config,
+)
+from cnnlib.errors import CaptchaError
+from cnnlib.network import CNN, session_options
+from cnnlib.recognizer import Recognizer
+from gen_image.generator import CaptchaGenerator
+
+RUNS = 5
+CALLS = 200
+MANY = 500  # images in a call of predict
+SOAK = 20_000  # requests
+PARTS = ("process", "http", "soak", "others")
+
+
+class Unfrozen(CNN):
+    """The network as trained: variables, batch norm not folded, no constants."""
+
+    def __init__(self, config: SampleConfig, recognizer: Recognizer) -> None:
+        super().__init__(config.image_height, config.image_width, config.max_captcha,
+                         config.char_set, config.model_save_dir, network=recognizer.network)
+        self.model()
+        with self.graph.as_default():
+            self._answers = tf.argmax(self.logits, axis=-1)
+            self._session = tf.Session(config=session_options())
+            tf.train.Saver().restore(self._session,
+                                     str(self.folder.full / recognizer.info.best))
+
+    def weights(self) -> TrainableWeights:
+        return TrainableWeights(self.training, self.keep_prob)
+
+    def rec_image(self, image: Image.Image) -> str:
+        pixels = encoding.sized_pixels(image, self.image_width, self.image_height)
+        [ids] = self._session.run(self._answers, {self.X: pixels[np.newaxis]})
+        return encoding.ids_to_label(ids, self.char_set)
+
+
+def median_ms(*calls: Callable[[], object]) -> list[float]:
+    """Return the median time of each call; they run in turn, so that noise meets all of them."""
+    runs: list[list[float]] = [[] for _ in calls]
+    for _ in range(RUNS):
+        for call, times in zip(calls, runs, strict=True):
+            single = []
+            for _ in range(CALLS):
+                began = time.perf_counter()
+                call()
+                single.append(time.perf_counter() - began)
+            times.append(statistics.median(single))
+    return [statistics.median(times) * 1000 for times in runs]
+
+
+def measure_process(config: SampleConfig, images: Sequence[bytes]) -> None:
+    recognizer = Recognizer.from_config(config)
+    unfrozen = Unfrozen(config, recognizer)
+    pixels = np.stack([encoding.read_pixels(data, config.image_width, config.image_height)
+                       for data in images])
+    with tf.Graph().as_default(), tf.Session(config=session_options()) as session:
+        fed = tf.placeholder(tf.uint8, [None, *pixels.shape[1:]])
+        first = fed[0, 0, 0]
+        whole, old, decoding, feeding, forward = median_ms(
+            lambda: recognizer.rec_image(Image.open(io.BytesIO(images[0]))),
+            lambda: unfrozen.rec_image(Image.open(io.BytesIO(images[0]))),
+            lambda: recognizer.pixels_of(Image.open(io.BytesIO(images[0]))),
+            lambda: session.run(first, {fed: pixels[:1]}),
+            lambda: recognizer.probabilities(pixels[:1]))
+    console.say(f"rec_image {whole:.2f} ms: decoding {decoding:.2f}, feeding {feeding:.2f}, "
+                f"forward {forward - feeding:.2f}; unfrozen {old:.2f} ms, ratio {whole / old:.2f}")
+    needs = cost(recognizer.network, config.image_height, config.image_width, config.max_captcha,
+                 len(config.char_set)).flop
+    peak = matrix_peak()
+    rates = []
+    for call in (lambda: recognizer.predict_pixels(pixels),
+                 lambda: recognizer.predict([Image.open(io.BytesIO(data)) for data in images])):
+        seconds = []
+        for _ in range(RUNS):
+            began = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - began)
+        rates.append(len(images) / statistics.median(seconds))
+    share = needs * rates[0] / peak
+    console.say(f"predict on {len(images)}: {rates[0]:.0f} images a second, {share:.0%} of the "
+                f"matrix peak; decoding included {rates[1]:.0f}, ratio {rates[1] / rates[0]:.2f}")
+
+
+@contextmanager
+def running(*command: str, ready: str = "listening on") -> Iterator[tuple[str, int, float]]:
+    """Start a server; give its address, its process id, and the seconds it took to be ready."""
+    began = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=PROJECT_ROOT) as process:
+        assert process.stdout
+        line = process.stdout.readline()
+        if ready not in line:
+            log.seek(0)
+            raise CaptchaError(f"{' '.join(command)} did not start: {log.read()[-500:]}")
+        try:
+            yield line.split()[-1], process.pid, time.perf_counter() - began
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def gunicorn(application: str, threads: int, port: int) -> Iterator[tuple[str, int, float]]:
+    """Start gunicorn with the project's settings, as `running` does."""
+    began = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "--threads",
+             str(threads), "--bind", f"127.0.0.1:{port}", application],
+            stderr=log, cwd=PROJECT_ROOT) as process:
+        url = f"http://127.0.0.1:{port}/b"
+        try:
+            while True:
+                try:
+                    post(url, b"")
+                    break
+                except OSError:
+                    if process.poll() is not None:
+                        log.seek(0)
+                        raise CaptchaError(f"gunicorn did not start: {log.read()[-500:]}") from None
+                    time.sleep(0.1)
+            time.sleep(3)  # the other workers
+            yield url, process.pid, time.perf_counter() - began
+        finally:
+            process.terminate()
+
+
+BOUNDARY = "captcha"
+
+
+def form(image: bytes) -> bytes:
+    head = (f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image_file"; '
+            'filename="x.png"\r\nContent-Type: image/png\r\n\r\n')
+    return head.encode() + image + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def post(url: str, body: bytes, connection: http.client.HTTPConnection | None = None) -> bytes:
+    host, path = url.removeprefix("http://").split("/", 1)
+    own = connection or http.client.HTTPConnection(host, timeout=20)
+    own.request("POST", f"/{path}", body, HEADERS)
+    return own.getresponse().read()
+
+
+def one_client_ms(url: str, image: bytes) -> float:
+    connection = http.client.HTTPConnection(url.removeprefix("http://").split("/")[0], timeout=20)
+    body = form(image)
+    return median_ms(lambda: post(url, body, connection))[0]
+
+
+def wrk(url: str, image: bytes, connections: int, seconds: int) -> tuple[float, float, int]:
+    """Return answered requests a second, the 99th percentile in ms, and how many were refused."""
+    with tempfile.TemporaryDirectory() as folder:
+        body, script = Path(folder) / "body", Path(folder) / "post.lua"
+        body.write_bytes(form(image))
+        script.write_text(
+            f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "{HEADERS["Content-Type"]}"\n'
+            f'wrk.body = io.open("{body}", "rb"):read("*a")\n', encoding="utf-8")
+        printed = subprocess.run(
+            ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script, url],
+            capture_output=True, text=True, check=True).stdout
+    total = int(re.search(r"(\d+) requests in", printed)[1])  # type: ignore[index]
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", printed)
+    wrong = int(refused[1]) if refused else 0
+    value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", printed).groups()  # type: ignore
+    return ((total - wrong) / seconds, float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit],
+            wrong)
+
+
+def measure_http(config_file: str, images: Sequence[bytes], seconds: int) -> None:
+    api = [sys.executable, "webserver_recognize_api.py", "--config", config_file, "--port", "0",
+           "--no-save"]
+    application = f"webserver_recognize_api:create_app({config_file!r}, False)"
+    alone = f"webserver_recognize_api:create_app({config_file!r}, False, together=1)"
+    with running(*api) as (url, _, start_s):
+        began = time.perf_counter()
+        post(url, form(images[0]))
+        console.say(f"cold start: {start_s:.1f} s until it listens, first answer after "
+                    f"{(time.perf_counter() - began) * 1000:.1f} ms more")
+        console.say(f"one client, waitress: {one_client_ms(url, images[0]):.2f} ms")
+    servers: dict[str, Callable[[], AbstractContextManager[tuple[str, int, float]]]] = {
+        "waitress, empty route": lambda: running(sys.executable, "bench/empty_app.py", "0"),
+        "waitress": lambda: running(*api)}
+    if shutil.which("gunicorn") or (Path(sys.executable).parent / "gunicorn").exists():
+        servers |= {
+            "gunicorn, empty route": lambda: gunicorn("bench.empty_app:create_app()", 8, 6401),
+            "gunicorn": lambda: gunicorn(application, 288, 6402),
+            "gunicorn, each image alone": lambda: gunicorn(alone, 288, 6403)}
+    best: dict[str, float] = {}
+    for name, start in servers.items():
+        with start() as (url, _, _):
+            url = url if url.endswith("/b") else f"{url}/b"
+            wrk(url, images[0], 16, 2)
+            for connections in (16, 160):
+                runs = [wrk(url, images[0], connections, seconds) for _ in range(RUNS)]
+                rate, p99, refused = (statistics.median(column) for column in
+                                      zip(*runs, strict=True))
+                best[f"{name} {connections}"] = rate
+                console.say(f"{name}, {connections} connections: {rate:.0f} answers a second, "
+                            f"99 % within {p99:.0f} ms, {refused:.0f} refused")
+    for name in ("waitress", "gunicorn"):
+        if f"{name} 16" in best:
+            rate, empty = best[f"{name} 16"], best[f"{name}, empty route 16"]
+            console.say(f"{name}: {rate / empty:.0%} of the empty route; with 10 times the "
+                        f"connections {best[f'{name} 160'] / rate:.0%} of the rate")
+
+
+def rss_anon_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(re.search(r"RssAnon:\s+(\d+)", status)[1])  # type: ignore[index]
+
+
+def measure_soak(config_file: str, images: Sequence[bytes]) -> None:
+    with running(sys.executable, "webserver_recognize_api.py", "--config", config_file, "--port",
+                 "0", "--no-save") as (url, pid, _):
+        wrk(url, images[0], 16, 5)
+        console.say("soak: " + f"{rss_anon_kb(pid) / 1024:.1f} MB after warm-up")
+        done = 0.0
+        while done < SOAK:
+            rate, p99, _ = wrk(url, images[int(done) % len(images)], 16, 10)
+            done += rate * 10
+            console.say(f"  {done:.0f} requests: {rss_anon_kb(pid) / 1024:.1f} MB, "
+                        f"99 % within {p99:.0f} ms")
+
+
+def measure_others(images: Sequence[bytes], labels: Sequence[str], config: SampleConfig) -> None:
+    try:
+        import ddddocr
+    except ImportError:
+        console.say("ddddocr is not installed: not compared")
+        return
+    recognizer = Recognizer.from_config(config)
+    other = ddddocr.DdddOcr(show_ad=False)
+    for name, read in (("ddddocr", other.classification),
+                       ("ours", lambda data: recognizer.rec_image(Image.open(io.BytesIO(data))))):
+        began = time.perf_counter()
+        right = sum(str(read(data)).lower() == label
+                    for data, label in zip(images, labels, strict=True))
+        each_ms = (time.perf_counter() - began) * 1000 / len(images)
+        console.say(f"{name}: {each_ms:.1f} ms an image, {right / len(images):.1%} of "
+                    f"{len(images)} right")
+
+
+@console.script
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = console.parser(__doc__, SAMPLE_CONFIG)
+    parser.add_argument("--seconds", type=console.at_least_one, default=5, metavar="N",
+                        help="of each run of wrk (default: 5)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    args = parser.parse_args(argv)
+    config = load_sample_config(args.config)
+    generator = CaptchaGenerator(load_captcha_config(
+        PROJECT_ROOT / "conf/captcha_config.json", characters="".join(config.char_set),
+        char_count=config.max_captcha, width=config.image_width, height=config.image_height))
+    rng = random.Random(0)
+    labels = [generator.random_text(rng) for _ in range(MANY)]
+    images = [generator.encode(generator.draw(label)) for label in labels]
+    if "process" in args.only:
+        measure_process(config, images)
+    if set(args.only) & {"http", "soak"} and not shutil.which("wrk"):
+        raise CaptchaError("wrk is not installed: apt install wrk, or --only process others")
+    if "http" in args.only:
+        measure_http(args.config, images, args.seconds)
+    if "soak" in args.only:
+        measure_soak(args.config, images)
+    if "others" in args.only:
+        measure_others(images, labels, config)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Settings of gunicorn for the recognition API, on Linux; from the project's folder:
+
+    pip install -r requirements-deploy.txt
+    gunicorn -c deploy/gunicorn.conf.py "webserver_recognize_api:create_app()"
+
+One worker for each core that this process may use, and one thread of TensorFlow in each: together
+they use the machine, and do not get into each other's way. Another number of workers, or another
+address, on the command line: --workers 4 --bind 127.0.0.1:7000.
+"""
+
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def cores() -> int:
+    """Return how many cores this process may use, also in a container."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup of version 2, or no limit
+        return allowed
+
+
+bind = "127.0.0.1:6000"
+workers = cores()
+worker_class = "gthread"
+# More than the images that may wait in a worker: the spare ones answer 503.
+threads = 288
+# TensorFlow does not survive a fork: each worker imports it and loads the models itself.
+preload_app = False
+keepalive = 75  # longer than nginx keeps its connections to us, so that it is nginx who closes
+timeout = 60  # loading the models counts
+graceful_timeout = 10  # for answers in flight on SIGTERM
+worker_tmp_dir = "/dev/shm"  # a slow disk must not make a worker look dead
+
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+# /metrics answers for all workers, through files that they share.
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="cnn_captcha_metrics_")
+
+
+def worker_exit(server, worker):
+    """Write the uploads that wait."""
+    app = getattr(worker, "wsgi", None)
+    if app is not None:
+        app.extensions["service"].close()
+
+
+def child_exit(server, worker):
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)
+
+
+def on_exit(server):
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
