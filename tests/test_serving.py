@@ -424,7 +424,8 @@ def test_metrics_count_requests_by_model_and_status():
     assert 'captcha_waiting_images{model="a"} 0.0' in text
 
 
-def test_access_log_has_a_json_object_for_each_request(client, caplog):
+def test_access_log_has_a_json_object_for_each_request(client, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(server.ACCESS), "propagate", True)
     caplog.set_level(logging.INFO, server.ACCESS)
     client.post("/b", **upload(png()))
     client.post("/b", **upload(b"no image"))
