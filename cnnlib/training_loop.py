@@ -168,7 +168,7 @@ class TrainingLoop:
     def _look(self, feed: Feed, stop: threading.Event) -> None:
         model = self._model
         with suppress(BrokenPipeError):  # the next report notices it
-            console.say(f"finding the characters in {len(self._train)} images, to mix them")
+            console.say("finding the characters in the images, to mix them")
         feed.look(lambda pixels, char_ids: self._run(
             model.saliency, {model.X: pixels, model.Y: char_ids}), stop)
 

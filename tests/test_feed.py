@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from cnnlib import feed as feed_module
 from cnnlib.feed import Feed
 from cnnlib.image_set import ImageSet
 
@@ -36,7 +37,8 @@ def test_nothing_is_mixed_before_the_characters_are_known_nor_at_the_end():
     assert mixed_steps(fed) == []
     fed.look(saliency, threading.Event())
     np.testing.assert_array_equal(fed.cuts, [[10]] * 30)
-    assert mixed_steps(fed) == list(range(1, 76))
+    steps = mixed_steps(fed)
+    assert len(steps) > 70 and max(steps) == 75  # by chance a batch may be left as it is
 
 
 @pytest.mark.parametrize(("first_step", "due"), [
@@ -50,6 +52,24 @@ def test_looks_are_due_twice_and_at_once_in_a_run_that_goes_on(first_step, due):
             fed.look(saliency, threading.Event())
     assert looked == due
     assert not any(feed(mixes=False).look_due(step) for step in range(1, 101))
+
+
+def test_of_many_images_some_are_looked_at_and_mixed_into_each_batch(monkeypatch):
+    monkeypatch.setattr(feed_module, "LOOKED_AT", 20)
+    fed = feed()
+    fed.look(saliency, threading.Event())
+    assert fed.cuts.shape == (20, 1)
+    known, seen = set(), set()
+    for _, batch in zip(range(75), fed.batches(), strict=False):
+        own = batch.char_ids[:, 1] - batch.char_ids[:, 0] == 100
+        assert own[5:].all()
+        np.testing.assert_array_equal(IMAGES.pixels[batch.chosen[5:]], batch.pixels[5:])
+        known |= set(batch.char_ids[:5, 0].tolist())
+        seen |= set(batch.chosen[5:].tolist())
+        if not own.all():
+            mixed = np.flatnonzero(~own)[0]
+            assert not (IMAGES.pixels == batch.pixels[mixed]).all(axis=(1, 2)).any()
+    assert len(known) == 20 and seen == set(range(30))
 
 
 def test_stopped_look_leaves_what_was_known():
