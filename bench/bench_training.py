@@ -15,6 +15,7 @@ and models until it is removed.
 import argparse
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import statistics
@@ -35,8 +36,8 @@ from matplotlib.figure import Figure
 import quickstart
 from bench import ablation
 from bench.demo_results import replace_between_markers
-from cnnlib import console, metrics, plots, reporting
-from cnnlib.architectures import cost
+from cnnlib import augmentation, console, feed, metrics, mixing, plots, reporting, training
+from cnnlib.architectures import Cost, cost
 from cnnlib.config import (
     PROJECT_ROOT,
     SampleConfig,
@@ -105,11 +106,22 @@ HEADS = {
 }
 
 
+@functools.cache
 def definition(row: Row) -> dict[str, Any]:
     """Return what a measurement depends on; it is measured anew when that changes."""
     recipe = dataclasses.asdict(RECIPES[row.recipe])
     recipe["peak_rate"] = recipe.pop("peak_rates")[row.network]  # those of others do not matter
-    return {"case": dataclasses.asdict(row), "recipe": recipe}
+    modules = (augmentation, feed, mixing, training) if recipe["augment"] else ()
+    numbers = {name: value for module in modules for name, value in vars(module).items()
+               if name.isupper() and isinstance(value, int | float | tuple)}
+    values = {"case": dataclasses.asdict(row), "recipe": recipe, "augmentation": numbers,
+              "network": dataclasses.asdict(needs(row))}
+    return dict(json.loads(json.dumps(values)))  # as it is read again
+
+
+def needs(row: Row) -> Cost:
+    height = load_sample_config(PROJECT_ROOT / "conf/sample_config.json").image_height
+    return cost(row.network, height, row.width, row.length, len(row.characters))
 
 
 def is_of(run: Mapping[str, Any], row: Row) -> bool:
@@ -172,7 +184,6 @@ def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | No
     test = TestBatch(fresh, config.char_set, config.model_save_dir)
     result = test.test_batch()
     folded = sum(w.label.lower() == w.prediction.text.lower() for w in result.wrong)
-    needs = cost(row.network, config.image_height, row.width, row.length, len(row.characters))
     history = reporting.read_rows(config.model_save_dir.full / reporting.HISTORY)
     images_per_s = statistics.median(line["images_per_second"] for line in history)
     steps = test.recognizer.info.run.step
@@ -182,9 +193,9 @@ def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | No
         "char_accuracy": result.char_accuracy, "steps": steps,
         "calibration_error": result.calibration_error,
         "coverage": [dataclasses.asdict(line) for line in result.coverage],
-        "best_step": test.recognizer.info.step, "flop": needs.flop,
+        "best_step": test.recognizer.info.step,
         "training_s": round(trained.seconds) if trained and trained.steps == steps else None,
-        "training_flops": round(3 * needs.flop * images_per_s),
+        "training_flops": round(3 * needs(row).flop * images_per_s),
         "matrix_peak_flops": round(matrix_peak()),
         "date": datetime.date.today().isoformat(), "processor": quickstart.processor(),
         "libraries": {name: metadata.version(name) for name in ("tensorflow", "captcha")}}
@@ -235,7 +246,7 @@ def table(rows: Mapping[str, Row], results: Mapping[str, Mapping[str, Any]], hea
         exact = f"; exact case {run['right'] / run['fresh']:.2%}" if row.ignore_case else ""
         lines.append(
             f"| `{name}`: {row.network}, {row.length} of {len(row.characters)} | {row.images:,} | "
-            f"{run['steps']:,} x {row.batch} | {run['flop'] / 1e6:.0f} | "
+            f"{run['steps']:,} x {row.batch} | {run['network']['flop'] / 1e6:.0f} | "
             f"{_minutes(run)} | "
             f"{run['training_flops'] / run['matrix_peak_flops']:.0%} | "
             f"{run[key] / run['fresh']:.2%} ({low:.1%} to {high:.1%}){seeds}{exact} |")

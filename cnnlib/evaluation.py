@@ -9,13 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnlib import console, encoding, image_set, metrics, model_folder
+from cnnlib import console, doctor, encoding, image_set, metrics, model_folder, plots
 from cnnlib.config import AnyPath, ProjectPath, SampleConfig
 from cnnlib.errors import CaptchaError
+from cnnlib.image_set import ImageSet
 from cnnlib.metrics import Coverage
 from cnnlib.recognizer import Prediction, Recognizer
 
 SHOWN = 10  # confusions, and wrong answers
+DOUBTED = 20  # labels of a folder
+AT_ONCE = 256  # images, between two steps of the progress bar
+PICTURE = "doubtful.png"
 
 
 @dataclass(frozen=True)
@@ -131,3 +135,34 @@ def _print(result: BatchResult) -> None:
     for item in result.wrong[:SHOWN]:
         console.say(f"  {item.name}: read as {item.prediction.text}, confidence "
                     f"{item.prediction.confidence:.3f}")
+
+
+def doubt(config: SampleConfig, train: ImageSet, test: ImageSet) -> None:
+    """Recognise all images; print and draw those whose label is doubtful, and the confusions."""
+    recognizer = Recognizer.from_config(config)
+    doubtful: list[tuple[str, np.ndarray]] = []
+    for images, folder in ((train, config.train_image_dir), (test, config.test_image_dir)):
+        answers, likelihood = [], []
+        for start in console.progress(range(0, len(images), AT_ONCE), "recognising"):
+            part = slice(start, start + AT_ONCE)
+            probabilities = recognizer.probabilities(images.pixels[part])
+            answers += [encoding.ids_to_label(ids, config.char_set)
+                        for ids in probabilities.argmax(axis=-1)]
+            likelihood.append(doctor.likelihoods(probabilities, images.char_ids[part]))
+        labels = [encoding.ids_to_label(ids, config.char_set) for ids in images.char_ids]
+        found = doctor.doubtful_labels(np.concatenate(likelihood))
+        console.say(f"{len(found)} labels are doubtful in {folder}"
+                    + (f", the {DOUBTED} most doubtful:" if len(found) > DOUBTED else ""))
+        for i in found[:DOUBTED]:
+            console.say(f"  {images.names[i]}: read as {answers[i]}")
+            doubtful.append((f"{labels[i]}? or {answers[i]}", images.pixels[i]))
+    if doubtful:
+        picture = config.model_save_dir.full / PICTURE
+        plots.image_grid([pixels for _, pixels in doubtful], [title for title, _ in doubtful],
+                         picture)
+        console.say(f"look at them: {picture}. Rename those whose label is wrong, and train again")
+    pairs = metrics.confusions(zip(labels, answers, strict=True))
+    if pairs:
+        console.say("confused in the test set: " + ", ".join(
+            f"{true} read as {read} ({count})" for true, read, count in pairs[:SHOWN])
+            + ". More images with these characters help most")

@@ -55,7 +55,7 @@ def test_the_median_of_the_seeds_is_shown():
     row = ROWS["digits"]
     runs = {f"seed {seed}": bench_training.definition(row) | {
         "right": right, "right_with_case_ignored": right,
-        "fresh": 5000, "flop": 66e6, "steps": 500, "training_s": 60, "training_flops": 3e10,
+        "fresh": 5000, "steps": 500, "training_s": 60, "training_flops": 3e10,
         "matrix_peak_flops": 6e10} for seed, right in enumerate((4990, 4500, 4950))}
     shown = bench_training.table(ROWS, runs, bench_training.HEADS["README.md"]).splitlines()
     assert len(shown) == 3 and "| 50% | 99.00% (98.7% to 99.2%), 3 seeds |" in shown[2]
@@ -68,6 +68,8 @@ def test_a_result_of_another_recipe_is_not_shown():
     assert bench_training.is_of(old, row)
     recipe = old["recipe"] | {"warm_up": 0.5}
     assert bench_training.median_run(row, {"old": old | {"recipe": recipe}}) is None
+    augmentation = old["augmentation"] | {"OVERLAP": 0.0}
+    assert bench_training.median_run(row, {"old": old | {"augmentation": augmentation}}) is None
 
 
 def test_unknown_row_names_the_known_ones(capsys):
