@@ -16,7 +16,7 @@ cycle_stop), and estimates what twice the images would bring. It leaves the mode
 import sys
 from collections.abc import Sequence
 
-from cnnlib import console, evaluation, image_set
+from cnnlib import console, dataset, evaluation, image_set
 from cnnlib.config import SAMPLE_CONFIG, load_sample_config
 from cnnlib.doctor import examine
 from cnnlib.forecast import forecast, print_forecast
@@ -31,10 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="training steps of each part (default: a fifth of cycle_stop)")
     args = parser.parse_args(argv)
     config = load_sample_config(args.config)
-    train, test = (image_set.load_images(
-        folder, config.image_width, config.image_height, config.char_set, config.max_captcha,
-        config.image_suffix, cached=True)
-        for folder in (config.train_image_dir, config.test_image_dir))
+    train, test = (image_set.load_images(folder, dataset.rules_of(config), cached=True)
+                   for folder in (config.train_image_dir, config.test_image_dir))
     console.say(f"{len(train)} images for training, {len(test)} for testing")
     for line in examine(train, test, config.char_set) or ["nothing is wrong with them"]:
         console.say(f"- {line}")

@@ -48,8 +48,8 @@ def block_without_norm(x: Tensor, name: str, filters: int, stride: int,
 
 def stages(x: Tensor, weights: Weights, block: Block) -> Tensor:
     """Return what the stages of `resnet_attention` put out, from another kind of block."""
-    for stage, (filters, blocks) in enumerate(((32, 2), (64, 2), (128, 1)), 1):
-        for i in range(blocks):
+    for stage, filters in enumerate((32, 64, 128), 1):
+        for i in range(2):
             x = block(x, f"stage{stage}/block{i + 1}", filters, 1 if i else 2, weights)
     return x
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from cnnlib import console, doctor, encoding, image_set
+from cnnlib import console, dataset, doctor, encoding, image_set
 from cnnlib.config import PROJECT_ROOT, ProjectPath, load_captcha_config, load_sample_config
 from cnnlib.feed import Batch, Feed
 from cnnlib.image_set import ImageSet
@@ -56,9 +56,7 @@ def measure(folder: Path, steps: int) -> dict[str, float]:
 
     def load() -> tuple[float, ImageSet]:
         began = time.perf_counter()
-        images = image_set.load_images(
-            folder, config.image_width, config.image_height, config.char_set, config.max_captcha,
-            config.image_suffix, cached=True)
+        images = image_set.load_images(folder, dataset.rules_of(config), cached=True)
         return time.perf_counter() - began, images
 
     decode_s, _ = load()

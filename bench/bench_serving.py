@@ -39,6 +39,7 @@ from cnnlib.config import (
     load_captcha_config,
     load_sample_config,
 )
+from cnnlib.encoding import InputFormat
 from cnnlib.errors import CaptchaError
 from cnnlib.network import CNN, session_options
 from cnnlib.recognizer import Recognizer
@@ -68,7 +69,7 @@ class Unfrozen(CNN):
         return TrainableWeights(self.training, self.keep_prob)
 
     def rec_image(self, image: Image.Image) -> str:
-        pixels = encoding.sized_pixels(image, self.image_width, self.image_height)
+        pixels = self.format.pixels(image)
         [ids] = self._session.run(self._answers, {self.X: pixels[np.newaxis]})
         return encoding.ids_to_label(ids, self.char_set)
 
@@ -90,7 +91,7 @@ def median_ms(*calls: Callable[[], object]) -> list[float]:
 def measure_process(config: SampleConfig, images: Sequence[bytes]) -> None:
     recognizer = Recognizer.from_config(config)
     unfrozen = Unfrozen(config, recognizer)
-    pixels = np.stack([encoding.read_pixels(data, config.image_width, config.image_height)
+    pixels = np.stack([InputFormat(config.image_width, config.image_height).read(data)
                        for data in images])
     with tf.Graph().as_default(), tf.Session(config=session_options()) as session:
         fed = tf.placeholder(tf.uint8, [None, *pixels.shape[1:]])

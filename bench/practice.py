@@ -4,7 +4,7 @@ import tempfile
 
 import numpy as np
 
-from cnnlib import image_set
+from cnnlib import dataset, image_set
 from cnnlib.config import PROJECT_ROOT, SampleConfig, load_captcha_config
 from cnnlib.image_set import ImageSet
 from gen_image.generator import draw_samples
@@ -15,6 +15,5 @@ def drawn_images(config: SampleConfig, count: int) -> ImageSet:
     with tempfile.TemporaryDirectory() as folder:
         draw_samples(load_captcha_config(PROJECT_ROOT / "conf/captcha_config.json",
                                          root_dir=folder, count=count))
-        images = image_set.load_images(folder, config.image_width, config.image_height,
-                                       config.char_set, config.max_captcha)
+        images = image_set.load_images(folder, dataset.rules_of(config))
     return images.take(np.random.default_rng(0).permutation(count))

@@ -192,6 +192,7 @@ def resnet_attention(images: Tensor, positions: int, classes: int, weights: Weig
     x = residual_block(x, "stage2/block1", 64, 2, weights)
     x = residual_block(x, "stage2/block2", 64, 1, weights)
     x = residual_block(x, "stage3/block1", 128, 2, weights)
+    x = residual_block(x, "stage3/block2", 128, 1, weights)
     return attention_head(x, positions, classes, weights)
 
 

@@ -23,6 +23,7 @@ SAMPLE_CONFIG = "conf/sample_config.json"
 CAPTCHA_CONFIG = "conf/captcha_config.json"
 NETWORKS = ("resnet_attention", "cnn5")
 RECIPES = ("default", "specification")
+RESIZE = "pad"  # how images of other sizes are fitted where `resize` is true
 
 T = TypeVar("T")
 
@@ -87,6 +88,11 @@ class SampleConfig:
     recipe: str = "default"
     seed: int = 0
     api_image_limit: int = 20_000
+    min_captcha: int = 0  # of what was read: max_captcha where the file has 0
+    resize: str = ""
+    image_channels: int = 1
+    ignore_case: bool = False
+    label_separator: str = "_"
 
     @property
     def root(self) -> Path:
@@ -113,7 +119,7 @@ def load_sample_config(path: AnyPath = SAMPLE_CONFIG, **overrides: Any) -> Sampl
     values, reader = _read(path, SampleConfig, overrides)
     config = SampleConfig(**{name: _SAMPLE_READERS[name](reader, name) for name in values})
     reader.check_sample(config)
-    return config
+    return dataclasses.replace(config, min_captcha=config.min_captcha or config.max_captcha)
 
 
 def load_captcha_config(path: AnyPath = CAPTCHA_CONFIG, **overrides: Any) -> CaptchaConfig:
@@ -145,6 +151,11 @@ def parse_char_set(char_set: str | Iterable[str], where: str = "char_set") -> tu
         raise ConfigError(f"{where} lists {', '.join(map(repr, doubled))} more than once: "
                           "every character must stand in it once")
     return characters
+
+
+def fold(text: str) -> str:
+    """Return the text in lower case, character by character, so that its length stays."""
+    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
 def read_json(path: Path) -> Any:
@@ -203,8 +214,8 @@ def _read(path: AnyPath, kind: type, overrides: Mapping[str, Any]) -> tuple[list
         if required and name not in values:
             raise ConfigError(f"{file}: key '{name}' is missing; add it")
     root = file.parent.parent if file.parent.name == "conf" else PROJECT_ROOT
-    if "labels_json_file" in fields:  # its default depends on the root, and so does log_dir's
-        values = {"labels_json_file": "gen_image/labels.json", "log_dir": "logs/"} | values
+    if kind is SampleConfig:  # defaults that depend on the root
+        values |= {"labels_json_file": "gen_image/labels.json", "log_dir": "logs/"} | values
     return list(values), _Reader(file, root, values)
 
 
@@ -256,6 +267,24 @@ class _Reader:
             raise self.fail(key, "true or false (or 1 or 0)")
         return bool(self.values[key])
 
+    def channels(self, key: str) -> int:
+        if self.values[key] not in (1, 3):
+            raise self.fail(key, "1 (gray) or 3 (colour)")
+        return int(self.values[key])
+
+    def resize(self, key: str) -> str:
+        value = self.values[key]
+        if value not in (False, True, "pad", "stretch"):
+            raise self.fail(key, 'true or false, or "pad" or "stretch"')
+        return value if isinstance(value, str) else RESIZE if value else ""
+
+    def separator(self, key: str) -> str:
+        expected = 'a character such as "_" or "-", or several; none of . % / \\ : * ? " < > |'
+        value = self.typed(key, str, expected)
+        if not value or set(value) & set('.%/\\:*?"<>|'):
+            raise self.fail(key, expected)
+        return value
+
     def suffix(self, key: str) -> str:
         value = self.typed(key, str, "a suffix such as \"png\"").lstrip(".").lower()
         if value not in IMAGE_SUFFIXES:
@@ -282,6 +311,12 @@ class _Reader:
         return parse_char_set(value, f"{self.file}: '{key}'")
 
     def char_set(self, key: str) -> tuple[str, ...]:
+        characters = self._listed_characters(key)
+        if self.values.get("ignore_case"):
+            characters = tuple(dict.fromkeys(fold(c) for c in characters))
+        return characters
+
+    def _listed_characters(self, key: str) -> tuple[str, ...]:
         if not self.flag("use_labels_json_file"):
             return self.characters(key)
         labels_file = self.path("labels_json_file").full
@@ -298,6 +333,8 @@ class _Reader:
                 raise ConfigError(f"{self.file}: '{folders[folder]}' and '{key}' are the same "
                                   "folder; give each its own")
             folders[folder] = key
+        if config.min_captcha > config.max_captcha:
+            raise self.fail("min_captcha", f"at most max_captcha, {config.max_captcha}")
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -327,9 +364,13 @@ _SAMPLE_READERS: dict[str, Callable[[_Reader, str], Any]] = {
     "api_url": _Reader.url,
     "acc_stop": _Reader.share,
     "enable_gpu": _Reader.flag,
+    "ignore_case": _Reader.flag,
+    "image_channels": _Reader.channels,
+    "resize": _Reader.resize,
+    "label_separator": _Reader.separator,
     "network": lambda reader, key: reader.choice(*NETWORKS)(key),
     "recipe": lambda reader, key: reader.choice(*RECIPES)(key),
-    **dict.fromkeys(("seed", "api_image_limit"), _Reader.serial),
+    **dict.fromkeys(("seed", "api_image_limit", "min_captcha"), _Reader.serial),
 }
 _CAPTCHA_READERS: dict[str, Callable[[_Reader, str], Any]] = {
     "root_dir": _Reader.path,

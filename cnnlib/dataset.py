@@ -24,7 +24,8 @@ import numpy as np
 from PIL import Image
 
 from cnnlib import console, encoding
-from cnnlib.config import IMAGE_SUFFIXES, AnyPath, ProjectPath, SampleConfig
+from cnnlib.config import IMAGE_SUFFIXES, AnyPath, ProjectPath, SampleConfig, fold
+from cnnlib.encoding import InputFormat
 from cnnlib.errors import ImageTooLargeError, SampleError
 
 with suppress(ImportError):  # Windows has none; its os.rename never overwrites
@@ -40,8 +41,7 @@ BadImage = tuple[int, str, str]  # index in the sorted list of files, name, reas
 
 def verify_and_split(config: SampleConfig, seed: int = 0) -> None:
     """Verify and split origin_image_dir, then new_image_dir; bad images stay where they are."""
-    rules = Rules(config.image_width, config.image_height, (config.image_suffix,),
-                  config.char_set, config.max_captcha, config.max_captcha)
+    rules = rules_of(config)
     for folder in (config.origin_image_dir, config.new_image_dir):
         recover_moves(folder, config.train_image_dir, config.test_image_dir)
         names, bad = _verify(folder, rules)
@@ -56,12 +56,29 @@ def verify_and_split(config: SampleConfig, seed: int = 0) -> None:
 class Rules:
     """What an image and its name must be; what is None is not checked."""
 
-    width: int
-    height: int
-    suffixes: tuple[str, ...]
+    format: InputFormat
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES
     char_set: Sequence[str] | None = None
     min_length: int | None = None
     max_length: int | None = None
+    separator: str = encoding.SEPARATOR
+    ignore_case: bool = False
+
+    def label(self, name: str) -> str:
+        """Return the label in a file name, as it is learned; raises SampleError."""
+        label = encoding.label_of(name, self.separator)
+        return fold(label) if self.ignore_case else label
+
+
+def rules_of(config: SampleConfig) -> Rules:
+    return Rules(input_format(config), (config.image_suffix,), config.char_set,
+                 config.min_captcha, config.max_captcha, config.label_separator,
+                 config.ignore_case)
+
+
+def input_format(config: SampleConfig) -> InputFormat:
+    return InputFormat(config.image_width, config.image_height, config.image_channels,
+                       config.resize)
 
 
 class Defect(SampleError):
@@ -80,7 +97,7 @@ def verify(origin_dir: AnyPath, real_width: int, real_height: int, image_suffix:
     They come as (index, name, reason), where index counts the sorted list of all files from 0.
     Without char_set and max_captcha labels may be anything. A missing folder is made.
     """
-    rules = Rules(real_width, real_height, (image_suffix.lstrip("."),), char_set,
+    rules = Rules(InputFormat(real_width, real_height), (image_suffix.lstrip("."),), char_set,
                   max_captcha, max_captcha)
     return _verify(ProjectPath(origin_dir), rules)[1]
 
@@ -118,18 +135,18 @@ def check(folder: ProjectPath, name: str, rules: Rules) -> tuple[str, Image.Imag
         raise Defect(console.WRONG_SIZE, str(error)) from error
     except SampleError as error:
         raise Defect(console.UNREADABLE, str(error)) from error
-    if image.size != (rules.width, rules.height):
+    expected = rules.format
+    if image.size != (expected.width, expected.height) and not expected.resize:
         raise Defect(console.WRONG_SIZE, f"{image.width}x{image.height}, "
-                                         f"expected {rules.width}x{rules.height}")
+                                         f"expected {expected.width}x{expected.height}")
     return label, image
 
 
 def _checked_label(name: str, rules: Rules) -> str:
     try:
-        label = encoding.label_of(name)
+        label = rules.label(name)
     except SampleError as error:
-        raise Defect(console.WRONG_NAME, "expected a name such as 2e8j_17322d3d.png, "
-                                         "label and serial with '_' between them") from error
+        raise Defect(console.WRONG_NAME, str(error).partition(": ")[2]) from error
     least, most = rules.min_length or 1, rules.max_length or len(label)
     if not least <= len(label) <= most:
         expected = f"{most}" if least == most else f"{least} to {most}"

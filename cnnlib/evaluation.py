@@ -6,11 +6,13 @@ import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cnnlib import console, doctor, encoding, image_set, metrics, model_folder, plots
-from cnnlib.config import AnyPath, ProjectPath, SampleConfig
+from cnnlib.config import IMAGE_SUFFIXES, AnyPath, ProjectPath, SampleConfig
+from cnnlib.dataset import Rules
 from cnnlib.errors import CaptchaError
 from cnnlib.image_set import ImageSet
 from cnnlib.metrics import Coverage
@@ -51,7 +53,8 @@ class BatchResult:
 class TestBatch:
     """Recognise the images of a folder, or `total` of them chosen by the seed, and count.
 
-    Sizes and length that are not given are those of the model.
+    Sizes and length that are not given are those of the model. `label_separator` and `ignore_case`
+    say how labels are read.
     """
 
     __test__ = False  # the name begins as pytest's own do
@@ -59,19 +62,26 @@ class TestBatch:
     def __init__(self, img_path: AnyPath, char_set: str | Iterable[str], model_save_dir: AnyPath,
                  total: int | None = None, *, image_height: int | None = None,
                  image_width: int | None = None, max_captcha: int | None = None,
-                 image_suffix: str | None = None, seed: int = 0) -> None:
-        self.img_path, self.total = ProjectPath(img_path), total
-        self.image_suffix, self.seed = image_suffix, seed
+                 image_suffix: str | None = None, seed: int = 0,
+                 label_separator: str = encoding.SEPARATOR, ignore_case: bool = False,
+                 **wanted: Any) -> None:
+        self.img_path, self.total, self.seed = ProjectPath(img_path), total, seed
         height, width, length = model_folder.sizes(
             model_save_dir, image_height, image_width, max_captcha)
-        self.recognizer = Recognizer(height, width, length, char_set, model_save_dir)
+        self.recognizer = model = Recognizer(height, width, length, char_set, model_save_dir,
+                                             **wanted)
+        suffixes = (image_suffix.lstrip("."),) if image_suffix else IMAGE_SUFFIXES
+        self.rules = Rules(model.format, suffixes, model.char_set, model.min_captcha,
+                           model.max_captcha, label_separator, ignore_case)
 
     @classmethod
     def from_config(cls, config: SampleConfig, total: int | None = None) -> TestBatch:
         return cls(config.test_image_dir, config.char_set, config.model_save_dir, total,
                    image_height=config.image_height, image_width=config.image_width,
                    max_captcha=config.max_captcha, image_suffix=config.image_suffix,
-                   seed=config.seed)
+                   seed=config.seed, label_separator=config.label_separator,
+                   ignore_case=config.ignore_case, min_captcha=config.min_captcha,
+                   channels=config.image_channels, resize=config.resize)
 
     def test_batch(self) -> BatchResult:
         """Print the specification's line (3.1) and what is behind it, and return all of it.
@@ -80,10 +90,8 @@ class TestBatch:
         """
         recognizer = self.recognizer
         began = time.perf_counter()
-        images = image_set.load_images(
-            self.img_path, recognizer.image_width, recognizer.image_height, recognizer.char_set,
-            recognizer.max_captcha, self.image_suffix, limit=self.total,
-            rng=np.random.default_rng(self.seed))
+        images = image_set.load_images(self.img_path, self.rules, limit=self.total,
+                                       rng=np.random.default_rng(self.seed))
         predictions = recognizer.predict_pixels(images.pixels)
         seconds = time.perf_counter() - began
         labels = [encoding.ids_to_label(ids, recognizer.char_set) for ids in images.char_ids]
@@ -91,12 +99,12 @@ class TestBatch:
                  in zip(images.names, labels, predictions, strict=True)
                  if prediction.text != label]
         wrong.sort(key=lambda item: item.prediction.confidence)
-        right_chars = sum(a == b for label, p in zip(labels, predictions, strict=True)
-                          for a, b in zip(label, p.text, strict=True))
+        right_chars = sum(metrics.right_characters(label, p.text)
+                          for label, p in zip(labels, predictions, strict=True))
         confidences = np.array([p.confidence for p in predictions])
         right = np.array([p.text == label for label, p in zip(labels, predictions, strict=True)])
         result = BatchResult(
-            len(labels), len(labels) - len(wrong), seconds, right_chars / images.char_ids.size,
+            len(labels), len(labels) - len(wrong), seconds, right_chars / sum(map(len, labels)),
             wrong, metrics.calibration_error(confidences, right),
             metrics.coverage(confidences, right))
         _print(result)

@@ -24,7 +24,7 @@ from typing import TypeVar
 import numpy as np
 
 from cnnlib import console, encoding
-from cnnlib.config import IMAGE_SUFFIXES, AnyPath, ProjectPath
+from cnnlib.config import AnyPath, ProjectPath
 from cnnlib.dataset import Rules, check, file_names, in_threads
 from cnnlib.errors import CaptchaError, SampleError
 from cnnlib.files import replacing
@@ -38,7 +38,10 @@ KEPT_S = 3600  # an old cache, as another training may be making or beginning to
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Decoded images: names, pixels uint8 [N, H, W], char_ids int32 [N, L]."""
+    """Decoded images: names, pixels uint8 [N, H, W] or [N, H, W, 3], char_ids int32 [N, L].
+
+    After the end of a label that is shorter than L, char_ids are NO_CHARACTER.
+    """
 
     names: list[str]
     pixels: np.ndarray
@@ -71,23 +74,21 @@ class ImageSet:
         return self.pixels[chosen], self.char_ids[chosen]
 
 
-def load_images(folder: AnyPath, width: int, height: int, char_set: Sequence[str],
-                max_captcha: int, image_suffix: str | None = None, *, limit: int | None = None,
+def load_images(folder: AnyPath, rules: Rules, *, limit: int | None = None,
                 rng: np.random.Generator | None = None, cached: bool = False) -> ImageSet:
     """Decode the labelled images of a folder, in the order of their names.
 
-    Without image_suffix every accepted format counts; other files are passed over. `limit` takes
-    that many, chosen by rng. `cached` keeps the pixels beside the images, for the next time. An
-    image that cannot be used is reported on stderr and skipped. Raises SampleError where the
-    folder is missing or no image in it can be used.
+    Files of other suffixes than those of the rules are passed over. `limit` takes that many,
+    chosen by rng. `cached` keeps the pixels beside the images, for the next time. An image that
+    cannot be used is reported on stderr and skipped. Raises SampleError where the folder is
+    missing or no image in it can be used.
     """
     folder = ProjectPath(folder)
-    suffixes = IMAGE_SUFFIXES if image_suffix is None else (image_suffix.lstrip("."),)
-    names = [name for name in file_names(folder) if encoding.has_suffix(name, suffixes)]
+    assert rules.char_set is not None and rules.max_length is not None, "labels become class ids"
+    names = [name for name in file_names(folder) if encoding.has_suffix(name, rules.suffixes)]
     if limit is not None and limit < len(names):
         chosen = (rng or np.random.default_rng()).permutation(len(names))[:limit]
         names = [names[i] for i in sorted(chosen)]
-    rules = Rules(width, height, suffixes, tuple(char_set), max_captcha, max_captcha)
     good, pixels, skipped = (_cached if cached else _in_memory)(folder, names, rules)
     for name, defect in skipped[:REPORTED]:
         console.warn(f"skipped {folder.full / name}: {defect}")
@@ -95,12 +96,13 @@ def load_images(folder: AnyPath, width: int, height: int, char_set: Sequence[str
         console.warn(f"skipped {len(skipped) - REPORTED} more in {folder}")
     if not good:
         raise SampleError(
-            f"{folder} holds no usable image ({len(names)} of format {', '.join(suffixes)} looked "
-            "at): run verify_and_split_data.py, which says what is wrong with each, and check "
-            "image size, image_suffix, max_captcha and char_set in conf/")
-    char_ids = np.empty((len(good), max_captcha), np.int32)
+            f"{folder} holds no usable image ({len(names)} of format {', '.join(rules.suffixes)} "
+            "looked at): run verify_and_split_data.py, which says what is wrong with each, and "
+            "check image size, image_suffix, max_captcha and char_set in conf/")
+    char_ids = np.full((len(good), rules.max_length), encoding.NO_CHARACTER, np.int32)
     for i, name in enumerate(good):
-        char_ids[i] = encoding.label_to_ids(encoding.label_of(name), char_set)
+        ids = encoding.label_to_ids(rules.label(name), rules.char_set)
+        char_ids[i, :len(ids)] = ids
     return ImageSet(good, pixels, char_ids)
 
 
@@ -114,10 +116,10 @@ def _decoded_parts(folder: ProjectPath, names: Sequence[str], rules: Rules) -> I
     def decode(part: Sequence[str]) -> Decoded:
         good: list[str] = []
         skipped: Defects = []
-        pixels = np.empty((len(part), rules.height, rules.width), np.uint8)
+        pixels = np.empty((len(part), *rules.format.shape), np.uint8)
         for name in part:
             try:
-                pixels[len(good)] = encoding.image_to_pixels(check(folder, name, rules)[1])
+                pixels[len(good)] = rules.format.pixels(check(folder, name, rules)[1])
                 good.append(name)
             except SampleError as defect:
                 skipped.append((name, str(defect)))
@@ -127,7 +129,7 @@ def _decoded_parts(folder: ProjectPath, names: Sequence[str], rules: Rules) -> I
 
 
 def _in_memory(folder: ProjectPath, names: Sequence[str], rules: Rules) -> Decoded:
-    pixels = np.empty((len(names), rules.height, rules.width), np.uint8)
+    pixels = np.empty((len(names), *rules.format.shape), np.uint8)
     good: list[str] = []
     skipped: Defects = []
     for part, its_pixels, defects in _decoded_parts(folder, names, rules):
@@ -199,7 +201,7 @@ def _write_cache(file: Path, folder: ProjectPath, names: Sequence[str], rules: R
 def _mapped(file: Path, rules: Rules) -> Decoded:
     known = json.loads(_index(file).read_text(encoding="ascii"))
     good, skipped = known["names"], [(name, defect) for name, defect in known["skipped"]]
-    shape = (len(good), rules.height, rules.width)
+    shape = (len(good), *rules.format.shape)
     if file.stat().st_size != math.prod(shape):
         raise ValueError("pixels and names of two writers")
     # The view drops numpy's own class, which would cost time with every batch.

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 import numpy as np
 
@@ -46,6 +47,14 @@ def scores(logits: np.ndarray, char_ids: np.ndarray, losses: np.ndarray) -> Scor
     """Return the scores of N images; `losses` has one value for each."""
     right = logits.argmax(axis=-1) == char_ids
     return Scores(float(right.mean()), float(right.all(axis=1).mean()), float(losses.mean()))
+
+
+def right_characters(label: str, text: str) -> int:
+    """Count the characters of a label that were read; those of another length where they match."""
+    if len(label) == len(text):
+        return sum(true == read for true, read in zip(label, text, strict=True))
+    matcher = SequenceMatcher(None, label, text, autojunk=False)
+    return sum(block.size for block in matcher.get_matching_blocks())
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:

@@ -5,7 +5,7 @@ several thousand. Nothing need be known of the captcha: the network that is bein
 where its characters are, by the pixels that their scores depend on (saliency: Simonyan et al.
 2014, "Deep inside convolutional networks").
 
-Shapes: N or B images, H x W pixels, L characters in a label.
+Shapes: N or B images, H x W pixels (x 3 in colour), L characters in a label.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def mix(pixels: np.ndarray, char_ids: np.ndarray, cuts: np.ndarray,
     Takes and gives pixels uint8 [B, H, W] and char_ids int [B, L]; `cuts` is int [B, L - 1]. An
     image stays as it is where its pieces would not fit.
     """
-    count, _, width = pixels.shape
+    count, _, width = pixels.shape[:3]
     length = char_ids.shape[1]
     mixed, mixed_ids = pixels.copy(), char_ids.copy()
     edges = np.concatenate([np.zeros((count, 1), int), cuts, np.full((count, 1), width)], axis=1)
@@ -63,23 +63,28 @@ def mix(pixels: np.ndarray, char_ids: np.ndarray, cuts: np.ndarray,
     return mixed, mixed_ids
 
 
-def _joined(left: np.ndarray, right: np.ndarray, overlap: int, left_ground: float,
-            right_ground: float) -> np.ndarray:
+def _joined(left: np.ndarray, right: np.ndarray, overlap: int, left_ground: np.ndarray,
+            right_ground: np.ndarray) -> np.ndarray:
     """Join two pieces, uint8 [H, any width]; where they overlap, what stands out from its ground.
 
-    So of two strokes that cross, dark on light or light on dark, none is cut.
+    So of two strokes that cross, dark on light or light on dark, none is cut. A ground is one gray
+    or one colour.
     """
     overlap = min(overlap, left.shape[1], right.shape[1])
     above, below = left[:, left.shape[1] - overlap:], right[:, :overlap]
-    shown = np.where(abs(above - left_ground) >= abs(below - right_ground), above, below)
+    upper, lower = (abs(piece - ground) for piece, ground in
+                    ((above, left_ground), (below, right_ground)))
+    if left.ndim == 3:
+        upper, lower = upper.sum(-1, keepdims=True), lower.sum(-1, keepdims=True)
+    shown = np.where(upper >= lower, above, below)
     return np.concatenate([left[:, :left.shape[1] - overlap], shown, right[:, overlap:]], axis=1)
 
 
 def _scaled(pixels: np.ndarray, width: int) -> np.ndarray:
-    """Scale uint8 [H, any width] to a width, linearly."""
+    """Scale uint8 [H, any width] or [H, any width, 3] to a width, linearly."""
     if pixels.shape[1] == width:
         return pixels
     place = np.linspace(0, pixels.shape[1] - 1, width)
     left = np.minimum(place.astype(int), pixels.shape[1] - 2)
-    share = (place - left).astype(np.float32)
+    share = (place - left).astype(np.float32).reshape(-1, *[1] * (pixels.ndim - 2))
     return np.rint(pixels[:, left] * (1 - share) + pixels[:, left + 1] * share).astype(np.uint8)

@@ -65,6 +65,7 @@ class ModelInfo:
     total_step: int
     run: Run
     libraries: Mapping[str, str] = field(default_factory=dict)
+    resize: str = ""
     origin: str = ""  # of a model that was not trained here
     format: int = FORMAT
 

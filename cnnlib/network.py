@@ -19,6 +19,7 @@ from PIL import Image
 from cnnlib import encoding
 from cnnlib.architectures import CLASSIFIER, NETWORKS, TrainableWeights, Weights
 from cnnlib.config import AnyPath, parse_char_set
+from cnnlib.encoding import InputFormat
 from cnnlib.errors import ModelError
 from cnnlib.model_folder import ModelFolder
 
@@ -28,24 +29,29 @@ DEFAULT_NETWORK = "resnet_attention"
 
 
 class CNN:
-    """A network for captchas of one size, length and char_set, and its folder.
+    """A network for captchas of one size, of some lengths and one char_set, and its folder.
 
-    Placeholders: X uint8 [B, H, W]; Y class ids, int32 [B, max_captcha]; keep_prob (default 1)
-    and training (default False), so that inference feeds X alone.
+    Placeholders: X uint8 [B, H, W], or [B, H, W, 3] where image_channels is 3; Y class ids, int32
+    [B, max_captcha], NO_CHARACTER after the end of a label; keep_prob (default 1) and training
+    (default False), so that inference feeds X alone. min_captcha: max_captcha where it is None;
+    `resize` as in InputFormat.
     """
 
     def __init__(self, image_height: int, image_width: int, max_captcha: int,
                  char_set: str | Iterable[str], model_save_dir: AnyPath, *,
-                 network: str = DEFAULT_NETWORK) -> None:
+                 network: str = DEFAULT_NETWORK, min_captcha: int | None = None,
+                 image_channels: int = 1, resize: str = "") -> None:
         self.image_height, self.image_width = image_height, image_width
         self.max_captcha = max_captcha
+        self.min_captcha = min_captcha or max_captcha
+        self.format = InputFormat(image_width, image_height, image_channels, resize)
         self.char_set = parse_char_set(char_set)
         self.folder = ModelFolder(model_save_dir)
         self.network = network
         self.logits: Tensor = None  # [B, P, C], once model() has built it
         self.graph = tf.Graph()
         with self.graph.as_default():
-            self.X = tf.placeholder(tf.uint8, [None, image_height, image_width], "X")
+            self.X = tf.placeholder(tf.uint8, [None, *self.format.shape], "X")
             self.Y = tf.placeholder(tf.int32, [None, max_captcha], "Y")
             self.keep_prob = tf.placeholder_with_default(1.0, [], "keep_prob")
             self.training = tf.placeholder_with_default(False, [], "training")
@@ -56,8 +62,8 @@ class CNN:
 
     def convert2gray(self, img: Image.Image | np.ndarray) -> np.ndarray:
         """Return gray pixels, uint8 [H, W], of an image or of an array [H, W], [H, W, 3 or 4]."""
-        return encoding.image_to_pixels(
-            Image.fromarray(img) if isinstance(img, np.ndarray) else img)
+        image = Image.fromarray(img) if isinstance(img, np.ndarray) else img
+        return np.array(encoding.flat(image))
 
     def text2vec(self, text: str) -> np.ndarray:
         """Return one 1 for each character, float32 [max_captcha * classes] (specification 1.4).
@@ -78,8 +84,11 @@ class CNN:
             return tf.reshape(self.logits, [-1, self.max_captcha * self.classes])
 
     def images(self) -> Tensor:
-        """Return X with mean 0 and standard deviation 1 in each image, float32 [B, H, W, 1]."""
-        return tf.image.per_image_standardization(tf.cast(self.X, tf.float32)[..., tf.newaxis])
+        """Return X with mean 0 and standard deviation 1 in each image, float32 [B, H, W, 1 or 3].
+        """
+        images = tf.cast(self.X, tf.float32)
+        return tf.image.per_image_standardization(
+            images if self.format.channels == 3 else images[..., tf.newaxis])
 
     def weights(self) -> Weights:
         return TrainableWeights(self.training, self.keep_prob)

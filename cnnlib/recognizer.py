@@ -34,11 +34,12 @@ class Recognizer(CNN):
     """The best weights of a model folder as constants in a finalised graph.
 
     Safe to call from many threads. Raises ModelError where there is no model in the folder, or
-    not one of this size, length and char_set.
+    not one of this size, length and char_set. What `wanted` names, as model.json does, must be
+    so, too.
     """
 
     def __init__(self, image_height: int, image_width: int, max_captcha: int,
-                 char_set: str | Iterable[str], model_save_dir: AnyPath) -> None:
+                 char_set: str | Iterable[str], model_save_dir: AnyPath, **wanted: Any) -> None:
         folder = ModelFolder(model_save_dir)
         self.info, self._values = _best_weights(folder)
         self._tried = self.info.best  # the weights that were loaded last, or should have been
@@ -46,9 +47,10 @@ class Recognizer(CNN):
             self.info, "Where char_set has grown, run train_model.py: it keeps what was learned. "
             "Otherwise correct conf/, or name the model_save_dir of the right model",
             image_height=image_height, image_width=image_width, max_captcha=max_captcha,
-            char_set=parse_char_set(char_set))
+            char_set=parse_char_set(char_set), **wanted)
         super().__init__(image_height, image_width, max_captcha, char_set, model_save_dir,
-                         network=self.info.network)
+                         network=self.info.network, min_captcha=self.info.min_captcha,
+                         image_channels=self.info.channels, resize=self.info.resize)
         self.model()
         del self._values
         with self.graph.as_default():
@@ -59,12 +61,13 @@ class Recognizer(CNN):
         session = tf.Session(graph=self.graph, config=options)
         self._run = session.make_callable(self._probabilities, feed_list=[self.X])
         for count in (1, 2):  # what the first runs alone set up, for one image and for several
-            self.predict_pixels(np.zeros((count, image_height, image_width), np.uint8))
+            self.predict_pixels(np.zeros((count, *self.format.shape), np.uint8))
 
     @classmethod
     def from_config(cls, config: SampleConfig) -> Recognizer:
         return cls(config.image_height, config.image_width, config.max_captcha, config.char_set,
-                   config.model_save_dir)
+                   config.model_save_dir, min_captcha=config.min_captcha,
+                   channels=config.image_channels, resize=config.resize)
 
     def weights(self) -> Weights:
         return ConstantWeights(self._values)
@@ -98,7 +101,7 @@ class Recognizer(CNN):
         return self.predict_pixels(np.stack(pixels)) if pixels else []
 
     def predict_pixels(self, pixels: np.ndarray) -> list[Prediction]:
-        """Recognise gray pixels, uint8 [N, H, W], in their order."""
+        """Recognise pixels, uint8 [N, H, W] or [N, H, W, 3], in their order."""
         return [self.read(p) for part in self._in_batches(pixels) for p in part]
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
@@ -110,8 +113,8 @@ class Recognizer(CNN):
             yield self._run(pixels[start:start + BATCH])
 
     def pixels_of(self, image: Image.Image) -> np.ndarray:
-        """Return gray pixels, uint8 [H, W]; raises ImageSizeError for another size."""
-        return encoding.sized_pixels(image, self.image_width, self.image_height)
+        """Return an image's pixels, of the shape of X; raises ImageSizeError for another size."""
+        return self.format.pixels(image)
 
     def read(self, probabilities: np.ndarray, among: Sequence[str] | None = None) -> Prediction:
         """Read one image's probabilities, float [P, C].

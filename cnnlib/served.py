@@ -9,15 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
 from cnnlib.batching import TOGETHER, WAITING, Batcher
 from cnnlib.errors import CaptchaError, ModelError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +42,10 @@ class RecognizerLike(Protocol):
     char_set: Sequence[str]
 
     def pixels_of(self, image: Image.Image, /) -> np.ndarray:
-        """Return uint8 [H, W]; raises ImageSizeError."""
+        """Return uint8 [H, W] or [H, W, 3]; raises ImageSizeError."""
 
     def probabilities(self, pixels: np.ndarray, /) -> np.ndarray:
-        """Take uint8 [N, H, W], return float [N, P, C]."""
+        """Take what pixels_of returned, stacked; return float [N, P, C]."""
 
     def read(self, probabilities: np.ndarray, /, among: Sequence[str] | None = None,
              ) -> PredictionLike:
@@ -77,7 +75,7 @@ class ServedModel:
         return self.recognizer.image_width, self.recognizer.image_height
 
     def pixels_of(self, image: Image.Image) -> np.ndarray:
-        """Return what `predict` takes of one image, uint8 [H, W]; raises ImageSizeError."""
+        """Return what `predict` takes of one image; raises ImageSizeError."""
         return self.recognizer.pixels_of(image)
 
     def predict(self, pixels: Sequence[np.ndarray],
@@ -110,8 +108,9 @@ class ServedModel:
 
     def _test(self, recognizer: RecognizerLike) -> None:
         noise = np.random.default_rng(0).integers(
-            256, size=(1, recognizer.image_height, recognizer.image_width), dtype=np.uint8)
-        sums = recognizer.probabilities(noise).sum(axis=-1)
+            256, size=(recognizer.image_height, recognizer.image_width), dtype=np.uint8)
+        pixels = recognizer.pixels_of(Image.fromarray(noise))
+        sums = recognizer.probabilities(pixels[np.newaxis]).sum(axis=-1)
         if not (abs(sums - 1) < SUM_TOLERANCE).all():  # nor where they are no numbers
             raise ModelError(f"the model {self.name} gives no probabilities: train it again")
 

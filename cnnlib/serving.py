@@ -15,6 +15,7 @@ import secrets
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -159,7 +160,7 @@ class RecognizeService:
         for place, data in enumerate(question.images):
             try:
                 image = encoding.open_image(data)
-                chosen = model or self._by_size(image.size)
+                chosen = model or self._by_size(image)
                 pixels = chosen.pixels_of(image)
                 of_model.setdefault(chosen, []).append((place, pixels))
                 results.append({})
@@ -173,11 +174,16 @@ class RecognizeService:
             g.entry["model"] = ",".join(chosen.name for chosen in of_model) or "-"
         return results
 
-    def _by_size(self, size: tuple[int, int]) -> ServedModel:
+    def _by_size(self, image: Image.Image) -> ServedModel:
+        """Return the model of this size, else the first that takes others than its own."""
         for model in self.models.values():
-            if model.size == size:
+            if model.size == image.size:
                 return model
-        raise ImageSizeError(f"image of {size[0]}x{size[1]}; the models take " + ", ".join(
+        for model in self.models.values():
+            with suppress(ImageSizeError):
+                model.pixels_of(image)
+                return model
+        raise ImageSizeError(f"image of {image.width}x{image.height}; the models take " + ", ".join(
             f"{name} {model.size[0]}x{model.size[1]}" for name, model in self.models.items()))
 
     def describe(self) -> dict[str, Any]:

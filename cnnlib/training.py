@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from cnnlib import augmentation, console, dataset, encoding, image_set, model_folder, plots
+from cnnlib import augmentation, console, dataset, image_set, model_folder, plots
 from cnnlib.architectures import NETWORKS, TrainableWeights, Weights
-from cnnlib.config import AnyPath, ProjectPath, SampleConfig
+from cnnlib.config import AnyPath, ProjectPath, SampleConfig, parse_char_set
+from cnnlib.dataset import Rules
+from cnnlib.encoding import InputFormat
 from cnnlib.errors import SampleError
 from cnnlib.image_set import ImageSet
 from cnnlib.model_folder import ModelInfo
@@ -67,7 +69,8 @@ class TrainModel(CNN):
     """Train on the images of one folder, and validate on those of another.
 
     Sizes and length that are not given are those of the model in model_save_dir; where there is
-    none, those of conf/sample_config.json. `fresh` ignores a model that is there.
+    none, those of conf/sample_config.json. `fresh` ignores a model that is there. `rules` says more
+    about images and labels: shorter labels, colour, other sizes, other separators.
     """
 
     def __init__(self, train_img_path: AnyPath, verify_img_path: AnyPath,
@@ -77,10 +80,15 @@ class TrainModel(CNN):
                  image_width: int | None = None, max_captcha: int | None = None,
                  network: str = DEFAULT_NETWORK, recipe: str = "default", seed: int = 0,
                  log_dir: AnyPath = "logs/", enable_gpu: bool = False,
-                 fresh: bool = False) -> None:
+                 fresh: bool = False, rules: Rules | None = None) -> None:
         height, width, length = model_folder.sizes(
             model_save_dir, image_height, image_width, max_captcha, ignore_model=fresh)
-        super().__init__(height, width, length, char_set, model_save_dir, network=network)
+        self.rules = rules or Rules(InputFormat(width, height), (image_suffix.lstrip("."),),
+                                    parse_char_set(char_set), length, length)
+        super().__init__(height, width, length, char_set, model_save_dir, network=network,
+                         min_captcha=self.rules.min_length,
+                         image_channels=self.rules.format.channels,
+                         resize=self.rules.format.resize)
         self.train_img_path, self.verify_img_path = train_img_path, verify_img_path
         self.cycle_stop, self.acc_stop, self.cycle_save = cycle_stop, acc_stop, cycle_save
         self.image_suffix = image_suffix
@@ -99,7 +107,8 @@ class TrainModel(CNN):
             config.train_batch_size, config.test_batch_size, image_height=config.image_height,
             image_width=config.image_width, max_captcha=config.max_captcha,
             network=config.network, recipe=config.recipe, seed=config.seed,
-            log_dir=config.log_dir, enable_gpu=config.enable_gpu, fresh=fresh)
+            log_dir=config.log_dir, enable_gpu=config.enable_gpu, fresh=fresh,
+            rules=dataset.rules_of(config))
 
     # Public
 
@@ -140,7 +149,9 @@ class TrainModel(CNN):
         if previous is None:
             return None
         wanted = {"image_height": self.image_height, "image_width": self.image_width,
-                  "max_captcha": self.max_captcha, "network": self.network}
+                  "channels": self.format.channels, "resize": self.format.resize,
+                  "min_captcha": self.min_captcha, "max_captcha": self.max_captcha,
+                  "network": self.network}
         if not set(previous.char_set) <= set(self.char_set):
             wanted["char_set"] = self.char_set
         self.folder.check_fits(
@@ -149,20 +160,19 @@ class TrainModel(CNN):
         return previous
 
     def _load(self, folder: AnyPath) -> ImageSet:
-        return image_set.load_images(folder, self.image_width, self.image_height, self.char_set,
-                                     self.max_captcha, self.image_suffix, cached=True)
+        return image_set.load_images(folder, self.rules, cached=True)
 
     def recognize_captcha(self) -> Prediction:
         """Recognise a random training image; print and draw it with its label and the answer."""
         image = dataset.random_image(self.train_img_path)
         try:
-            pixels = encoding.read_pixels(image, self.image_width, self.image_height)
+            pixels = self.format.read(image)
         except SampleError as error:
             raise SampleError(f"{image}: {error}; move the image away") from error
         recognizer = Recognizer(self.image_height, self.image_width, self.max_captcha,
                                 self.char_set, self.folder.path)
         prediction = recognizer.predict_pixels(pixels[np.newaxis])[0]
-        said = f"label {encoding.label_of(image.name)}, recognised as {prediction.text}"
+        said = f"label {self.rules.label(image.name)}, recognised as {prediction.text}"
         console.say(f"{image}: {said}, confidence {prediction.confidence:.3f}")
         plots.image_plot(pixels, self.folder.full / PICTURE, title=said)
         console.say(f"picture: {self.folder.full / PICTURE}")

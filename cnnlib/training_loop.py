@@ -256,7 +256,8 @@ class TrainingLoop:
             best, best_step, temperature = held.best, held.step, held.temperature
         info = ModelInfo(
             char_set=model.char_set, image_height=model.image_height,
-            image_width=model.image_width, channels=1, min_captcha=model.max_captcha,
+            image_width=model.image_width, channels=model.format.channels,
+            resize=model.format.resize, min_captcha=model.min_captcha,
             max_captcha=model.max_captcha, network=model.network, recipe=model.recipe_name,
             step=best_step, scores=dataclasses.asdict(self._best_scores or scores),
             temperature=temperature, best=best, last=folder.new_checkpoint("last", total),

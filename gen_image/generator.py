@@ -97,7 +97,6 @@ def draw_samples(config: CaptchaConfig, seed: int | None = None) -> int:
     Files that are there already stay as they are. Ctrl-C leaves only whole images behind.
     """
     generator = CaptchaGenerator(config)
-    _check_characters(config)
     rng = random.Random(seed)
     texts = [generator.random_text(rng) for _ in range(config.count)]
     chunks = [texts[start:start + CHUNK] for start in range(0, len(texts), CHUNK)]
@@ -111,14 +110,6 @@ def draw_samples(config: CaptchaConfig, seed: int | None = None) -> int:
         raise SampleError(f"cannot write images to {config.root_dir} "
                           f"({os.fspath(config.root_dir)}): {error.strerror or error}") from error
     return len(texts)
-
-
-def _check_characters(config: CaptchaConfig) -> None:
-    unfit = [c for c in config.characters
-             if c in (".", encoding.SEPARATOR) or encoding.file_name(c, "x", "1") != f"{c}_1.x"]
-    if unfit:
-        raise ConfigError(f"'characters' has {' '.join(map(repr, unfit))}, which cannot stand for "
-                          "themselves in a file name; remove them to draw labelled images")
 
 
 @contextmanager

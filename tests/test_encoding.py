@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from cnnlib import encoding
+from cnnlib.encoding import InputFormat
 from cnnlib.errors import ImageFormatError, ImageSizeError, ImageTooLargeError, SampleError
 
 # Darkening from left to right, with a black and a white corner.
@@ -77,24 +78,24 @@ CASES = {
 def test_every_mode_shows_what_a_viewer_shows(case, tmp_path):
     make, expected, tolerance = CASES[case]
     data = make()
-    pixels = encoding.read_pixels(data, 40, 24)
+    pixels = InputFormat(40, 24).read(data)
     assert pixels.dtype == np.uint8 and pixels.shape == (24, 40)
     assert np.abs(pixels.astype(int) - expected).max() <= tolerance
     path = tmp_path / "验证 1.png"  # the suffix does not decide the format
     path.write_bytes(data)
-    np.testing.assert_array_equal(encoding.read_pixels(path, 40, 24), pixels)
+    np.testing.assert_array_equal(InputFormat(40, 24).read(path), pixels)
 
 
 def test_palette_with_alpha_in_memory():
     image = palette().convert("PA")
     image.putalpha(Image.fromarray(ALPHA))
     assert image.mode == "PA"
-    assert np.abs(encoding.image_to_pixels(image).astype(int) - OVER_WHITE).max() <= 1
+    assert np.abs(np.array(encoding.flat(image)).astype(int) - OVER_WHITE).max() <= 1
 
 
 def test_colours_become_their_luma():
     colours = Image.fromarray(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8))
-    np.testing.assert_array_equal(encoding.image_to_pixels(colours), [[76, 150, 29]])
+    np.testing.assert_array_equal(np.array(encoding.flat(colours)), [[76, 150, 29]])
 
 
 def png_header(width, height):
@@ -131,7 +132,7 @@ def test_huge_images_are_refused_before_they_are_decoded(side):
 
 def test_wrong_size_says_both_sizes():
     with pytest.raises(ImageSizeError, match="40x24, expected 100x60"):
-        encoding.read_pixels(file_bytes(L, "PNG"), 100, 60)
+        InputFormat(100, 60).read(file_bytes(L, "PNG"))
 
 
 @pytest.mark.parametrize(("name", "label"), [

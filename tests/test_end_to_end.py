@@ -24,8 +24,9 @@ import test_batch
 import train_model
 import verify_and_split_data
 import webserver_recognize_api
-from cnnlib import encoding, serving
+from cnnlib import serving
 from cnnlib.config import PROJECT_ROOT
+from cnnlib.encoding import InputFormat
 from cnnlib.recognizer import Recognizer
 from gen_image import gen_sample_by_captcha
 from tests.conftest import CAPTCHA, SAMPLE, Project, new_project
@@ -103,7 +104,7 @@ def test_same_file_same_answer_everywhere(pipeline: Project, api: str) -> None:
     Image.open(files[5]).convert("CMYK").save(other_modes / f"{files[5].stem}.jpg")
     for path in [*files, *sorted(other_modes.iterdir())]:
         alone = recognizer.rec_image(Image.open(path))
-        pixels = encoding.read_pixels(path, c.image_width, c.image_height)
+        pixels = InputFormat(c.image_width, c.image_height).read(path)
         with path.open("rb") as file:
             answer = requests.post(api, files={"image_file": file}, timeout=10).json()
         assert alone == recognizer.predict_pixels(pixels[None])[0].text == answer["value"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnnlib import image_set
+from cnnlib import dataset, image_set
 from cnnlib.errors import SampleError
 from cnnlib.forecast import Forecast, Part, forecast, print_forecast
 from cnnlib.recognizer import Recognizer
@@ -32,7 +32,7 @@ def test_no_wrong_answer_is_no_certainty():
 def test_parts_are_measured_on_images_that_they_did_not_have(trained, monkeypatch):
     c = trained.sample
     before = {path: path.read_bytes() for path in c.model_save_dir.full.iterdir()}
-    train, test = (image_set.load_images(folder, 40, 24, c.char_set, 2, "png")
+    train, test = (image_set.load_images(folder, dataset.rules_of(c))
                    for folder in (c.train_image_dir, c.test_image_dir))
     seen = []
     try_on, recognize = TrainModel.try_on, Recognizer.predict_pixels
@@ -62,6 +62,6 @@ def test_parts_are_measured_on_images_that_they_did_not_have(trained, monkeypatc
 
 def test_too_few_images_are_said(trained):
     c = trained.sample
-    few = image_set.load_images(c.test_image_dir, 40, 24, c.char_set, 2, "png")
+    few = image_set.load_images(c.test_image_dir, dataset.rules_of(c))
     with pytest.raises(SampleError, match="holds 40 images: a forecast needs at least 100"):
         forecast(c, few, few, 10)

@@ -11,8 +11,16 @@ import pytest
 
 from cnnlib import encoding, image_set
 from cnnlib.config import PROJECT_ROOT, ProjectPath
+from cnnlib.dataset import Rules
+from cnnlib.encoding import InputFormat
 from cnnlib.errors import SampleError
 from cnnlib.image_set import ImageSet, ahead, cache_dir
+
+
+def rules(**changed):
+    """For images of 40x24 with two of the digits 0-3, unless something is changed."""
+    return Rules(**{"format": InputFormat(40, 24), "char_set": "0123", "min_length": 2,
+                    "max_length": max(2, changed.get("min_length", 2))} | changed)
 
 
 def test_loaded_images_are_those_of_the_files(tmp_path, draw_images):
@@ -20,21 +28,21 @@ def test_loaded_images_are_those_of_the_files(tmp_path, draw_images):
     paths = sorted(draw_images(folder, 10) + draw_images(folder, 5, image_suffix="jpg"))
     (folder / ".DS_Store").touch()
     (folder / "notes.txt").touch()
-    images = image_set.load_images(folder, 40, 24, "0123", 2)
+    images = image_set.load_images(folder, rules())
     assert images.names == [path.name for path in paths]
     assert (images.pixels.dtype, images.pixels.shape) == (np.uint8, (15, 24, 40))
     assert (images.char_ids.dtype, images.char_ids.shape) == (np.int32, (15, 2))
     for name, pixels, ids in zip(images.names, images.pixels, images.char_ids, strict=True):
-        np.testing.assert_array_equal(pixels, encoding.read_pixels(folder / name, 40, 24))
+        np.testing.assert_array_equal(pixels, InputFormat(40, 24).read(folder / name))
         assert encoding.ids_to_label(ids, "0123") == encoding.label_of(name)
-    assert len(image_set.load_images(folder, 40, 24, "0123", 2, "JPG")) == 5
+    assert len(image_set.load_images(folder, rules(suffixes=("JPG",)))) == 5
 
 
 def test_unusable_files_are_reported_and_skipped(tmp_path, draw_images, capsys):
     [good] = draw_images(tmp_path, texts=["01"])
     for i in range(8):
         (tmp_path / f"02_{i}.png").write_text("no image")
-    images = image_set.load_images(tmp_path, 40, 24, "0123", 2)
+    images = image_set.load_images(tmp_path, rules())
     assert images.names == [good.name] and len(images.pixels) == len(images.char_ids) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 6
@@ -44,12 +52,12 @@ def test_unusable_files_are_reported_and_skipped(tmp_path, draw_images, capsys):
 
 def test_folder_without_usable_images_names_the_remedy(tmp_path, draw_images):
     with pytest.raises(SampleError, match="does not exist: run verify_and_split_data.py"):
-        image_set.load_images(tmp_path / "none", 40, 24, "0123", 2)
+        image_set.load_images(tmp_path / "none", rules())
     draw_images(tmp_path, texts=["01"])
-    for changed in ((41, 24, "0123", 2), (40, 24, "0", 2), (40, 24, "0123", 3),
-                    (40, 24, "0123", 2, "jpg")):
+    for changed in ({"format": InputFormat(41, 24)}, {"char_set": "0"}, {"min_length": 3},
+                    {"suffixes": ("jpg",)}):
         with pytest.raises(SampleError, match="no usable image .*verify_and_split_data.py"):
-            image_set.load_images(tmp_path, *changed)
+            image_set.load_images(tmp_path, rules(**changed))
 
 
 def test_limit_takes_so_many_different_images_by_the_generator(tmp_path, draw_images):
@@ -57,7 +65,7 @@ def test_limit_takes_so_many_different_images_by_the_generator(tmp_path, draw_im
 
     def names(seed, limit=10):
         rng = np.random.default_rng(seed)
-        return image_set.load_images(tmp_path, 40, 24, "0123", 2, limit=limit, rng=rng).names
+        return image_set.load_images(tmp_path, rules(), limit=limit, rng=rng).names
 
     assert len(set(names(0))) == 10
     assert names(0) == names(0) != names(1)
@@ -116,7 +124,7 @@ def decodings(monkeypatch):
 
 
 def load(folder, char_set="0123"):
-    return image_set.load_images(folder, 40, 24, char_set, 2, "png", cached=True)
+    return image_set.load_images(folder, rules(char_set=char_set, suffixes=("png",)), cached=True)
 
 
 def test_second_loading_decodes_nothing_and_gives_the_same(tmp_path, draw_images, decodings,
@@ -128,7 +136,7 @@ def test_second_loading_decodes_nothing_and_gives_the_same(tmp_path, draw_images
     second = load(tmp_path)
     assert decodings[151:] == ["02_broken.png"]  # it might have been mended
     assert capsys.readouterr().err == warned != ""
-    plain = image_set.load_images(tmp_path, 40, 24, "0123", 2)
+    plain = image_set.load_images(tmp_path, rules())
     for images in (first, second):
         assert images.names == plain.names
         np.testing.assert_array_equal(images.pixels, plain.pixels)
@@ -205,11 +213,12 @@ def test_folder_that_cannot_keep_a_cache_is_trained_on_all_the_same(tmp_path, dr
 
 RESIDENT = """
 import json, sys
-from cnnlib import image_set
-images = image_set.load_images(sys.argv[1], 100, 60, "01", 1, cached=True)
+from cnnlib import dataset, encoding, image_set
+rules = dataset.Rules(encoding.InputFormat(100, 60), char_set="01", min_length=1, max_length=1)
+images = image_set.load_images(sys.argv[1], rules, cached=True)
 anonymous = lambda: int(open("/proc/self/status").read().split("RssAnon:")[1].split()[0]) / 1024
 before = anonymous()
-images = image_set.load_images(sys.argv[1], 100, 60, "01", 1, cached=True)
+images = image_set.load_images(sys.argv[1], rules, cached=True)
 total = int(images.pixels.sum(dtype="int64"))  # every page is read
 print(json.dumps([len(images), anonymous() - before, images.pixels.nbytes / 2**20]))
 """

@@ -15,6 +15,7 @@ from PIL import Image
 
 from cnnlib import dataset, encoding
 from cnnlib import recognizer as recognizer_module
+from cnnlib.encoding import InputFormat
 from cnnlib.errors import CharsetError, ImageSizeError, ModelError
 from cnnlib.model_folder import ModelFolder
 from cnnlib.recognizer import Recognizer
@@ -58,7 +59,7 @@ def test_confidence_of_the_text_is_the_product_of_its_characters(recognizer, ima
 def test_batch_test_mode_and_single_images_agree(recognizer, images):
     """Also beyond the size of a batch, where it is cut into several."""
     many = (images * 4)[:150]
-    pixels = np.stack([encoding.read_pixels(path, 40, 24) for path in many])
+    pixels = np.stack([InputFormat(40, 24).read(path) for path in many])
     for alone, together in zip(recognizer.predict([Image.open(path) for path in images]),
                                recognizer.predict_pixels(pixels), strict=False):
         assert alone.text == together.text
@@ -74,7 +75,7 @@ def test_every_image_mode_is_taken(recognizer, images):
 
 def test_answer_among_some_characters_alone(recognizer, images):
     probabilities = recognizer.probabilities(
-        np.stack([encoding.read_pixels(path, 40, 24) for path in images[:8]]))
+        np.stack([InputFormat(40, 24).read(path) for path in images[:8]]))
     for each in probabilities:
         free, last = recognizer.read(each), recognizer.read(each, [recognizer.char_set[-1]])
         assert last.text == recognizer.char_set[-1] * 2 and last.confidence == pytest.approx(1)

@@ -23,7 +23,7 @@ class Fake:
         self.name, self.total, self.next = name, total, None
 
     def pixels_of(self, image):
-        return image
+        return np.asarray(image)
 
     def probabilities(self, pixels):
         return np.full((len(pixels), 2, 4), self.total / 4)

@@ -25,6 +25,7 @@ from PIL import Image
 
 from cnnlib import encoding, server, serving, wire
 from cnnlib.config import PROJECT_ROOT
+from cnnlib.encoding import InputFormat
 from cnnlib.errors import CaptchaError, CharsetError, ConfigError
 from gen_image.generator import CaptchaGenerator
 
@@ -45,7 +46,7 @@ class Named:
         self.name, self.image_width, self.image_height = name, width, height
 
     def pixels_of(self, image):
-        return encoding.sized_pixels(image, self.image_width, self.image_height)
+        return InputFormat(self.image_width, self.image_height).pixels(image)
 
     def probabilities(self, pixels):
         return np.full((len(pixels), 2, 4), 0.25)

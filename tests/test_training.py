@@ -281,7 +281,8 @@ def test_chinese_labels(ready):
 @pytest.mark.parametrize(("changed", "expected"), [
     ({"char_set": "012"}, "char_set 0123, not 012"),
     ({"network": "resnet_attention"}, "network cnn5, not resnet_attention"),
-    ({"image_width": 50, "max_captcha": 3}, "image_width 40, not 50; max_captcha 2, not 3"),
+    ({"image_width": 50, "max_captcha": 3}, "image_width 40, not 50; min_captcha 2, not 3; "
+     "max_captcha 2, not 3"),
 ])
 def test_a_model_that_does_not_fit_is_refused_and_stays(ready, changed, expected):
     train(ready, cycle_stop=1)
