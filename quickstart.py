@@ -188,7 +188,8 @@ def environment() -> "dict[str, str]":
 def test(pytest_arguments: "list[str]") -> int:
     """Run every check, whatever the one before it said."""
     failed = []
-    for tool, arguments in (("ruff", ["check", "."]), ("mypy", []), ("pytest", pytest_arguments)):
+    for tool, arguments in (("ruff", ["check", "."]), ("mypy", []),
+                            ("pytest", ["-n", "auto", "--dist", "loadfile", *pytest_arguments])):
         say(f"{tool} {' '.join(arguments)}".rstrip())
         if run([venv_python(), "-m", tool, *arguments]):
             failed.append(tool)

@@ -6,6 +6,7 @@ files count; sub-folders are neither counted nor touched.
 
 from __future__ import annotations
 
+import csv
 import errno
 import filecmp
 import itertools
@@ -13,7 +14,7 @@ import os
 import random
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from cnnlib.errors import ImageTooLargeError, SampleError
 with suppress(ImportError):  # Windows has none; its os.rename never overwrites
     import fcntl
 
+LABELS, COLUMNS = "labels.csv", ["file", "label"]
 TEST_SHARE = 20  # one image of so many is for testing: 5 %
 CHUNK = 64  # files that a thread takes at a time
 THREADS = 4  # more would only wait for Python's lock, which is held for half of the work
@@ -43,10 +45,46 @@ def verify_and_split(config: SampleConfig, seed: int = 0) -> None:
     """Verify and split origin_image_dir, then new_image_dir; bad images stay where they are."""
     rules = rules_of(config)
     for folder in (config.origin_image_dir, config.new_image_dir):
-        recover_moves(folder, config.train_image_dir, config.test_image_dir)
+        recover_moves(folder, config.train_image_dir, config.test_image_dir,
+                      label_separator=rules.separator)
         names, bad = _verify(folder, rules)
         # Files that came after the listing are not verified and wait for the next run.
-        _split(folder, config.train_image_dir, config.test_image_dir, names, bad, seed)
+        _split(folder, config.train_image_dir, config.test_image_dir, names, bad, seed,
+               rules.separator)
+
+
+# --- labels elsewhere than in the file name ---
+
+
+def listed_labels(folder: ProjectPath) -> dict[str, str]:
+    """Return the labels that labels.csv of a folder gives, by file name; none without that file.
+
+    It is UTF-8, with the columns file and label. Raises SampleError with the line that is wrong.
+    """
+    path = folder.full / LABELS
+    labels: dict[str, str] = {}
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            for number, row in enumerate(csv.reader(file), 1):
+                if not row or (number == 1 and [cell.strip() for cell in row] == COLUMNS):
+                    continue
+                if len(row) != 2 or not all(row) or labels.get(row[0], row[1]) != row[1]:
+                    raise SampleError(f"{path}, line {number}: expected a file, a comma and its "
+                                      f"label, each file once; got {','.join(row)!r}")
+                labels[row[0]] = row[1]
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SampleError(f"{path} cannot be read ({error}): save it as CSV in UTF-8") from error
+    return labels
+
+
+def _carried(name: str, labels: Mapping[str, str], separator: str) -> str:
+    """Return a file's name in the training or test set, which carries its label."""
+    if name not in labels:
+        return name
+    stem, suffix = os.path.splitext(name)
+    return encoding.file_name(labels[name], suffix.lstrip("."), stem, separator)
 
 
 # --- verify ---
@@ -66,7 +104,9 @@ class Rules:
 
     def label(self, name: str) -> str:
         """Return the label in a file name, as it is learned; raises SampleError."""
-        label = encoding.label_of(name, self.separator)
+        return self.learned(encoding.label_of(name, self.separator))
+
+    def learned(self, label: str) -> str:
         return fold(label) if self.ignore_case else label
 
 
@@ -108,12 +148,12 @@ def _verify(folder: ProjectPath, rules: Rules) -> tuple[list[str], list[BadImage
     if not os.path.lexists(folder):
         console.folder_created(folder)
         _make_folder(folder)
-    names = file_names(folder)
+    names, labels = _images(folder), listed_labels(folder)
     console.verification_counts(len(names))
 
     def reason(name: str) -> str:
         try:
-            check(folder, name, rules)
+            check(folder, name, rules, labels.get(name))
         except SampleError as defect:
             return str(defect)
         return ""
@@ -124,11 +164,15 @@ def _verify(folder: ProjectPath, rules: Rules) -> tuple[list[str], list[BadImage
     return names, bad
 
 
-def check(folder: ProjectPath, name: str, rules: Rules) -> tuple[str, Image.Image]:
-    """Return label and decoded image; raises Defect with the first thing that is wrong."""
+def check(folder: ProjectPath, name: str, rules: Rules,
+          listed: str | None = None) -> tuple[str, Image.Image]:
+    """Return label and decoded image; raises Defect with the first thing that is wrong.
+
+    `listed` is the label where the file's name does not carry it.
+    """
     if not encoding.has_suffix(name, rules.suffixes):
         raise Defect(console.WRONG_SUFFIX)
-    label = _checked_label(name, rules)
+    label = _checked_label(name, rules, listed)
     try:
         image = encoding.open_image(folder.full / name)
     except ImageTooLargeError as error:
@@ -142,9 +186,9 @@ def check(folder: ProjectPath, name: str, rules: Rules) -> tuple[str, Image.Imag
     return label, image
 
 
-def _checked_label(name: str, rules: Rules) -> str:
+def _checked_label(name: str, rules: Rules, listed: str | None) -> str:
     try:
-        label = rules.label(name)
+        label = rules.label(name) if listed is None else rules.learned(listed)
     except SampleError as error:
         raise Defect(console.WRONG_NAME, str(error).partition(": ")[2]) from error
     least, most = rules.min_length or 1, rules.max_length or len(label)
@@ -162,8 +206,11 @@ def _checked_label(name: str, rules: Rules) -> str:
 
 
 def split(origin_dir: AnyPath, train_dir: AnyPath, test_dir: AnyPath,
-          bad_imgs: Iterable[BadImage | str], *, seed: int = 0) -> None:
+          bad_imgs: Iterable[BadImage | str], *, seed: int = 0,
+          label_separator: str = encoding.SEPARATOR) -> None:
     """Move the good images of a folder: 5 % to test_dir, the others to train_dir; print the counts.
+
+    Those whose labels stand in labels.csv are renamed to `label_name.suffix`.
 
     `bad_imgs` are what `verify` returned, or names; they stay. So does, with a message, a file
     whose name exists in train_dir or test_dir. The test images are a random sample by the seed;
@@ -171,39 +218,42 @@ def split(origin_dir: AnyPath, train_dir: AnyPath, test_dir: AnyPath,
     doubled. Raises SampleError where a folder cannot be read or written.
     """
     origin, train, test = ProjectPath(origin_dir), ProjectPath(train_dir), ProjectPath(test_dir)
-    recover_moves(origin, train, test)
-    _split(origin, train, test, file_names(origin), bad_imgs, seed)
+    recover_moves(origin, train, test, label_separator=label_separator)
+    _split(origin, train, test, _images(origin), bad_imgs, seed, label_separator)
 
 
 def _split(origin: ProjectPath, train: ProjectPath, test: ProjectPath, names: Sequence[str],
-           bad_imgs: Iterable[BadImage | str], seed: int) -> None:
+           bad_imgs: Iterable[BadImage | str], seed: int, separator: str) -> None:
     console.split_starts()
     bad = {item if isinstance(item, str) else item[1] for item in bad_imgs}
     for folder in (train, test):
         _make_folder(folder)
     with _locked(train):
-        present = set(file_names(origin))
-        good = [name for name in names if name in present and name not in bad]
+        present, labels = set(file_names(origin)), listed_labels(origin)
+        good = {name: _carried(name, labels, separator) for name in names
+                if name in present and name not in bad}
         good = _without_taken(good, origin, train, test)
         order = np.random.default_rng(seed).permutation(len(good))
         for_test = set(order[:max(len(good) // TEST_SHARE, len(good) > 1)].tolist())
         moved = {train: 0, test: 0}
         # In the order of names, so that a split that is stopped has moved both kinds.
-        for i, name in enumerate(console.progress(good, "moving")):
+        for i, name in enumerate(console.progress(list(good), "moving")):
             target = test if i in for_test else train
-            moved[target] += _move(origin.full / name, target.full / name)
+            moved[target] += _move(origin.full / name, target.full / good[name])
     left = sum(os.path.lexists(origin.full / name) for name in names)
     console.split_result(moved[test], moved[train], left)
 
 
-def _without_taken(names: Sequence[str], origin: ProjectPath, *targets: ProjectPath) -> list[str]:
-    """Return the names that are free in all targets; report the others."""
-    free = list(names)
+def _without_taken(names: Mapping[str, str], origin: ProjectPath,
+                   *targets: ProjectPath) -> dict[str, str]:
+    """Return the names, and their new ones, that are free in all targets; report the others."""
+    free = dict(names)
     for target in targets:
-        taken = set(file_names(target)).intersection(free)
-        for name in sorted(taken):
-            console.say(f"{origin.full / name} stays there: {target.full / name} exists already")
-        free = [name for name in free if name not in taken]
+        there = set(file_names(target))
+        for name, new in names.items():
+            if name in free and new in there:
+                del free[name]
+                console.say(f"{origin.full / name} stays there: {target.full / new} exists already")
     return free
 
 
@@ -264,13 +314,14 @@ def _moving(source: Path) -> Path:
     return source.with_name(f".{source.name}.moving")
 
 
-def recover_moves(origin_dir: AnyPath, train_dir: AnyPath, test_dir: AnyPath) -> None:
+def recover_moves(origin_dir: AnyPath, train_dir: AnyPath, test_dir: AnyPath, *,
+                  label_separator: str = encoding.SEPARATOR) -> None:
     """End the moves across file systems that were interrupted: each image is in one place again."""
     origin, *targets = (ProjectPath(folder) for folder in (origin_dir, train_dir, test_dir))
     with _locked(targets[0]):
         try:
             for moving in _named(origin, ".moving"):
-                _recover(moving, targets)
+                _recover(moving, targets, listed_labels(origin), label_separator)
             for partial in itertools.chain(*(_named(folder, ".partial") for folder in targets)):
                 partial.unlink(missing_ok=True)
         except OSError as error:
@@ -284,10 +335,11 @@ def _named(folder: ProjectPath, ending: str) -> list[Path]:
     return [folder.full / n for n in names if n.startswith(".") and n.endswith(ending)]
 
 
-def _recover(moving: Path, targets: Sequence[ProjectPath]) -> None:
+def _recover(moving: Path, targets: Sequence[ProjectPath], labels: Mapping[str, str],
+             separator: str) -> None:
     source = moving.with_name(moving.name[1:-len(".moving")])
-    arrived = [folder.full / source.name for folder in targets
-               if os.path.lexists(folder.full / source.name)]
+    new = _carried(source.name, labels, separator)
+    arrived = [folder.full / new for folder in targets if os.path.lexists(folder.full / new)]
     if any(filecmp.cmp(moving, there, shallow=False) for there in arrived):
         moving.unlink()
     elif not arrived and not os.path.lexists(source):
@@ -360,6 +412,11 @@ def file_names(folder: ProjectPath) -> list[str]:
     except OSError as error:
         raise SampleError(f"folder {folder} ({folder.full}) cannot be read: "
                           f"{error.strerror}") from error
+
+
+def _images(folder: ProjectPath) -> list[str]:
+    """Return the sorted names of the files in a folder, but for the list of their labels."""
+    return [name for name in file_names(folder) if name != LABELS]
 
 
 def _make_folder(folder: ProjectPath) -> None:

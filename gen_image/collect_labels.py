@@ -16,26 +16,29 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cnnlib import console, encoding
+from cnnlib import console, dataset, encoding
 from cnnlib.config import (
     IMAGE_SUFFIXES,
     SAMPLE_CONFIG,
+    ProjectPath,
     SampleConfig,
     existing_path,
     load_sample_config,
     read_labels,
 )
+from cnnlib.dataset import Rules
 from cnnlib.errors import SampleError
 from cnnlib.files import replacing
 
 
-def collect(folders: Iterable[Path], output: Path) -> tuple[list[str], list[str], int]:
+def collect(folders: Iterable[Path], output: Path,
+            rules: Rules) -> tuple[list[str], list[str], int]:
     """Bring the list in `output` up to date: (characters listed before, new ones, files skipped).
 
     Raises SampleError where no file is a labelled image.
     """
     known = list(read_labels(output)) if output.exists() else []
-    labels, skipped = _labels(folders)
+    labels, skipped = _labels(folders, rules)
     new = sorted({character for label in labels for character in label} - set(known))
     if new:
         with replacing(output) as temporary:
@@ -43,17 +46,19 @@ def collect(folders: Iterable[Path], output: Path) -> tuple[list[str], list[str]
     return known, new, skipped
 
 
-def _labels(folders: Iterable[Path]) -> tuple[list[str], int]:
+def _labels(folders: Iterable[Path], rules: Rules) -> tuple[list[str], int]:
     """Return the labels in the folders, and how many files are no labelled images."""
     folders = list(folders)
     labels, skipped = [], 0
-    for name in (path.name for folder in folders for path in _files(folder)):
-        try:
-            if not encoding.has_suffix(name, IMAGE_SUFFIXES):
-                raise SampleError(f"{name} is no image")
-            labels.append(encoding.label_of(name))
-        except SampleError:
-            skipped += 1
+    for folder in folders:
+        listed = dataset.listed_labels(ProjectPath(folder))
+        for name in (path.name for path in _files(folder) if path.name != dataset.LABELS):
+            try:
+                if not encoding.has_suffix(name, IMAGE_SUFFIXES):
+                    raise SampleError(f"{name} is no image")
+                labels.append(rules.learned(listed[name]) if name in listed else rules.label(name))
+            except SampleError:
+                skipped += 1
     if not labels:
         raise SampleError(f"no labelled image in {', '.join(map(str, folders))} "
                           f"({skipped} files): name a folder of images such as 2e8j_17322d3d.png")
@@ -82,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # char_set may come from the very list that is made here: neither is needed.
     config = load_sample_config(args.config, use_labels_json_file=False, char_set="?")
     output = args.output or config.labels_json_file.full
-    known, new, skipped = collect(args.folders or _sample_folders(config), output)
+    known, new, skipped = collect(args.folders or _sample_folders(config), output,
+                                  dataset.rules_of(config))
     console.say(f"{len(known) + len(new)} characters in {output}, "
                 f"{len(new)} of them new {''.join(new)}")
     console.say(f"{skipped} files were no labelled images")

@@ -451,3 +451,67 @@ def test_read_only_folder_is_said_and_nothing_is_lost(locked, expected):
         for folder in (root, *root.iterdir()):
             folder.chmod(0o777)
         shutil.rmtree(root)
+
+
+# --- labels elsewhere than in the file name, separators, case, sizes ---
+
+
+def test_labels_csv_gives_labels_that_no_file_name_bears(project, draw_images, capsys):
+    project.change(char_set="0123/?", label_separator="-")
+    origin = project.root / "sample/origin"
+    images = draw_images(origin, texts=["01"] * 8)
+    for i, path in enumerate(images):
+        path.rename(origin / f"{i}.png")
+    (origin / "12-own.png").write_bytes((origin / "7.png").read_bytes())
+    labels = ["0/", "?1", "/?", "23", "9a", "0/", "012"]
+    (origin / "labels.csv").write_text(
+        "\ufefffile,label\n" + "".join(f'{i}.png,"{label}"\n' for i, label in enumerate(labels)),
+        "utf-8")
+    assert verify_and_split_data.main(["--config", str(project.config_path)]) == 0
+    assert sorted(os.listdir(origin)) == ["4.png", "6.png", "7.png", "labels.csv"]
+    shown = capsys.readouterr().out
+    assert "原始集共有图片: 9张" in shown and "'9' 'a'" in shown and "3 characters" in shown
+    moved = [path.name for kind in ("train", "test")
+             for path in (project.root / "sample" / kind).iterdir()]
+    assert sorted(moved) == ["%2F%3F-2.png", "%3F1-1.png", "0%2F-0.png", "0%2F-5.png",
+                             "12-own.png", "23-3.png"]
+    labels_of_moved = [dataset.rules_of(project.sample).label(name) for name in moved]
+    assert sorted(labels_of_moved) == ["/?", "0/", "0/", "12", "23", "?1"]
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("file,label\n0.png\n", "line 2: expected a file, a comma and its label"),
+    ("0.png,\n", "line 1: expected"), ("0.png,01\n0.png,02\n", "line 2: expected"),
+    (b"\xff\xfe,01", "save it as CSV in UTF-8"),
+])
+def test_labels_csv_that_cannot_be_used_names_the_line(folders, text, expected):
+    folders.fill(1)
+    path = folders.origin / "labels.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SampleError, match=expected):
+        verify(folders.origin, 40, 24, "png")
+    with pytest.raises(SampleError, match=expected):
+        folders.split()
+    assert (folders.origin / "0000_x.png").exists()
+
+
+def test_case_is_ignored_and_lengths_vary_where_the_config_says_so(project, draw_images):
+    project.change(char_set="aB01", ignore_case=True, min_captcha=1)
+    origin = project.root / "sample/origin"
+    [path] = draw_images(origin, texts=["01"])
+    for name in ("A_1", "bB_2", "AAA_3", "0c_4"):
+        (origin / f"{name}.png").write_bytes(path.read_bytes())
+    config = project.sample
+    assert config.char_set == ("a", "b", "0", "1")
+    dataset.verify_and_split(config)
+    assert sorted(os.listdir(origin)) == ["0c_4.png", "AAA_3.png"]
+    assert dataset.rules_of(config).label("bB_2.png") == "bb"
+
+
+def test_images_of_any_size_are_accepted_where_they_are_scaled(project, draw_images):
+    project.change(resize=True)
+    origin = project.root / "sample/origin"
+    draw_images(origin, texts=["01", "02"], width=87, height=26)
+    draw_images(origin, texts=["03"])
+    dataset.verify_and_split(project.sample)
+    assert os.listdir(origin) == []

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlib import encoding
+from cnnlib import encoding, image_set
+from cnnlib.dataset import Rules
 from cnnlib.encoding import InputFormat
 from cnnlib.errors import ImageFormatError, ImageSizeError, ImageTooLargeError, SampleError
 
@@ -185,3 +186,65 @@ def test_labels_and_classes():
 def test_unknown_characters_are_named():
     with pytest.raises(SampleError, match="label 'aXbX' has 'X' 'b', not in char_set"):
         encoding.label_to_ids("aXbX", "a")
+
+
+# --- other sizes, colour ---
+
+
+def test_padding_keeps_proportions_and_the_background():
+    image = Image.new("L", (80, 20), 200)
+    image.paste(50, (10, 5, 30, 15))
+    pixels = InputFormat(40, 24, resize="pad").pixels(image)
+    assert pixels.shape == (24, 40) and pixels.dtype == np.uint8
+    scaled = np.full((24, 40), 200)
+    scaled[7 + 3:7 + 7, 5:15] = 50  # half as large, in the middle
+    assert (abs(pixels.astype(int) - scaled) > 1).mean() < 0.08  # its edges are blurred
+    assert set(np.unique(pixels[:6])) == set(np.unique(pixels[18:])) == {200}
+
+
+def test_stretching_fills_the_image():
+    image = Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 10, axis=1).repeat(5, axis=0))
+    pixels = InputFormat(40, 24, resize="stretch").pixels(image)
+    assert (pixels[:, :18] == 0).all() and (pixels[:, 22:] == 255).all()
+
+
+@pytest.mark.parametrize("resize", ["", "pad", "stretch"])
+def test_images_of_the_right_size_stay_as_they_are(resize):
+    np.testing.assert_array_equal(InputFormat(40, 24, resize=resize).pixels(L), GRAY)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (87, 26), (800, 250), (1, 500), (3000, 1)])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("resize", ["pad", "stretch"])
+def test_every_size_becomes_that_of_the_network(width, height, channels, resize):
+    fitted = InputFormat(40, 24, channels, resize)
+    assert fitted.pixels(Image.new("P", (width, height))).shape == fitted.shape
+
+
+def test_colours_stay_where_there_are_three_channels():
+    colours = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
+    np.testing.assert_array_equal(InputFormat(40, 24, 3).pixels(Image.fromarray(colours)), colours)
+    gray = InputFormat(40, 24, 3).pixels(L)
+    assert gray.shape == (24, 40, 3) and (gray == GRAY[..., np.newaxis]).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_training_and_serving_see_the_same_pixels(case, channels, tmp_path):
+    """The first decodes files of a folder, the second bytes of a request."""
+    data = CASES[case][0]()
+    (tmp_path / "01_1.png").write_bytes(data)
+    fitted = InputFormat(30, 20, channels, "pad")
+    trained = image_set.load_images(tmp_path, Rules(fitted, char_set="01", min_length=2,
+                                                    max_length=2)).pixels[0]
+    served = fitted.pixels(encoding.open_image(data))
+    np.testing.assert_array_equal(trained, served)
+    assert trained.shape == fitted.shape
+
+
+@pytest.mark.parametrize("separator", ["-", "#", "__", "@a"])
+def test_another_separator(separator):
+    name = encoding.file_name(f"x_{separator}y", "png", "1", separator)
+    assert encoding.label_of(name, separator) == f"x_{separator}y"
+    with pytest.raises(SampleError, match=f"label and serial with '{separator}'"):
+        encoding.label_of("ab.png", separator)

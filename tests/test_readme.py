@@ -146,8 +146,8 @@ def test_the_tables_of_keys_are_complete_and_true(name: str, kind: type, shipped
         if field.name not in values:
             made = (field.default if field.default_factory is dataclasses.MISSING
                     else field.default_factory())
-            values[field.name] = (list(made) if isinstance(made, tuple)
-                                  else made if isinstance(made, (int, float)) else str(made) or False)
+            values[field.name] = (list(made) if isinstance(made, tuple) else
+                                  made if isinstance(made, (int, float)) else str(made) or False)
     expected = [(f.name, json.dumps(values[f.name])) for f in dataclasses.fields(kind)]
     assert list(key_rows(PAGES[name], kind).items()) == expected
 
