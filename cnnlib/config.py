@@ -23,6 +23,8 @@ SAMPLE_CONFIG = "conf/sample_config.json"
 CAPTCHA_CONFIG = "conf/captcha_config.json"
 NETWORKS = ("resnet_attention", "cnn5")
 RECIPES = ("default", "specification")
+STYLES = ("captcha", "outline", "dark", "fonts", "colours", "lines", "wave", "fisheye", "touching",
+          "hard", "strip")
 RESIZE = "pad"  # how images of other sizes are fitted where `resize` is true
 
 T = TypeVar("T")
@@ -112,6 +114,8 @@ class CaptchaConfig:
     width: int
     height: int
     fonts: tuple[ProjectPath, ...] = ()
+    style: str = "captcha"
+    min_char_count: int = 0  # of what was read: char_count where the file has 0
 
 
 def load_sample_config(path: AnyPath = SAMPLE_CONFIG, **overrides: Any) -> SampleConfig:
@@ -125,7 +129,10 @@ def load_sample_config(path: AnyPath = SAMPLE_CONFIG, **overrides: Any) -> Sampl
 def load_captcha_config(path: AnyPath = CAPTCHA_CONFIG, **overrides: Any) -> CaptchaConfig:
     """Read a config of practice captchas; overrides that are not None replace keys."""
     values, reader = _read(path, CaptchaConfig, overrides)
-    return CaptchaConfig(**{name: _CAPTCHA_READERS[name](reader, name) for name in values})
+    config = CaptchaConfig(**{name: _CAPTCHA_READERS[name](reader, name) for name in values})
+    if config.min_char_count > config.char_count:
+        raise reader.fail("min_char_count", f"at most char_count, {config.char_count}")
+    return dataclasses.replace(config, min_char_count=config.min_char_count or config.char_count)
 
 
 def existing_path(text: AnyPath) -> Path:
@@ -378,5 +385,6 @@ _CAPTCHA_READERS: dict[str, Callable[[_Reader, str], Any]] = {
     "characters": _Reader.characters,
     "fonts": _Reader.paths,
     **dict.fromkeys(("char_count", "width", "height"), _Reader.count),
-    "count": _Reader.serial,
+    "style": lambda reader, key: reader.choice(*STYLES)(key),
+    **dict.fromkeys(("count", "min_char_count"), _Reader.serial),
 }

@@ -22,6 +22,7 @@ from PIL import Image, ImageFont
 from cnnlib import console, encoding
 from cnnlib.config import CaptchaConfig
 from cnnlib.errors import ConfigError, SampleError
+from gen_image import styles
 
 FULL_HEIGHT, FULL_AREA = 60, 100 * 60  # from this size on the library draws as it does by itself
 FONT_SIZES = (42, 50, 56)  # the library's own
@@ -38,19 +39,28 @@ class CaptchaGenerator:
 
     def __init__(self, config: CaptchaConfig) -> None:
         self.config = config
-        for font in config.fonts or DEFAULT_FONTS:
+        self._fonts = [os.fspath(font) for font in config.fonts]
+        style = styles.STYLES.get(config.style)
+        for font in self._fonts or (style.default_fonts() if style else DEFAULT_FONTS):
             _check_font(font, config.characters)
-        self._library = _ScaledCaptcha(config.width, config.height,
-                                       [os.fspath(font) for font in config.fonts])
-        self._library.truefonts  # noqa: B018 - the library loads its fonts at the first access
+        self._style = style
+        if style is None:
+            self._library = _ScaledCaptcha(config.width, config.height, self._fonts)
+            self._library.truefonts  # noqa: B018 - the library loads its fonts at the first access
 
     def random_text(self, rng: random.Random) -> str:
-        """Return `char_count` characters, each drawn independently of the others."""
-        return "".join(rng.choices(self.config.characters, k=self.config.char_count))
+        """Return characters, each drawn independently of the others; any length is as likely."""
+        count = rng.randint(self.config.min_char_count, self.config.char_count)
+        return "".join(rng.choices(self.config.characters, k=count))
 
     def draw(self, text: str) -> Image.Image:
-        """Return an RGB image of the config's size; the same text looks different each time."""
-        return self._library.generate_image(text)
+        """Return an RGB image; the same text looks different each time.
+
+        It has the config's size, but in a style whose text sets the width.
+        """
+        if self._style is None:
+            return self._library.generate_image(text)
+        return styles.draw(self._style, text, self.config.width, self.config.height, self._fonts)
 
     def encode(self, image: Image.Image) -> bytes:
         """Return the bytes of a file with the config's suffix."""

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from cnnlib import encoding
-from cnnlib.config import PROJECT_ROOT, ProjectPath
+from cnnlib.config import PROJECT_ROOT, STYLES, ProjectPath
 from cnnlib.encoding import InputFormat
 from cnnlib.errors import ConfigError, SampleError
-from gen_image import collect_labels, gen_sample_by_captcha
+from gen_image import collect_labels, gen_sample_by_captcha, styles
 from gen_image.generator import ALONE, CaptchaGenerator, draw_samples
 
 FONT = Path(captcha.__file__).parent / "data" / "DroidSansMono.ttf"
@@ -131,10 +131,10 @@ def test_interrupted_drawing_leaves_no_part_of_an_image(project, monkeypatch):
 
 
 def test_characters_that_no_file_name_bears_come_back_from_it(project):
-    config = replace(project.captcha, characters=tuple('/_.%:"'), count=20, char_count=3)
+    config = replace(project.captcha, characters=tuple('/_.%:"'), count=20)
     draw_samples(config)
     labels = [encoding.label_of(name) for name in names_in(Path(config.root_dir))]
-    assert len(labels) == 20 and {len(label) for label in labels} == {3}
+    assert len(labels) == 20 and {len(label) for label in labels} == {2}
     assert set("".join(labels)) == set(config.characters)
 
 
@@ -224,3 +224,45 @@ def test_nothing_to_collect_is_an_error(project, capsys):
     assert collect(project) == 2
     assert "no labelled image in" in capsys.readouterr().err
     assert not (project.root / "gen_image").exists()
+
+
+# --- styles ---
+
+
+def test_the_styles_are_those_that_a_config_may_name():
+    assert ("captcha", *styles.STYLES) == STYLES
+
+
+@pytest.mark.parametrize("style", styles.STYLES)
+def test_every_style_draws_what_it_is_told(project, style):
+    config = replace(project.captcha, style=style, width=100, height=60, characters=tuple("ab"))
+    generator = CaptchaGenerator(config)
+    first, again = generator.draw("ab"), generator.draw("ab")
+    assert first.height == 60 and first.tobytes() != again.tobytes()
+    if not styles.STYLES[style].advance[0]:
+        assert first.size == (100, 60)
+    drawn = [styles.draw(styles.STYLES[style], text, 100, 60, (), random.Random(1)).convert("L")
+             for text in ("ab", "mm")]
+    assert drawn[0].size == drawn[1].size and drawn[0].tobytes() != drawn[1].tobytes()
+    contrast = np.ptp(np.asarray(drawn[0]))
+    assert contrast > 60
+
+
+@pytest.mark.parametrize(("width", "height"), [(20, 12), (300, 20), (30, 120)])
+def test_styles_draw_odd_sizes(width, height):
+    for style in styles.STYLES.values():
+        image = styles.draw(style, "0123", width, height)
+        assert image.height == height and (image.width == width or style.advance[0])
+
+
+def test_lengths_vary_between_the_two_counts(project):
+    config = replace(project.captcha, min_char_count=1, char_count=3)
+    generator = CaptchaGenerator(config)
+    rng = random.Random(0)
+    assert {len(generator.random_text(rng)) for _ in range(100)} == {1, 2, 3}
+
+
+def test_strips_are_as_wide_as_their_texts(project):
+    config = replace(project.captcha, style="strip", height=80, characters=tuple("abc"))
+    widths = [CaptchaGenerator(config).draw("abcabc").width for _ in range(30)]
+    assert min(widths) >= 6 * 30 and max(widths) <= 6 * 90 and len(set(widths)) > 10
