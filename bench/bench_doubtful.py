@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if TrainModel.from_config(config).try_on(train, test, len(train)).interrupted:
             return console.EXIT_INTERRUPTED
         found = doctor.doubtful_labels(doctor.likelihoods(
-            Recognizer.from_config(config).probabilities(train.pixels), train.char_ids))
+            Recognizer.from_config(config).probabilities(train.pixels), train.char_ids, ends=False))
     right = len(set(found) & set(wrong.tolist()))
     console.say(f"{len(wrong)} wrong labels among {len(train)}: {len(found)} doubted, {right} of "
                 f"them wrong ({right / len(wrong):.1%} of the wrong ones)")

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from cnnlib import reading
+from cnnlib.encoding import NO_CHARACTER
 from cnnlib.image_set import ImageSet
 from cnnlib.metrics import Scores, wilson_interval
 
@@ -79,6 +81,8 @@ def _blank(*sets: ImageSet) -> Iterator[str]:
 def _classes(train: ImageSet, test: ImageSet, char_set: Sequence[str]) -> Iterator[str]:
     in_train, in_test = (Counter(c for ids in images.char_ids for c in set(ids.tolist()))
                          for images in (train, test))
+    for counts in (in_train, in_test):
+        del counts[NO_CHARACTER]
     absent = [c for c in range(len(char_set)) if not in_train[c]]
     only_tested = [c for c in absent if in_test[c]]
     never = [c for c in absent if not in_test[c]]
@@ -181,8 +185,9 @@ class Watch:
 
 def guessing(char_ids: np.ndarray) -> float:
     """Return the share of characters that the most frequent class at each position has right."""
+    columns = [column[column != NO_CHARACTER] for column in char_ids.T]
     return statistics.mean(float(np.bincount(column).max() / len(column))
-                           for column in char_ids.T)
+                           for column in columns if len(column))
 
 
 def _recent(scores: Sequence[Scores], what: str) -> float:
@@ -194,13 +199,13 @@ def _recent(scores: Sequence[Scores], what: str) -> float:
 DOUBTFUL = 0.01  # as likely as the answer, or less
 
 
-def likelihoods(probabilities: np.ndarray, char_ids: np.ndarray) -> np.ndarray:
+def likelihoods(probabilities: np.ndarray, char_ids: np.ndarray, ends: bool) -> np.ndarray:
     """Return how likely each label is, compared with the model's own answer, float [N], 0 to 1.
 
-    `probabilities` are float [N, L, C], `char_ids` the labels, int [N, L].
+    `probabilities` are float [N, P, C], `char_ids` the labels, int [N, P]; `ends` as in reading.py.
     """
-    label = np.take_along_axis(probabilities, char_ids[..., np.newaxis], axis=-1)[..., 0]
-    return (label / probabilities.max(axis=-1)).prod(axis=-1)
+    answers = reading.most_probable(probabilities, ends)[1].prod(axis=-1)
+    return reading.probability(probabilities, char_ids) / answers
 
 
 def doubtful_labels(likelihood: np.ndarray) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnlib import console, doctor, encoding, image_set, metrics, model_folder, plots
+from cnnlib import console, doctor, encoding, image_set, metrics, model_folder, plots, reading
 from cnnlib.config import IMAGE_SUFFIXES, AnyPath, ProjectPath, SampleConfig
 from cnnlib.dataset import Rules
 from cnnlib.errors import CaptchaError
@@ -155,8 +155,9 @@ def doubt(config: SampleConfig, train: ImageSet, test: ImageSet) -> None:
             part = slice(start, start + AT_ONCE)
             probabilities = recognizer.probabilities(images.pixels[part])
             answers += [encoding.ids_to_label(ids, config.char_set)
-                        for ids in probabilities.argmax(axis=-1)]
-            likelihood.append(doctor.likelihoods(probabilities, images.char_ids[part]))
+                        for ids in reading.most_probable(probabilities, recognizer.ends)[0]]
+            likelihood.append(doctor.likelihoods(probabilities, images.char_ids[part],
+                                                 recognizer.ends))
         labels = [encoding.ids_to_label(ids, config.char_set) for ids in images.char_ids]
         found = doctor.doubtful_labels(np.concatenate(likelihood))
         console.say(f"{len(found)} labels are doubtful in {folder}"

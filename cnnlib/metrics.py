@@ -1,6 +1,7 @@
 """Measures of right and wrong answers, in numpy alone.
 
-Shapes: N images, L characters in a label, C classes. Logits float [N, L, C], class ids int [N, L].
+Shapes: N images, P positions, C classes. Logits float [N, P, C], char_ids int [N, P]; `ends` and
+the class of the end as in reading.py.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
+from cnnlib import reading
+from cnnlib.encoding import NO_CHARACTER
+
 Z95 = 1.959964  # of the normal distribution, two-sided 95 %
 TEMPERATURES = (0.1, 10.0)
+IMPOSSIBLE = -1e3  # a logit below it says that the position cannot have the class
 CALIBRATION_BINS, LEAST_IN_A_BIN = 10, 100
 LEAST_CONFIDENCES = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -43,10 +48,16 @@ class Scores:
         return self.image_accuracy - other.image_accuracy > chance
 
 
-def scores(logits: np.ndarray, char_ids: np.ndarray, losses: np.ndarray) -> Scores:
+def scores(logits: np.ndarray, char_ids: np.ndarray, losses: np.ndarray, ends: bool) -> Scores:
     """Return the scores of N images; `losses` has one value for each."""
-    right = logits.argmax(axis=-1) == char_ids
-    return Scores(float(right.mean()), float(right.all(axis=1).mean()), float(losses.mean()))
+    right = reading.most_probable(softmax(logits), ends)[0] == char_ids
+    return Scores(float(right[char_ids != NO_CHARACTER].mean()), float(right.all(axis=1).mean()),
+                  float(losses.mean()))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def right_characters(label: str, text: str) -> int:
@@ -119,10 +130,12 @@ def fit_temperature(logits: np.ndarray, char_ids: np.ndarray) -> float:
     It minimises the cross-entropy of the characters. Their labels are smoothed by one wrong
     answer among all: after a test set that was all right nothing would limit the confidence.
     """
-    flat = logits.reshape(-1, logits.shape[-1]).astype(np.float64)
-    true = flat[np.arange(len(flat)), char_ids.reshape(-1)]
+    counted = reading.counted(char_ids)
+    flat = logits[counted].astype(np.float64)
+    true = flat[np.arange(len(flat)), reading.class_ids(char_ids, logits.shape[-1])[counted]]
     smoothing = 1 / (len(flat) + 1)
-    wanted = (1 - smoothing) * true + smoothing * flat.mean(axis=1)
+    mean = flat.mean(axis=1, where=flat > IMPOSSIBLE)
+    wanted = (1 - smoothing) * true + smoothing * mean
 
     def cross_entropy(log_temperature: float) -> float:
         scale = math.exp(-log_temperature)

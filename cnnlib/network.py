@@ -20,12 +20,13 @@ from cnnlib import encoding
 from cnnlib.architectures import CLASSIFIER, NETWORKS, TrainableWeights, Weights
 from cnnlib.config import AnyPath, parse_char_set
 from cnnlib.encoding import InputFormat
-from cnnlib.errors import ModelError
+from cnnlib.errors import ModelError, SampleError
 from cnnlib.model_folder import ModelFolder
 
 Tensor = Any  # TensorFlow ships no type information
 
 DEFAULT_NETWORK = "resnet_attention"
+NEVER = -1e4  # as a logit; its exponential is 0
 
 
 class CNN:
@@ -57,8 +58,13 @@ class CNN:
             self.training = tf.placeholder_with_default(False, [], "training")
 
     @property
+    def ends(self) -> bool:
+        """Whether lengths vary, and the last class says that the text has ended."""
+        return self.min_captcha < self.max_captcha
+
+    @property
     def classes(self) -> int:
-        return len(self.char_set)
+        return len(self.char_set) + self.ends
 
     def convert2gray(self, img: Image.Image | np.ndarray) -> np.ndarray:
         """Return gray pixels, uint8 [H, W], of an image or of an array [H, W], [H, W, 3 or 4]."""
@@ -66,11 +72,15 @@ class CNN:
         return np.array(encoding.flat(image))
 
     def text2vec(self, text: str) -> np.ndarray:
-        """Return one 1 for each character, float32 [max_captcha * classes] (specification 1.4).
+        """Return one 1 for each position, float32 [max_captcha * classes] (specification 1.4).
 
         Raises SampleError for a text of another length or with characters outside char_set.
         """
-        ids = encoding.label_to_ids(text, self.char_set, self.max_captcha)
+        ids = encoding.label_to_ids(text, self.char_set, None if self.ends else self.max_captcha)
+        if not self.min_captcha <= len(text) <= self.max_captcha:
+            raise SampleError(f"label {text!r} has {len(text)} characters, expected "
+                              f"{self.min_captcha} to {self.max_captcha}")
+        ids += [self.classes - 1] * (self.max_captcha - len(ids))
         return np.eye(self.classes, dtype=np.float32)[ids].reshape(-1)
 
     def model(self) -> Tensor:
@@ -80,8 +90,16 @@ class CNN:
                                "in the attribute of this name")
         with self.graph.as_default():
             build = NETWORKS[self.network]
-            self.logits = build(self.images(), self.max_captcha, self.classes, self.weights())
+            logits = build(self.images(), self.max_captcha, self.classes, self.weights())
+            self.logits = logits + NEVER * ~self.possible() if self.ends else logits
             return tf.reshape(self.logits, [-1, self.max_captcha * self.classes])
+
+    def possible(self) -> np.ndarray:
+        """Return which classes a position can have, bool [P, C]: no text ends too early."""
+        possible = np.ones((self.max_captcha, self.classes), bool)
+        if self.ends:
+            possible[:self.min_captcha, -1] = False
+        return possible
 
     def images(self) -> Tensor:
         """Return X with mean 0 and standard deviation 1 in each image, float32 [B, H, W, 1 or 3].
@@ -130,18 +148,18 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
 
 
 def grow_classes(values: Mapping[str, np.ndarray], old: tuple[str, ...], new: tuple[str, ...],
-                 initial: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+                 initial: Mapping[str, np.ndarray], ends: bool) -> dict[str, np.ndarray]:
     """Return the weights for a char_set that has grown: what was learned of the old stays.
 
     The last axis of the classifier's weights counts the classes, at each position where it has
-    several; new classes start from `initial`.
+    several; new classes start from `initial`. `ends`: the last class is that of the end.
     """
     grown = dict(values)
-    places = [new.index(character) for character in old]
+    places = [new.index(character) for character in old] + [len(new)] * ends
     for name in values:
         if name.startswith(CLASSIFIER):
             value = initial[name].copy()
-            by_class = value.reshape(*value.shape[:-1], -1, len(new))
-            by_class[..., places] = values[name].reshape(*by_class.shape[:-1], len(old))
+            by_class = value.reshape(*value.shape[:-1], -1, len(new) + ends)
+            by_class[..., places] = values[name].reshape(*by_class.shape[:-1], len(places))
             grown[name] = value
     return grown

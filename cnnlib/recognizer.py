@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from cnnlib import encoding
+from cnnlib import encoding, reading
 from cnnlib.architectures import ConstantWeights, Weights
 from cnnlib.config import AnyPath, SampleConfig, parse_char_set
 from cnnlib.errors import CharsetError, ModelError
@@ -125,9 +125,10 @@ class Recognizer(CNN):
         char_set: Sequence[str] = self.char_set
         if among is not None:
             probabilities, char_set = self._restricted(probabilities, among), among
-        confidences: Sequence[float] = probabilities.max(axis=-1).tolist()
-        return Prediction(encoding.ids_to_label(probabilities.argmax(axis=-1), char_set),
-                          math.prod(confidences), tuple(confidences))
+        [char_ids], [confidences] = reading.most_probable(probabilities[np.newaxis], self.ends)
+        text = encoding.ids_to_label(char_ids, char_set)
+        shown = tuple(confidences[:len(text)].tolist())
+        return Prediction(text, math.prod(shown), shown)
 
     def _restricted(self, probabilities: np.ndarray, among: Sequence[str]) -> np.ndarray:
         """Return the probabilities of these characters, where no others occur."""
@@ -135,7 +136,8 @@ class Recognizer(CNN):
         if strangers or not among:
             raise CharsetError(f"charset has {' '.join(map(repr, strangers)) or 'no characters'}: "
                                f"the model knows {''.join(self.char_set)}")
-        some = probabilities[:, encoding.label_to_ids("".join(among), self.char_set)]
+        classes = encoding.label_to_ids("".join(among), self.char_set)
+        some = probabilities[:, classes + [-1] * self.ends]
         return some / np.maximum(some.sum(axis=-1, keepdims=True), np.finfo(some.dtype).tiny)
 
 

@@ -13,7 +13,7 @@ from cnnlib import augmentation, console, dataset, image_set, model_folder, plot
 from cnnlib.architectures import NETWORKS, TrainableWeights, Weights
 from cnnlib.config import AnyPath, ProjectPath, SampleConfig, parse_char_set
 from cnnlib.dataset import Rules
-from cnnlib.encoding import InputFormat
+from cnnlib.encoding import NO_CHARACTER, InputFormat
 from cnnlib.errors import SampleError
 from cnnlib.image_set import ImageSet
 from cnnlib.model_folder import ModelInfo
@@ -138,7 +138,8 @@ class TrainModel(CNN):
                          "processor. For NVIDIA: pip install \"tensorflow[and-cuda]\"")
         views = self.cycle_stop * min(self.train_batch_size, count) / count
         self._distortion = self.recipe.distortion(views)
-        self.mixes = self.recipe.augment and views >= MIXED_VIEWS and self.max_captcha > 1
+        self.mixes = (self.recipe.augment and views >= MIXED_VIEWS and self.max_captcha > 1
+                      and not self.ends)
         self._build()
         with tf.Session(graph=self.graph, config=session_options(self.enable_gpu)) as session:
             return TrainingLoop(self, session, train, test).run(previous)
@@ -214,7 +215,11 @@ class TrainModel(CNN):
 
     def _targets(self, smoothing: float) -> Tensor:
         """Return the probability of each class, float32 [B, P, C]."""
-        return tf.one_hot(self.Y, self.classes) * (1 - smoothing) + smoothing / self.classes
+        end = tf.fill(tf.shape(self.Y), self.classes - 1)
+        classes = tf.where(tf.equal(self.Y, NO_CHARACTER), end, self.Y)
+        possible = self.possible().astype(np.float32)
+        return (tf.one_hot(classes, self.classes) * (1 - smoothing)
+                + smoothing * possible / possible.sum(axis=-1, keepdims=True))
 
     def _losses(self, targets: Tensor) -> Tensor:
         """Return the loss of each image, float32 [B]."""

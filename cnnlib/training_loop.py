@@ -122,7 +122,8 @@ class TrainingLoop:
         values = read_checkpoint(self._model.folder.full / previous.best)
         if previous.char_set != self._model.char_set:
             initial = self._session.run(variables)
-            values = grow_classes(values, previous.char_set, self._model.char_set, initial)
+            values = grow_classes(values, previous.char_set, self._model.char_set, initial,
+                                  self._model.ends)
         self._session.run([v.initializer for v in variables.values()], {
             v.initializer.inputs[1]: saved_weight(values, name, v.shape.as_list())
             for name, v in variables.items()})
@@ -225,7 +226,7 @@ class TrainingLoop:
         return self._score(self._test.pixels, self._test.char_ids)
 
     def _score(self, pixels: np.ndarray, char_ids: np.ndarray) -> Scores:
-        return metrics.scores(*self._outputs(pixels, char_ids))
+        return metrics.scores(*self._outputs(pixels, char_ids), self._model.ends)
 
     def _outputs(self, pixels: np.ndarray,
                  char_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -244,7 +245,7 @@ class TrainingLoop:
         """Score the whole test set, and commit this state, and the weights where they are best."""
         model, folder, held = self._model, self._model.folder, self._best
         outputs = self._outputs(self._test.pixels, self._test.char_ids)
-        scores = metrics.scores(*outputs)
+        scores = metrics.scores(*outputs, model.ends)
         _check_finite(scores, step)
         total = self._earlier_steps + step
         if held is None or self._is_best(held, scores):

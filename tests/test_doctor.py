@@ -128,7 +128,7 @@ def test_labels_that_the_model_holds_for_unlikely_are_doubtful_the_least_likely_
     sure, torn = [0.001, 0.001, 0.998], [0.3, 0.3, 0.4]
     probabilities = np.array([[sure, torn], [sure, sure], [torn, torn], [sure, sure]])
     char_ids = np.array([[0, 2], [0, 1], [0, 1], [2, 2]])
-    assert doctor.doubtful_labels(doctor.likelihoods(probabilities, char_ids)) == [1, 0]
+    assert doctor.doubtful_labels(doctor.likelihoods(probabilities, char_ids, False)) == [1, 0]
 
 
 # --- the script ---

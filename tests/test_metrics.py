@@ -13,7 +13,8 @@ def logits_for(char_ids, classes, strength=5.0):
 
 def test_scores_count_characters_and_whole_images():
     logits = logits_for([[0, 1], [2, 2], [1, 0]], 3)
-    scores = metrics.scores(logits, np.array([[0, 1], [2, 0], [2, 2]]), np.array([1.0, 2.0, 6.0]))
+    char_ids = np.array([[0, 1], [2, 0], [2, 2]])
+    scores = metrics.scores(logits, char_ids, np.array([1.0, 2.0, 6.0]), False)
     assert scores == Scores(pytest.approx(3 / 6), pytest.approx(1 / 3), 3.0)
 
 
@@ -81,3 +82,10 @@ def test_coverage_of_sure_answers():
     assert [(r.least_confidence, r.answered, r.accuracy) for r in rows[:5:2]] == [
         (0.0, 1.0, 0.5), (0.7, 0.5, 1.0), (0.9, 0.25, 1.0)]
     assert rows[-1].answered == 0.0 and rows[-1].accuracy is None
+
+
+def test_classes_that_a_position_cannot_have_do_not_change_the_temperature():
+    rng = np.random.default_rng(0)
+    logits, char_ids = rng.normal(size=(200, 2, 4)), rng.integers(0, 4, (200, 2))
+    without = np.concatenate([logits, np.full((200, 2, 1), -1e4)], axis=-1)
+    assert metrics.fit_temperature(without, char_ids) == metrics.fit_temperature(logits, char_ids)

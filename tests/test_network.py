@@ -110,10 +110,17 @@ def test_grown_char_set_keeps_what_was_learned(positions):
               "classifier/kernel": rng.normal(size=(5, 2 * positions))}
     initial = {"classifier/bias": np.full(3 * positions, 7.0),
                "classifier/kernel": np.full((5, 3 * positions), 7.0)}
-    grown = grow_classes(values, old, new, initial)
+    grown = grow_classes(values, old, new, initial, False)
     np.testing.assert_array_equal(grown["conv/kernel"], values["conv/kernel"])
     for name in initial:
         by_class = grown[name].reshape(*values[name].shape[:-1], positions, 3)
         np.testing.assert_array_equal(
             by_class[..., [0, 2]].reshape(values[name].shape), values[name])
         assert (by_class[..., 1] == 7).all()
+
+
+def test_the_class_of_the_end_stays_the_last_one():
+    values = {"classifier/bias": np.array([1.0, 2.0, 9.0])}  # a, b, the end
+    initial = {"classifier/bias": np.array([0.1, 0.2, 0.3, 0.4])}
+    grown = grow_classes(values, ("a", "b"), ("b", "c", "a"), initial, True)["classifier/bias"]
+    assert grown.tolist() == [2.0, 0.2, 1.0, 9.0]

@@ -1,0 +1,74 @@
+"""From probabilities to texts: the most probable one, and how likely it is."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from cnnlib import metrics, reading
+from cnnlib.encoding import NO_CHARACTER
+
+POSITIONS, CHARACTERS = 3, 2
+
+
+@pytest.fixture
+def probabilities():
+    """Of 50 images with up to 3 of 2 characters; the first position is never the end."""
+    raw = np.random.default_rng(0).random((50, POSITIONS, CHARACTERS + 1)) ** 3
+    raw[:, 0, -1] = 0
+    return raw / raw.sum(axis=-1, keepdims=True)
+
+
+def all_texts(probabilities):
+    """Return {text: probability} of one image, by trying every text."""
+    found = {}
+    for length in range(1, POSITIONS + 1):
+        for text in itertools.product(range(CHARACTERS), repeat=length):
+            likely = np.prod([probabilities[k, c] for k, c in enumerate(text)])
+            if length < POSITIONS:
+                likely *= probabilities[length, -1]
+            found[text] = likely
+    return found
+
+
+def test_the_most_probable_text_is_found_and_its_probability_is_right(probabilities):
+    char_ids, confidences = reading.most_probable(probabilities, ends=True)
+    lengths = set()
+    for ids, likely, its in zip(char_ids, confidences, probabilities, strict=True):
+        texts = all_texts(its)
+        assert sum(texts.values()) == pytest.approx(1)
+        best = max(texts, key=texts.get)
+        assert tuple(ids[ids != NO_CHARACTER]) == best
+        assert likely.prod() == pytest.approx(texts[best])
+        assert (likely[len(best):] == 1).all() and (ids[len(best):] == NO_CHARACTER).all()
+        lengths.add(len(best))
+    assert lengths == {1, 2, 3}
+
+
+def test_any_text_has_its_probability(probabilities):
+    for text, likely in all_texts(probabilities[0]).items():
+        ids = np.array([[*text, *[NO_CHARACTER] * (POSITIONS - len(text))]])
+        assert reading.probability(probabilities[:1], ids) == pytest.approx(likely)
+
+
+def test_without_an_end_each_position_is_read():
+    probabilities = np.array([[[0.2, 0.7, 0.1], [0.5, 0.2, 0.3]]])
+    char_ids, confidences = reading.most_probable(probabilities, ends=False)
+    assert char_ids.tolist() == [[1, 0]] and confidences.tolist() == [[0.7, 0.5]]
+    assert reading.probability(probabilities, char_ids) == pytest.approx([0.35])
+
+
+def test_scores_and_temperature_leave_out_what_stands_after_the_end(probabilities):
+    char_ids, _ = reading.most_probable(probabilities, ends=True)
+    logits = np.log(probabilities + 1e-12)
+    scores = metrics.scores(logits, char_ids, np.zeros(50), True)
+    assert (scores.char_accuracy, scores.image_accuracy) == (1, 1)
+    temperature = metrics.fit_temperature(logits, char_ids)
+    after = ~reading.counted(char_ids)
+    assert after.any()
+    changed = np.where(after[..., np.newaxis], 5.0, logits)
+    assert metrics.fit_temperature(changed, char_ids) == temperature
+    shorter = char_ids.copy()
+    shorter[:, -1] = NO_CHARACTER
+    cut = metrics.scores(logits, shorter, np.zeros(50), True)
+    assert 0 < cut.image_accuracy < 1
