@@ -22,6 +22,8 @@ Tensor = Any  # TensorFlow ships no type information
 
 CLASSIFIER = "classifier"  # the layer whose outputs are the classes, at one or each position
 GLIMPSES = 4
+HEADS = 4
+LN_EPSILON = 1e-5
 BN_EPSILON = 1e-3
 BN_MOMENTUM = 0.97  # short trainings: the averages must forget the first steps by the first save
 
@@ -164,6 +166,42 @@ def residual_block(x: Tensor, name: str, filters: int, stride: int, weights: Wei
     return tf.nn.relu(x + shortcut)
 
 
+def projection(x: Tensor, name: str, units: int, weights: Weights) -> Tensor:
+    """Apply one dense layer at each place, float [B, places, depth] -> [B, places, units]."""
+    _, places, depth = x.shape.as_list()
+    kernel = weights.get(f"{name}/kernel", [depth, units],
+                         tf.random_normal_initializer(stddev=depth ** -0.5))
+    bias = weights.get(f"{name}/bias", [units], tf.zeros_initializer())
+    x = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, depth]), kernel), bias)
+    return tf.reshape(x, [-1, places, units])
+
+
+def layer_norm(x: Tensor, name: str, weights: Weights) -> Tensor:
+    depth = int(x.shape[-1])
+    mean, variance = tf.nn.moments(x, [-1], keepdims=True)
+    gain = weights.get(f"{name}/gain", [depth], tf.ones_initializer())
+    bias = weights.get(f"{name}/bias", [depth], tf.zeros_initializer())
+    return (x - mean) * tf.rsqrt(variance + LN_EPSILON) * gain + bias
+
+
+def self_attention(x: Tensor, name: str, weights: Weights) -> Tensor:
+    """Let each place look at all others, float [B, places, depth] -> the same.
+
+    A layer of a transformer's encoder (Vaswani et al. 2017), normalised before its two parts. What
+    a place shows then says how many characters stand before it, which labels of several lengths
+    and irregular spacing need.
+    """
+    _, places, depth = x.shape.as_list()
+    three = projection(layer_norm(x, f"{name}/norm1", weights), f"{name}/qkv", 3 * depth, weights)
+    three = tf.transpose(tf.reshape(three, [-1, places, 3, HEADS, depth // HEADS]), [2, 0, 3, 1, 4])
+    query, key, value = (three[i] for i in range(3))  # [B, HEADS, places, depth / HEADS]
+    scores = tf.matmul(query, key, transpose_b=True) * (depth // HEADS) ** -0.5
+    seen = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [0, 2, 1, 3])
+    x += projection(tf.reshape(seen, [-1, places, depth]), f"{name}/seen", depth, weights)
+    inner = projection(layer_norm(x, f"{name}/norm2", weights), f"{name}/inner", 2 * depth, weights)
+    return x + projection(tf.nn.relu(inner), f"{name}/outer", depth, weights)
+
+
 def attention_head(features: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:
     """Read one character at each position through learned attention maps over the features.
 
@@ -175,6 +213,7 @@ def attention_head(features: Tensor, positions: int, classes: int, weights: Weig
     places, maps = height * width, positions * GLIMPSES
     x = tf.reshape(features, [-1, places, depth])
     x += weights.get("attention/place", [places, depth], tf.random_normal_initializer(stddev=0.1))
+    x = self_attention(x, "attention/encoder", weights)
     query = weights.get("attention/query", [depth, maps],
                         tf.random_normal_initializer(stddev=depth ** -0.5))
     scores = tf.reshape(tf.matmul(tf.reshape(x, [-1, depth]), query), [-1, places, maps])

@@ -18,7 +18,8 @@ def mixed(tmp_path_factory):
     """A model of 1 to 3 of the digits 0 and 1, on coloured images of many sizes and modes."""
     project = new_project(tmp_path_factory.mktemp("mixed") / "project")
     project.change(char_set="01", min_captcha=1, max_captcha=3, image_channels=3, resize=True,
-                   image_width=60, cycle_stop=150, cycle_save=150, train_batch_size=32)
+                   image_width=60, network="cnn5", cycle_stop=150, cycle_save=150,
+                   train_batch_size=32)
     rng = random.Random(0)
     draw = drawing(project)
     for folder, count in (("train", 600), ("test", 60)):
