@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cnnlib.encoding import NO_CHARACTER
+
 SWITCH = 0.5  # chance that a character comes from another image than the one to its left
 NARROWEST = 0.2  # of the mean width of a character: a narrower piece shows nothing
 SLACK = 0.15  # of the image's width, by which the pieces may be wider or narrower together
@@ -22,7 +24,8 @@ def cuts(saliency: np.ndarray) -> np.ndarray:
     """Return where to cut between neighbours, columns int [N, L - 1].
 
     `saliency`, float [N, L, W], is what each column does for each character. A character stands
-    where half of that is on either side; the cut is in the middle between two characters.
+    where half of that is on either side; the cut is in the middle between two characters. After
+    the end of a label there is nothing to cut, and a column means nothing.
     """
     total = saliency.cumsum(axis=-1)
     centres = (total < total[..., -1:] / 2).sum(axis=-1)
@@ -33,9 +36,22 @@ def mix(pixels: np.ndarray, char_ids: np.ndarray, cuts: np.ndarray,
         rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return images whose characters come from different images of the batch, and their labels.
 
-    Takes and gives pixels uint8 [B, H, W] and char_ids int [B, L]; `cuts` is int [B, L - 1]. An
-    image stays as it is where its pieces would not fit.
+    Takes and gives pixels uint8 [B, H, W] and char_ids int [B, L]; `cuts` is int [B, L - 1]. What
+    is joined comes from images with as many characters. An image stays as it is where its pieces
+    would not fit.
     """
+    mixed, mixed_ids = pixels.copy(), char_ids.copy()
+    lengths = (char_ids != NO_CHARACTER).sum(axis=1)
+    for length in np.unique(lengths[lengths > 1]):
+        equal = np.flatnonzero(lengths == length)
+        mixed[equal], mixed_ids[equal, :length] = _mix_equal(
+            pixels[equal], char_ids[equal, :length], cuts[equal, :length - 1], rng)
+    return mixed, mixed_ids
+
+
+def _mix_equal(pixels: np.ndarray, char_ids: np.ndarray, cuts: np.ndarray,
+               rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Mix images whose labels all have L characters."""
     count, _, width = pixels.shape[:3]
     length = char_ids.shape[1]
     mixed, mixed_ids = pixels.copy(), char_ids.copy()

@@ -138,8 +138,7 @@ class TrainModel(CNN):
                          "processor. For NVIDIA: pip install \"tensorflow[and-cuda]\"")
         views = self.cycle_stop * min(self.train_batch_size, count) / count
         self._distortion = self.recipe.distortion(views)
-        self.mixes = (self.recipe.augment and views >= MIXED_VIEWS and self.max_captcha > 1
-                      and not self.ends)
+        self.mixes = self.recipe.augment and views >= MIXED_VIEWS and self.max_captcha > 1
         self._build()
         with tf.Session(graph=self.graph, config=session_options(self.enable_gpu)) as session:
             return TrainingLoop(self, session, train, test).run(previous)

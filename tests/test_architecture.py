@@ -33,7 +33,7 @@ MODULES = {
     "image_set": {"dataset", "encoding", "console", "files", "numpy"},
     "reading": {"encoding", "numpy"},
     "metrics": {"encoding", "reading", "numpy"},
-    "mixing": {"numpy"},
+    "mixing": {"encoding", "numpy"},
     "doctor": {"encoding", "image_set", "reading", "metrics", "numpy"},
     "plots": {"files", "matplotlib", "numpy"},
     "model_folder": {"files", "filelock"},

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cnnlib import mixing
+from cnnlib.encoding import NO_CHARACTER
 
 
 def drawn(char_ids, edges, width):
@@ -78,3 +79,31 @@ def test_cuts_lie_between_what_the_characters_depend_on():
     cuts = mixing.cuts(saliency)
     assert cuts.shape == (2, 2)
     np.testing.assert_allclose(cuts, [[13, 32], [17, 33]], atol=1)
+
+
+def test_images_of_other_lengths_are_not_mixed_with_each_other(batch, monkeypatch):
+    monkeypatch.setattr(mixing, "OVERLAP", 0.0)
+    pixels, char_ids, cuts = batch
+    shorter = char_ids.copy()
+    shorter[6:, 2:] = NO_CHARACTER
+    two = drawn(shorter[6:, :2], [[0, cut, 40] for cut in cuts[6:, 1]], 40)
+    pixels = np.concatenate([pixels[:6], two])
+    cuts = np.concatenate([cuts[:6], cuts[6:, [1, 0, 0]]])
+    mixed, ids = mixing.mix(pixels, shorter, cuts, np.random.default_rng(1))
+    lengths = (ids != NO_CHARACTER).sum(axis=1)
+    assert lengths.tolist() == [4] * 6 + [2] * 6
+    assert (ids[:6] != shorter[:6]).any() and (ids[6:] != shorter[6:]).any()
+    for image, its_ids in zip(mixed, ids, strict=True):
+        its_ids = its_ids[its_ids != NO_CHARACTER].tolist()
+        if len(set(its_ids)) == len(its_ids):
+            assert read(image) == its_ids
+
+
+def test_coloured_images_are_mixed_as_gray_ones_are(batch):
+    pixels, char_ids, cuts = batch
+    gray, ids = mixing.mix(pixels, char_ids, cuts, np.random.default_rng(1))
+    coloured, same_ids = mixing.mix(np.stack([pixels] * 3, axis=-1), char_ids, cuts,
+                                    np.random.default_rng(1))
+    np.testing.assert_array_equal(same_ids, ids)
+    for channel in range(3):
+        np.testing.assert_array_equal(coloured[..., channel], gray)
