@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     config = load_sample_config(args.config, api_url=args.api_url)
     images = dataset.image_files(args.images or [dataset.random_image(config.test_image_dir)])
+    rules = dataset.rules_of(config)
     results: list[bool | None] = []
     interrupted = False
     with Client(config.api_url) as asked:
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if isinstance(answer, ApiError):
                     console.warn(f"{image}: {answer}")
                     continue
-                right = matches_label(image, answer.value)
+                right = matches_label(image, answer.value, rules)
                 results.append(right)
                 console.say(f"{image}: {answer}"
                             + {None: "", True: ", right", False: ", wrong"}[right])
@@ -52,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return console.EXIT_INTERRUPTED if interrupted else int(len(results) < len(images))
 
 
-def matches_label(image: Path, value: str) -> bool | None:
+def matches_label(image: Path, value: str, rules: dataset.Rules) -> bool | None:
     """Tell whether the answer is what the file name says; None where the name says nothing."""
     try:
-        return encoding.label_of(image.name) == value
+        return rules.label(image.name) == rules.learned(value)
     except SampleError:
         return None
 

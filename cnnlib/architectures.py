@@ -23,6 +23,7 @@ Tensor = Any  # TensorFlow ships no type information
 CLASSIFIER = "classifier"  # the layer whose outputs are the classes, at one or each position
 GLIMPSES = 4
 HEADS = 4
+MOST_PLACES = 300  # that all look at each other, which costs the square of their number
 LN_EPSILON = 1e-5
 BN_EPSILON = 1e-3
 BN_MOMENTUM = 0.97  # short trainings: the averages must forget the first steps by the first save
@@ -209,6 +210,8 @@ def attention_head(features: Tensor, positions: int, classes: int, weights: Weig
     over all places picks what a map shows (the score of a place is its features, and its learned
     place embedding, times the map's query). One classifier serves all positions.
     """
+    while features.shape[1] * features.shape[2] > MOST_PLACES:
+        features = tf.nn.avg_pool2d(features, 2, 2, "SAME")
     _, height, width, depth = features.shape.as_list()
     places, maps = height * width, positions * GLIMPSES
     x = tf.reshape(features, [-1, places, depth])
@@ -247,12 +250,13 @@ class Cost:
     parameters: int
 
 
-def cost(network: str, height: int, width: int, positions: int, classes: int) -> Cost:
+def cost(network: str, height: int, width: int, positions: int, classes: int,
+         channels: int = 1) -> Cost:
     """Count what a network costs, on a graph for one image that is thrown away."""
     graph = tf.Graph()
     with graph.as_default():
         weights = TrainableWeights(tf.constant(False), tf.constant(1.0))
-        image = tf.placeholder(tf.float32, [1, height, width, 1])
+        image = tf.placeholder(tf.float32, [1, height, width, channels])
         NETWORKS[network](image, positions, classes, weights)
         parameters = sum(int(np.prod(v.shape)) for v in tf.trainable_variables())
     flop = activations = 0

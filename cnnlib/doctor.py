@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ WANTED_MARGIN = 0.01  # of the measured accuracy
 TYPICAL_ACCURACY = 0.98  # at which the margin is reckoned
 SHOWN = 10  # characters, in a line
 CHUNK = 1000  # images
+MUCH_FLOP = 1e9  # forward, for an image: training then takes more than ten times what 100x60 does
 
 
 # --- before training ---
@@ -29,6 +31,15 @@ def examine(train: ImageSet, test: ImageSet, char_set: Sequence[str]) -> list[st
     """Return what is wrong with labelled images that each are usable; nothing for good ones."""
     return [*_same_pixels(train, test), *_blank(train, test), *_classes(train, test, char_set),
             *_test_size(len(test))]
+
+
+def expensive(flop: int, width: int, height: int) -> Iterator[str]:
+    """Say where images cost so much that smaller ones would do; `flop` forward for each."""
+    if flop > MUCH_FLOP:
+        scale = math.sqrt(MUCH_FLOP / flop)
+        yield (f"each image costs {flop / 1e9:.1f} GFLOP: \"resize\": true with, say, image_width "
+               f"{round(scale * width)} and image_height {round(scale * height)} trains "
+               f"{flop / MUCH_FLOP:.0f} times as fast; letters of 20 pixels can be read")
 
 
 def _same_pixels(train: ImageSet, test: ImageSet) -> Iterator[str]:

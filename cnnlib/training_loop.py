@@ -58,6 +58,8 @@ class TrainingLoop:
         self._model, self._session = model, session
         self._train, self._test = train, test
         self._began = time.monotonic()
+        self._needs = cost(model.network, model.image_height, model.image_width,
+                           model.max_captcha, model.classes, model.format.channels)
         self._first_step = 0  # of the run, done before this call
         self._earlier_steps = 0  # of all runs before this one
         self._best: ModelInfo | None = None  # what the folder holds
@@ -70,8 +72,11 @@ class TrainingLoop:
     def run(self, previous: ModelInfo | None) -> TrainingResult:
         beginning = self._begin(previous)
         self._summarize_beginning(beginning)
-        if not self._model.is_trial:
-            for finding in doctor.examine(self._train, self._test, self._model.char_set):
+        model = self._model
+        if not model.is_trial:
+            for finding in (*doctor.examine(self._train, self._test, model.char_set),
+                            *doctor.expensive(self._needs.flop, model.image_width,
+                                              model.image_height)):
                 console.say(f"check     {finding}")
         total = self._earlier_steps + self._first_step
         self._history = History(self._model.folder.full, total)
@@ -312,14 +317,13 @@ class TrainingLoop:
 
     def _summarize_beginning(self, beginning: str) -> None:
         model = self._model
-        needs = cost(model.network, model.image_height, model.image_width, model.max_captcha,
-                     model.classes)
+        needs = self._needs
         memory = self._bytes_needed(needs)
         left = max(0, model.cycle_stop - self._first_step)
         console.say(
             f"images    {len(self._train)} for training, {len(self._test)} for testing, "
             f"{model.image_width}x{model.image_height} pixels\n"
-            f"labels    {model.max_captcha} characters of {model.classes}\n"
+            f"labels    {_lengths(model)} characters of {len(model.char_set)}\n"
             f"network   {model.network}: {needs.parameters / 1e6:.2f} million parameters, "
             f"{needs.flop / 1e6:.0f} MFLOP an image\n"
             f"run       {left} steps of {min(model.train_batch_size, len(self._train))} images, "
@@ -361,6 +365,11 @@ class TrainingLoop:
             if interrupted:
                 console.say("the same command goes on from here")
         return result
+
+
+def _lengths(model: TrainModel) -> str:
+    return (f"{model.min_captcha} to {model.max_captcha}" if model.ends
+            else f"{model.max_captcha}")
 
 
 def _duration(seconds: float) -> str:

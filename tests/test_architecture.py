@@ -36,6 +36,7 @@ MODULES = {
     "mixing": {"encoding", "numpy"},
     "doctor": {"encoding", "image_set", "reading", "metrics", "numpy"},
     "plots": {"files", "matplotlib", "numpy"},
+    "survey": {"dataset", "encoding", "console", "numpy"},
     "model_folder": {"files", "filelock"},
     "architectures": {"tensorflow", "numpy"},
     "augmentation": {"tensorflow"},
@@ -64,8 +65,8 @@ MODULES = {
     "client": {"files", "requests", "urllib3"},
 }
 LIGHT_SCRIPTS = ("gen_image.gen_sample_by_captcha", "gen_image.collect_labels",
-                 "verify_and_split_data", "webserver_captcha_image", "recognize_local",
-                 "recognize_online", "recognize_time_test")
+                 "new_project", "verify_and_split_data", "webserver_captcha_image",
+                 "recognize_local", "recognize_online", "recognize_time_test")
 HEAVY_SCRIPTS = ("train_model", "test_batch", "doctor", "webserver_recognize_api")
 
 # Class or function -> its parameters in this order; more may follow if they have defaults.

@@ -92,3 +92,10 @@ def test_batch_norm_learns_its_averages_only_in_training():
         session.run(step, {images: pictures, training: True})
         assert session.run(mean).any()
 
+
+
+@pytest.mark.parametrize(("width", "height"), [(250, 50), (800, 250), (1600, 500)])
+def test_the_cost_of_large_images_grows_no_faster_than_their_area(width, height):
+    base, large = (cost("resnet_attention", h, w, 4, 36).flop
+                   for w, h in ((100, 60), (width, height)))
+    assert large <= 1.1 * base * width * height / (100 * 60)

@@ -155,3 +155,9 @@ def test_script_without_a_model_looks_at_the_images(project, draw_images, capsys
         draw_images(project.root / "sample" / folder, 5)
     assert script.main(["--config", str(project.config_path)]) == 0
     assert "no model in model/ yet" in capsys.readouterr().out
+
+
+def test_images_that_cost_much_are_said_with_a_size_that_does_not():
+    assert list(doctor.expensive(900_000_000, 400, 200)) == []
+    [line] = doctor.expensive(4_000_000_000, 800, 250)
+    assert "4.0 GFLOP" in line and "image_width 400 and image_height 125" in line

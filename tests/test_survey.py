@@ -1,0 +1,121 @@
+"""What is seen in a folder of images, and the configuration that follows from it."""
+
+import json
+import os
+import random
+import re
+import shutil
+
+import pytest
+from PIL import Image
+
+import new_project
+from cnnlib import dataset, survey
+from cnnlib.config import PROJECT_ROOT, ProjectPath, load_sample_config
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A checkout of its own, whose conf/ may be written to."""
+    shutil.copytree(PROJECT_ROOT / "conf", tmp_path / "root" / "conf")
+    monkeypatch.setattr(new_project, "PROJECT_ROOT", tmp_path / "root")
+    return tmp_path / "root"
+
+
+def test_a_folder_of_equal_images_gives_a_plain_configuration(root, tmp_path, draw_images, capsys):
+    folder = tmp_path / "my shop"
+    draw_images(folder, 60)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert new_project.main([str(folder)]) == 0
+    config = load_sample_config(root / "conf" / "my_shop.json")
+    assert (config.image_width, config.image_height, config.resize) == (40, 24, "")
+    assert (config.min_captcha, config.max_captcha) == (2, 2)
+    assert "".join(config.char_set) == "0123" and config.label_separator == "_"
+    assert config.origin_image_dir.full == folder and config.image_suffix == "png"
+    assert config.model_save_dir.full == root / "model/my_shop"
+    shown = capsys.readouterr().out
+    assert "60 images; 60 of them have a label" in shown and "40x24 pixels: sure" in shown
+    assert "python3 verify_and_split_data.py --config conf/my_shop.json" in shown
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+    dataset.verify_and_split(config)
+    assert len(os.listdir(config.train_image_dir)) == 57
+
+
+def test_mixed_images_are_all_used(root, tmp_path, draw_images, capsys):
+    folder = tmp_path / "mixed"
+    rng = random.Random(0)
+    for i in range(60):
+        text = "".join(rng.choices("aBc9", k=rng.randint(2, 5)))
+        [path] = draw_images(folder, texts=[text], width=rng.randint(60, 200),
+                             height=rng.randint(30, 90))
+        with Image.open(path) as image:
+            image.convert(("RGB", "RGBA", "P", "L")[i % 4]).save(path)
+        path.rename(folder / f"{text}-{i}_x.png")
+    (folder / "no label.png").write_bytes(path.read_bytes() if path.exists() else b"")
+    (folder / "notes.txt").touch()
+    assert new_project.main([str(folder), "--name", "m"]) == 0
+    config = load_sample_config(root / "conf/m.json")
+    assert config.label_separator == "-" and config.resize == "pad"
+    assert (config.min_captcha, config.max_captcha) == (2, 5)
+    assert "".join(config.char_set) == "9Bac"
+    assert config.image_height <= 64 and config.image_width * config.image_height <= 20_000
+    shown = capsys.readouterr().out
+    assert "without a label: no label.png" in shown and "scaled to" in shown
+    assert '"ignore_case": true' in shown
+    dataset.verify_and_split(config)
+    assert sorted(os.listdir(folder)) == ["no label.png", "notes.txt"]
+
+
+def test_labels_csv_is_read(root, tmp_path, draw_images):
+    folder = tmp_path / "listed"
+    for i, path in enumerate(draw_images(folder, texts=["01"] * 20)):
+        path.rename(folder / f"img{i}.png")
+    (folder / "labels.csv").write_text("".join(f"img{i}.png,A/{i % 3}\n" for i in range(20)))
+    assert new_project.main([str(folder)]) == 0
+    config = load_sample_config(root / "conf/listed.json")
+    assert config.max_captcha == 3 and "".join(config.char_set) == "/012A"
+    dataset.verify_and_split(config)
+    assert os.listdir(folder) == ["labels.csv"]
+
+
+@pytest.mark.parametrize(("files", "expected"), [
+    ({}, "no image in"), ({"a.png": b""}, "no image in .* has a label: name them"),
+    ({"ab_1.png": b"x"}, "can be decoded, ab_1.png for one"),
+])
+def test_what_is_no_folder_of_labelled_images_says_why(root, tmp_path, capsys, files, expected):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    assert new_project.main([str(folder)]) == 2
+    assert re.search(expected, capsys.readouterr().err)
+    assert not (root / "conf/folder.json").exists()
+
+
+def test_no_configuration_is_overwritten(root, tmp_path, draw_images, capsys):
+    draw_images(tmp_path / "sample_config", 5)
+    before = (root / "conf/sample_config.json").read_bytes()
+    assert new_project.main([str(tmp_path / "sample_config")]) == 2
+    assert "exists already: remove it, or choose another --name" in capsys.readouterr().err
+    assert (root / "conf/sample_config.json").read_bytes() == before
+    assert new_project.main([str(tmp_path / "sample_config"), "--name", "../x"]) == 2
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [
+    ({(100, 60): 99, (101, 60): 1}, (100, 60, False)),
+    ({(87, 26): 5}, (87, 26, False)), ({(800, 250): 5}, (205, 64, True)),
+    ({(100, 40): 50, (200, 40): 50}, (200, 40, True)),
+    ({(1000, 20): 1, (10, 20): 1}, (949, 21, True)),
+])
+def test_size_of_the_networks_images(sizes, expected):
+    width, height, resize = survey.input_size(sizes)
+    assert resize == expected[2] and width * height <= 20_000
+    assert abs(width - expected[0]) <= 0.06 * expected[0] and abs(height - expected[1]) <= 2
+
+
+def test_one_rare_length_is_pointed_at(tmp_path, draw_images):
+    draw_images(tmp_path, 99)
+    draw_images(tmp_path, texts=["0"])
+    seen = survey.survey(ProjectPath(tmp_path))
+    assert "Some lengths are rare" in "\n".join(survey.findings(seen, survey.suggestion(seen)))
+    assert json.dumps(survey.suggestion(seen))
