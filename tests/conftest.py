@@ -136,7 +136,7 @@ def drawing(project: Project) -> DrawImages:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with images and a model that has learned them; for tests that change nothing."""
     project = new_project(tmp_path_factory.mktemp("trained") / "project with spaces")
-    project.change(char_set="01", network="cnn5", cycle_stop=120, cycle_save=60,
+    project.change(char_set="01", network="cnn5", cycle_stop=200, cycle_save=100,
                    train_batch_size=32)
     draw = drawing(project)
     for folder, count in (("train", 600), ("test", 40)):
