@@ -2,6 +2,7 @@
 
     python3 bench/bench_training.py ROW [ROW ...] [--seed N] [--folder FOLDER]
     python3 bench/bench_training.py --all
+    python3 bench/bench_training.py --others
     python3 bench/bench_training.py --ablation
 
 For each row: draws its images, splits them, trains from random weights, then draws 5,000 images
@@ -35,11 +36,23 @@ from matplotlib.figure import Figure
 
 import quickstart
 from bench import ablation
+from bench.chinese import CHINESE_FONT, COMMON_CHINESE
 from bench.demo_results import replace_between_markers
-from cnnlib import augmentation, console, feed, metrics, mixing, plots, reporting, training
+from cnnlib import (
+    augmentation,
+    console,
+    encoding,
+    feed,
+    metrics,
+    mixing,
+    plots,
+    reporting,
+    training,
+)
 from cnnlib.architectures import Cost, cost
 from cnnlib.config import (
     PROJECT_ROOT,
+    ProjectPath,
     SampleConfig,
     existing_path,
     load_captcha_config,
@@ -51,6 +64,7 @@ from cnnlib.evaluation import TestBatch
 from cnnlib.files import replacing
 from cnnlib.network import session_options
 from cnnlib.training import NEVER, RECIPES, TrainModel
+from gen_image import styles
 from gen_image.generator import draw_samples
 
 RESULTS = PROJECT_ROOT / "bench" / "training_results.json"
@@ -72,6 +86,21 @@ class Row:
     network: str = "resnet_attention"
     recipe: str = "default"
     ignore_case: bool = False
+    height: int = 60
+    min_length: int = 0
+    style: str = "captcha"
+    fonts: tuple[str, ...] = ()
+    drawn_height: int = 0  # where images are scaled to `height`
+    resize: str = ""
+    channels: int = 1
+
+    def case(self) -> dict[str, Any]:
+        """Return what tells it from others; fields that came later only where they matter."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        values = dataclasses.asdict(self)
+        later = list(values)[list(values).index("height"):]
+        return {name: value for name, value in values.items()
+                if name not in later or value != defaults[name]}
 
 
 ROWS = {
@@ -86,6 +115,20 @@ ROWS = {
     "digits": Row(1_000, 500, string.digits),
     "specification": Row(20_000, 3000, network="cnn5", recipe="specification"),
 }
+_STYLE = Row(20_000, 3000)
+OTHERS = {
+    "4-to-6": Row(20_000, 3000, min_length=4, length=6, width=160),
+    "4-to-6-1k": Row(1_000, 2950, min_length=4, length=6, width=160),
+    "strip": Row(20_000, 3000, min_length=4, length=8, width=240, height=48, style="strip",
+                 drawn_height=80, resize="pad"),
+    "strip-stretched": Row(20_000, 3000, min_length=4, length=8, width=240, height=48,
+                           style="strip", drawn_height=80, resize="stretch"),
+    "chinese": Row(20_000, 4000, COMMON_CHINESE[:500], 2, 120, fonts=(CHINESE_FONT,)),
+    **{style: dataclasses.replace(_STYLE, style=style) for style in styles.STYLES
+       if style != "strip"},
+    **{f"{style}-in-colour": dataclasses.replace(_STYLE, style=style, channels=3)
+       for style in ("dark", "colours", "hard")},
+}
 _ABLATION = Row(20_000, 1200, batch=64)
 ABLATION = {
     "whole": _ABLATION,
@@ -97,7 +140,8 @@ ABLATION = {
     "sigmoid-loss": dataclasses.replace(_ABLATION, recipe="sigmoid_loss"),
     "no-smoothing": dataclasses.replace(_ABLATION, recipe="without_smoothing"),
 }
-TABLES = {"training results": ROWS, "ablation results": ABLATION}  # by their markers in README
+# By their markers in README.
+TABLES = {"training results": ROWS, "other captchas": OTHERS, "ablation results": ABLATION}
 HEADS = {
     "README.md": "| case | images | steps x batch | MFLOP an image | training | share of matrix "
                  "peak | right of 5,000 fresh images, 95 % interval |",
@@ -113,15 +157,17 @@ def definition(row: Row) -> dict[str, Any]:
     recipe["peak_rate"] = recipe.pop("peak_rates")[row.network]  # those of others do not matter
     modules = (augmentation, feed, mixing, training) if recipe["augment"] else ()
     numbers = {name: value for module in modules for name, value in vars(module).items()
-               if name.isupper() and isinstance(value, int | float | tuple)}
-    values = {"case": dataclasses.asdict(row), "recipe": recipe, "augmentation": numbers,
+               if name.isupper() and isinstance(value, int | float | tuple)
+               and name not in vars(encoding)}  # which they import from there
+    values = {"case": row.case(), "recipe": recipe, "augmentation": numbers,
               "network": dataclasses.asdict(needs(row))}
     return dict(json.loads(json.dumps(values)))  # as it is read again
 
 
 def needs(row: Row) -> Cost:
-    height = load_sample_config(PROJECT_ROOT / "conf/sample_config.json").image_height
-    return cost(row.network, height, row.width, row.length, len(row.characters))
+    ends = 0 < row.min_length < row.length
+    return cost(row.network, row.height, row.width, row.length, len(row.characters) + ends,
+                row.channels)
 
 
 def is_of(run: Mapping[str, Any], row: Row) -> bool:
@@ -139,14 +185,21 @@ def lay_out(row: Row, folder: Path, seed: int, name: str) -> SampleConfig:
     Rows of equal images and seed share them.
     """
     run = folder / f"{name}-{seed}-{_digest(definition(row))}"
+    drawn = {"characters": row.characters, "char_count": row.length, "width": row.width,
+             "height": row.drawn_height or row.height, "min_char_count": row.min_length,
+             "style": row.style, "fonts": list(row.fonts)}
     shared = f"{row.images}x{len(row.characters)}x{row.length}x{row.width}-{seed}"
+    if row.case() != dataclasses.replace(row, style="captcha", min_length=0, fonts=(),
+                                         drawn_height=0, height=60).case():
+        shared += f"-{_digest(drawn)}"
     sample = read_json(PROJECT_ROOT / "conf/sample_config.json") | {
         f"{kind}_image_dir": str(folder / shared / kind)
         for kind in ("origin", "new", "train", "test")} | {
-        "char_set": row.characters, "max_captcha": row.length, "image_width": row.width,
+        "char_set": row.characters, "min_captcha": row.min_length, "max_captcha": row.length,
+        "image_width": row.width, "image_height": row.height, "image_channels": row.channels,
+        "resize": row.resize or False,
         "cycle_stop": row.steps, "train_batch_size": row.batch, "seed": seed}
-    captcha = read_json(PROJECT_ROOT / "conf/captcha_config.json") | {
-        "characters": row.characters, "char_count": row.length, "width": row.width}
+    captcha = read_json(PROJECT_ROOT / "conf/captcha_config.json") | drawn
     for file, values in (("sample_config", sample), ("captcha_config", captcha)):
         with replacing(run / "conf" / f"{file}.json") as temporary:
             temporary.write_text(json.dumps(values), encoding="utf-8")
@@ -181,7 +234,7 @@ def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | No
             return None
     fresh = config.train_image_dir.full.with_name("fresh")
     draw(config, fresh, FRESH)
-    test = TestBatch(fresh, config.char_set, config.model_save_dir)
+    test = TestBatch.from_config(dataclasses.replace(config, test_image_dir=ProjectPath(fresh)))
     result = test.test_batch()
     folded = sum(w.label.lower() == w.prediction.text.lower() for w in result.wrong)
     history = reporting.read_rows(config.model_save_dir.full / reporting.HISTORY)
@@ -228,6 +281,10 @@ def _minutes(run: Mapping[str, Any]) -> str:
     return f"{seconds / 60:.1f} min" if seconds else "not in one go"
 
 
+def _lengths(row: Row) -> str:
+    return f"{row.min_length} to {row.length}" if row.min_length else f"{row.length}"
+
+
 def _counted(row: Row) -> str:
     return "right_with_case_ignored" if row.ignore_case else "right"
 
@@ -245,7 +302,8 @@ def table(rows: Mapping[str, Row], results: Mapping[str, Mapping[str, Any]], hea
         seeds = f", {count} seeds" if count > 1 else ""
         exact = f"; exact case {run['right'] / run['fresh']:.2%}" if row.ignore_case else ""
         lines.append(
-            f"| `{name}`: {row.network}, {row.length} of {len(row.characters)} | {row.images:,} | "
+            f"| `{name}`: {row.network}, {_lengths(row)} of {len(row.characters)} | "
+            f"{row.images:,} | "
             f"{run['steps']:,} x {row.batch} | {run['network']['flop'] / 1e6:.0f} | "
             f"{_minutes(run)} | "
             f"{run['training_flops'] / run['matrix_peak_flops']:.0%} | "
@@ -294,17 +352,19 @@ def plot(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    known = ROWS | ABLATION
+    known = ROWS | OTHERS | ABLATION
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(known))
     parser.add_argument("--all", action="store_true", help="every row")
+    parser.add_argument("--others", action="store_true", help="other lengths, styles, alphabets")
     parser.add_argument("--ablation", action="store_true", help="the rows of the ablation")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--folder", type=existing_path, metavar="FOLDER",
                         default=PROJECT_ROOT / "bench" / "runs")
     args = parser.parse_args(argv)
-    names = list(known) if args.all else args.rows + (list(ABLATION) if args.ablation else [])
+    names = list(known) if args.all else (
+        args.rows + list(OTHERS if args.others else ()) + list(ABLATION if args.ablation else ()))
     if not names or set(names) - set(known):
         parser.error(f"name rows, of {', '.join(known)}, or --all")
     with ablation.registered():

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from bench import bench_training
-from bench.bench_training import ROWS, Row
+from bench.bench_training import OTHERS, ROWS, Row
 from cnnlib.config import PROJECT_ROOT, read_json
 
 
@@ -24,6 +24,7 @@ def tiny(tmp_path, monkeypatch):
     for page in bench_training.HEADS:
         (tmp_path / page).write_text("before\n<!-- training results -->\nold\n"
                                      "<!-- end of training results -->\nafter\n"
+                                     "<!-- other captchas -->\n<!-- end of other captchas -->\n"
                                      "<!-- ablation results -->\n"
                                      "<!-- end of ablation results -->\n", "utf-8")
     return row
@@ -33,7 +34,7 @@ def test_a_row_is_measured_once_and_written_to_both_pages(tiny, tmp_path, capsys
     arguments = ["tiny", "--folder", str(tmp_path / "runs")]
     assert bench_training.main(arguments) == 0
     [result] = read_json(tmp_path / "results.json").values()
-    assert result["case"] == dataclasses.asdict(tiny)
+    assert result["case"] == tiny.case()
     assert (result["steps"], result["fresh"]) == (10, 30)
     assert 0 <= result["right"] <= result["right_with_case_ignored"] <= 30
     assert result["training_flops"] > 0 and result["matrix_peak_flops"] > 0
@@ -76,3 +77,12 @@ def test_unknown_row_names_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         bench_training.main(["tiny?"])
     assert "name rows, of 20k, 20k-short" in capsys.readouterr().err
+
+
+def test_rows_of_before_stay_known_when_rows_of_other_kinds_come(tmp_path):
+    """Fields that came later stand in a case only where they say something."""
+    assert "style" not in ROWS["20k"].case()
+    assert dataclasses.replace(ROWS["20k"], style="wave").case()["style"] == "wave"
+    places = {str(bench_training.lay_out(row, tmp_path, 0, "x").train_image_dir)
+              for row in (ROWS["20k"], OTHERS["wave"], OTHERS["4-to-6"], OTHERS["chinese"])}
+    assert len(places) == 4
