@@ -207,6 +207,26 @@ def _recent(scores: Sequence[Scores], what: str) -> float:
 
 # --- after training ---
 
+GOOD_ENOUGH = 0.99  # of test images right: no advice is needed
+
+
+def advice(train: Scores, test: Scores, cycle_stop: int) -> str:
+    """Return what would bring most, or nothing; from the scores of images of both sets.
+
+    Where training images are wrong, too, more steps help; where they are right, more images.
+    """
+    wrong, wrong_in_training = 1 - test.image_accuracy, 1 - train.image_accuracy
+    if test.image_accuracy >= GOOD_ENOUGH:
+        return ""
+    if 2 * wrong_in_training >= wrong:
+        return (f"{wrong_in_training:.1%} of the training images are wrong, too: more steps would "
+                f"pay ({2 * cycle_stop}, say: cycle_stop), and larger images where letters are "
+                "small (image_width, image_height)")
+    return (f"{train.image_accuracy:.1%} of the training images are right and "
+            f"{test.image_accuracy:.1%} of the test images: more images would pay more than more "
+            "steps. python3 doctor.py --forecast estimates what they bring")
+
+
 DOUBTFUL = 0.01  # as likely as the answer, or less
 
 

@@ -35,6 +35,7 @@ REPORT_STEPS = 10  # specification 2.4
 TIMED_STEPS = 20  # after so many the time to expect is said
 PROGRESS_STEPS = 100  # and again after each so many
 CHECK_STEPS = 50  # at least, between two scorings of the whole test set because of acc_stop
+ADVISED_BY = 1000  # training images
 SCORED_TOGETHER = 250  # images
 NOTHING = Scores(0.0, 0.0, math.inf)
 BASE_BYTES = 600 << 20  # of Python and TensorFlow
@@ -218,6 +219,12 @@ class TrainingLoop:
         self._history.add(self._earlier_steps + step, values)
         return test
 
+    def _advice(self) -> str:
+        """Return what would bring most; the weights at hand are those of the last step."""
+        rng = np.random.default_rng(self._model.seed)
+        train = self._score(*self._train.sample(ADVISED_BY, rng))
+        return doctor.advice(train, self._score_test(), self._model.cycle_stop)
+
     def _reaches_acc_stop(self, step: int, estimate: Scores) -> bool:
         """Tell whether the whole test set reaches acc_stop; scored where the estimate does."""
         if estimate.image_accuracy < self._model.acc_stop or step < self._next_check:
@@ -361,6 +368,9 @@ class TrainingLoop:
             f"best      {result.scores.image_accuracy:.2%} of the test images right "
             f"({right} of {len(self._test)}), at step {self._best.step}")
         if not self._model.is_trial:
+            line = "" if interrupted else self._advice()
+            if line:
+                console.say(f"check     {line}")
             console.say(f"model     {self._model.folder}")
             if interrupted:
                 console.say("the same command goes on from here")

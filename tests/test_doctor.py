@@ -1,5 +1,6 @@
 """Each fault of a data set or a training is said in one line; of a sound one nothing is said."""
 
+import re
 import shutil
 
 import numpy as np
@@ -161,3 +162,12 @@ def test_images_that_cost_much_are_said_with_a_size_that_does_not():
     assert list(doctor.expensive(900_000_000, 400, 200)) == []
     [line] = doctor.expensive(4_000_000_000, 800, 250)
     assert "4.0 GFLOP" in line and "image_width 400 and image_height 125" in line
+
+
+@pytest.mark.parametrize(("train", "test", "expected"), [
+    (0.998, 0.993, ""), (1.0, 0.9, "more images would pay"), (0.95, 0.93, "more steps would pay"),
+    (0.0, 0.0, "more steps would pay .600, say"), (0.999, 0.97, "more images"),
+])
+def test_what_would_bring_most_after_a_training(train, test, expected):
+    line = doctor.advice(Scores(train, train, 0.1), Scores(test, test, 0.1), 300)
+    assert re.search(expected, line) and bool(line) == bool(expected)

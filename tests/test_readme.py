@@ -24,7 +24,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 QUICKSTART = (ROOT / "quickstart.py").read_text(encoding="utf-8")
 # What a user or a tool makes; the pages speak of it, but a fresh clone does not have it.
 MADE_LATER = re.compile(
-    r"(\.venv|logs|model|sample)/|gen_image/labels\.json|conf/shop\.json|model\.json")
+    r"(\.venv|logs|model|sample)/|gen_image/labels\.json|conf/(shop|FOLDER_OF_IMAGES)\.json|model\.json")
 
 
 def blocks(page: str, language: str) -> list[str]:
