@@ -14,6 +14,7 @@ behind nginx see deploy/.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -43,8 +44,10 @@ def create_app(config: AnyPath = SAMPLE_CONFIG, save: bool = True, *,
     """Make the WSGI application; it logs to stderr.
 
     `save`: write each image to api_image_dir. `models`: names and configs of further models.
-    `together`: images in a run of the network; 1 recognises each alone.
+    `together`: images in a run of the network; 1 recognises each alone. How many runs go on at a
+    time is the number of cores, or what TF_NUM_INTEROP_THREADS says, as for one of several workers.
     """
+    runs = int(os.environ.get("TF_NUM_INTEROP_THREADS", 0)) or None
     server.log_to_stderr()
     sample = load_sample_config(config)
     recognizers = load_recognizers(sample)
@@ -54,7 +57,8 @@ def create_app(config: AnyPath = SAMPLE_CONFIG, save: bool = True, *,
         recognizers[name] = Recognizer.from_config(load_sample_config(path))
     return serving.create_recognize_app(recognizers, serving.ServingOptions(
         api_image_dir=sample.api_image_dir if save else None, image_suffix=sample.image_suffix,
-        api_image_limit=sample.api_image_limit, together=together, allow_origin=cors_origin,
+        api_image_limit=sample.api_image_limit, together=together, runs=runs,
+        allow_origin=cors_origin,
         api_keys=serving.read_api_keys(api_key_file) if api_key_file else (), watch=True))
 
 

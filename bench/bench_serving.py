@@ -29,7 +29,6 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from bench.bench_training import matrix_peak
 from cnnlib import console, encoding
 from cnnlib.architectures import TrainableWeights, cost
 from cnnlib.config import (
@@ -106,7 +105,9 @@ def measure_process(config: SampleConfig, images: Sequence[bytes]) -> None:
                 f"forward {forward - feeding:.2f}; unfrozen {old:.2f} ms, ratio {whole / old:.2f}")
     needs = cost(recognizer.network, config.image_height, config.image_width, config.max_captcha,
                  len(config.char_set)).flop
-    peak = matrix_peak()
+    peak = float(subprocess.run(  # the recogniser's session has given this process one thread
+        [sys.executable, "-c", "from bench import bench_training as b; print(b.matrix_peak())"],
+        capture_output=True, text=True, check=True, cwd=PROJECT_ROOT).stdout)
     rates = []
     for call in (lambda: recognizer.predict_pixels(pixels),
                  lambda: recognizer.predict([Image.open(io.BytesIO(data)) for data in images])):

@@ -373,6 +373,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure_rows(rows: Mapping[str, Row], folder: Path, seed: int) -> int:
     """Measure what is not measured yet, write it down after each row; return the exit code."""
+    matrix_peak(repeats=1)  # a first session with all threads: a recogniser's would have one
     results = read_json(RESULTS) if RESULTS.exists() else {}
     for name, row in rows.items():
         run = f"{name}, seed {seed}"

@@ -1,12 +1,13 @@
-"""Images that arrive together are recognised together.
+"""Images that arrive together are recognised together, on all cores.
 
-One network run for many images takes less than a run for each. An image that finds the network
-idle is recognised at once; those that arrive meanwhile wait, and share the next run. So nothing
-waits for a batch to fill.
+One network run for many images takes less than a run for each, and a run on one core less computing
+than one on several. An image that finds a core idle is recognised at once; those that arrive while
+all are busy wait, and share the next run. So nothing waits for a batch to fill.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,13 @@ from cnnlib.errors import OverloadError
 
 TOGETHER = 32  # images in a run
 WAITING = 256  # images at most; whoever comes then is told so, and does not wait
+
+
+def cores() -> int:
+    """Return how many cores this process may use; fewer than the machine's in a container."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class _Job:
@@ -30,20 +38,22 @@ class _Job:
 
 
 class Batcher:
-    """Call `run` in a thread of its own, for what any number of threads bring.
+    """Call `run` in threads of its own, for what any number of threads bring.
 
-    `run` takes pixels, uint8 [N, H, W], and returns an array whose first axis is N as well.
-    `together` of 1 recognises the images of each call on their own.
+    `run` takes pixels, uint8 [N, H, W], and returns an array whose first axis is N as well; it is
+    called by `runs` threads at a time (default: the cores). `together` of 1 recognises the images
+    of each call on their own.
     """
 
     def __init__(self, run: Callable[[np.ndarray], np.ndarray], together: int = TOGETHER,
-                 waiting: int = WAITING) -> None:
+                 waiting: int = WAITING, runs: int | None = None) -> None:
         self._run, self._together, self._most_waiting = run, together, waiting
         self._changed = threading.Condition()
         self._jobs: deque[_Job] = deque()
-        self.waiting = 0  # images, with those in the run that goes on
+        self.waiting = 0  # images, with those in the runs that go on
         self.on_run: Callable[[int], None] = lambda images: None
-        threading.Thread(target=self._work, name="batcher", daemon=True).start()
+        for _ in range(runs or cores()):
+            threading.Thread(target=self._work, name="batcher", daemon=True).start()
 
     @property
     def full(self) -> bool:

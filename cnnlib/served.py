@@ -62,11 +62,11 @@ class ServedModel:
     """One recogniser, for any number of threads; raises ModelError where it does not work."""
 
     def __init__(self, name: str, recognizer: RecognizerLike, *, together: int = TOGETHER,
-                 waiting: int = WAITING) -> None:
+                 waiting: int = WAITING, runs: int | None = None) -> None:
         self.name, self.recognizer = name, recognizer
         self.since = time.time()
         self.batcher = Batcher(lambda pixels: self.recognizer.probabilities(pixels), together,
-                               waiting)
+                               waiting, runs)
         self._test(recognizer)
 
     @property

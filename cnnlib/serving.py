@@ -66,6 +66,7 @@ class ServingOptions:
     max_bytes: int = MAX_BYTES
     together: int = TOGETHER  # images in a run of the network; 1: each alone
     waiting: int = WAITING  # images of a model at a time; fewer than the server's threads
+    runs: int | None = None  # of a network at a time; None: one for each core
     api_keys: Sequence[str] = ()  # none: nobody needs one
     allow_origin: str = "*"  # Access-Control-Allow-Origin; "": no page of another origin may ask
     watch: bool = False  # take up better weights while serving
@@ -106,7 +107,7 @@ class RecognizeService:
     def __init__(self, recognizers: Mapping[str, RecognizerLike], options: ServingOptions) -> None:
         self.telemetry = Telemetry()
         self.models = {name: ServedModel(name, recognizer, together=options.together,
-                                         waiting=options.waiting)
+                                         waiting=options.waiting, runs=options.runs)
                        for name, recognizer in recognizers.items()}
         for name, model in self.models.items():
             model.batcher.on_run = partial(self.telemetry.run, name)

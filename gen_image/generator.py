@@ -20,6 +20,7 @@ from captcha.image import DEFAULT_FONTS, ImageCaptcha
 from PIL import Image, ImageFont
 
 from cnnlib import console, encoding
+from cnnlib.batching import cores
 from cnnlib.config import CaptchaConfig
 from cnnlib.errors import ConfigError, SampleError
 from gen_image import styles
@@ -130,7 +131,7 @@ def _written(generator: CaptchaGenerator, chunks: list[list[str]]) -> Iterator[I
         return
     # Workers are started afresh: forking is unsafe beside threads and unknown on Windows, and
     # captcha before 0.7 would draw the same random noise in every forked worker.
-    pool = ProcessPoolExecutor(_cores(), multiprocessing.get_context("spawn"),
+    pool = ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn"),
                                _start_worker, (generator.config,))
     try:
         with _interrupts_held():  # while workers start, which would answer Ctrl-C with tracebacks
@@ -138,12 +139,6 @@ def _written(generator: CaptchaGenerator, chunks: list[list[str]]) -> Iterator[I
         yield results
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # fewer than the machine's where a container has fewer
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

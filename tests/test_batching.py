@@ -49,7 +49,7 @@ def ask_while_one_runs(batcher, gated, jobs):
 
 def test_what_arrives_meanwhile_shares_the_next_run():
     gated = Gated()
-    futures = ask_while_one_runs(Batcher(gated, together=4), gated,
+    futures = ask_while_one_runs(Batcher(gated, together=4, runs=1), gated,
                                  [image(0), image(1), image(2, 2), image(3), image(4, 3)])
     assert [f.result().tolist() for f in futures] == [[0], [1], [2, 2], [3], [4, 4, 4]]
     assert gated.sizes == [1, 4, 3]
@@ -57,7 +57,7 @@ def test_what_arrives_meanwhile_shares_the_next_run():
 
 def test_alone_each_has_a_run_of_its_own():
     gated = Gated()
-    futures = ask_while_one_runs(Batcher(gated, together=1), gated,
+    futures = ask_while_one_runs(Batcher(gated, together=1, runs=1), gated,
                                  [image(0), image(1), image(2, 3)])
     assert [f.result().tolist() for f in futures] == [[0], [1], [2, 2, 2]]
     assert gated.sizes == [1, 1, 3]
@@ -65,7 +65,7 @@ def test_alone_each_has_a_run_of_its_own():
 
 def test_error_reaches_all_of_its_run_and_no_others():
     gated = Gated()
-    batcher = Batcher(gated, together=2)
+    batcher = Batcher(gated, together=2, runs=1)
     futures = ask_while_one_runs(batcher, gated, [image(0), image(255), image(2), image(3)])
     assert futures[0].result() == [0] and futures[3].result() == [3]
     for future in futures[1:3]:
@@ -94,3 +94,15 @@ def test_many_threads_each_get_their_own_answers():
         answers = list(pool.map(lambda value: batcher(image(value % 251))[0], range(5000)))
     assert answers == [value % 251 for value in range(5000)]
     assert batcher.waiting == 0
+
+
+def test_as_many_runs_go_on_at_a_time_as_were_asked_for():
+    both = threading.Barrier(2)
+
+    def run(pixels):
+        both.wait(20)  # for the other run
+        return pixels[:, 0, 0]
+
+    batcher = Batcher(run, together=1, runs=2)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda value: batcher(image(value))[0], (3, 5))) == [3, 5]
