@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import requests
+from flask import Flask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -512,3 +513,15 @@ def test_whatever_is_sent_is_answered_and_never_a_fault(data, kind, text):
 
 
 MUTATION_CLIENT = serving.create_recognize_app({"a": Named("a")}).test_client()
+
+
+@pytest.mark.parametrize("size", [100, 70_000, 20_000_000])
+def test_answers_of_any_size_arrive_whole_at_a_client_that_reads_late(running, size):
+    app = Flask("large")
+    body = bytes(range(250)) * (size // 250)
+    app.get("/")(lambda: app.response_class(body))
+    url = running(app, threads=4)
+    for _ in range(2):
+        with requests.get(url, stream=True, timeout=20) as answer:
+            time.sleep(0.2)
+            assert answer.content == body
