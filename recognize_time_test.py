@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnnlib import client, console, dataset, plots
+from cnnlib import client, console, dataset, files, plots
 from cnnlib.client import LoadReport, Trial
 from cnnlib.config import SAMPLE_CONFIG, existing_path, load_sample_config
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--api-url", metavar="URL", help="address of the API")
     args = parser.parse_args(argv)
     config = load_sample_config(args.config, api_url=args.api_url)
-    images = [dataset.read_bytes(path) for path in dataset.image_files(
+    images = [files.read_bytes(path) for path in dataset.image_files(
         args.images or [dataset.random_image(config.test_image_dir)])]
     times = args.times or (None if args.duration else TIMES)
     trials: list[Trial] = []

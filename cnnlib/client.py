@@ -23,8 +23,8 @@ from urllib3 import Retry
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from cnnlib.config import AnyPath
-from cnnlib.errors import ApiError, SampleError, ServiceError
-from cnnlib.files import replacing
+from cnnlib.errors import ApiError, ServiceError
+from cnnlib.files import read_bytes, replacing
 
 TIMEOUT_S = (3.0, 10.0)  # to connect, and between two pieces of an answer
 RETRIES = 3
@@ -173,11 +173,7 @@ def recognize_all(client: Client, images: Iterable[Path],
     Raises SampleError for a file that cannot be read, ServiceError where the server is not there.
     """
     def ask(image: Path) -> tuple[Path, bytes, Answer | ApiError]:
-        try:
-            data = image.read_bytes()
-        except OSError as error:
-            raise SampleError(f"{image} cannot be read: {error.strerror}; name an image file or a "
-                              "folder") from error
+        data = read_bytes(image)
         try:
             return image, data, client.recognize(data, image.name)
         except ApiError as error:

@@ -392,15 +392,6 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def read_bytes(image: Path) -> bytes:
-    """Read an image file that a user named; raises SampleError."""
-    try:
-        return image.read_bytes()
-    except OSError as error:
-        raise SampleError(f"{image} cannot be read: {error.strerror}; name an image file"
-                          ) from error
-
-
 def file_names(folder: ProjectPath) -> list[str]:
     """Return the sorted names of the files in a folder."""
     try:

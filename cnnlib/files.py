@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files: written whole or not at all, read with a message where that fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnnlib.config import AnyPath
-from cnnlib.errors import CaptchaError
+from cnnlib.errors import CaptchaError, SampleError
+
+
+def read_bytes(image: Path) -> bytes:
+    """Read an image file that a user named; raises SampleError."""
+    try:
+        return image.read_bytes()
+    except OSError as error:
+        raise SampleError(f"{image} cannot be read: {error.strerror}; name an image file "
+                          "or a folder") from error
 
 
 @contextmanager

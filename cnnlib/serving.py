@@ -25,7 +25,7 @@ from werkzeug.exceptions import HTTPException, NotFound, Unauthorized
 
 from cnnlib import encoding, openapi, wire
 from cnnlib.batching import TOGETHER, WAITING
-from cnnlib.config import AnyPath, CaptchaConfig
+from cnnlib.config import AnyPath, CaptchaConfig, SampleConfig
 from cnnlib.errors import ConfigError, ImageSizeError, OverloadError, SampleError
 from cnnlib.keeping import Keeper
 from cnnlib.served import RecognizerLike, ServedModel, Watch
@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 access_log = logging.getLogger(ACCESS)
 
 MAX_BYTES = 5_000_000  # of a request; a captcha has some 5,000
-KEPT_FILES = 20_000
 RETRY_S = 1
 OPEN_PATHS = ("/health/", "/metrics", "/openapi.json")  # which need no API key
 
@@ -62,7 +61,7 @@ class ServingOptions:
 
     api_image_dir: AnyPath | None = None  # keeps uploads, named after the answer
     image_suffix: str = "png"  # of what is kept
-    api_image_limit: int = KEPT_FILES
+    api_image_limit: int = SampleConfig.api_image_limit
     max_bytes: int = MAX_BYTES
     together: int = TOGETHER  # images in a run of the network; 1: each alone
     waiting: int = WAITING  # images of a model at a time; fewer than the server's threads
