@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.chinese import CHINESE_FONT, COMMON_CHINESE
 from cnnlib import encoding
 from cnnlib.config import PROJECT_ROOT, STYLES, ProjectPath
 from cnnlib.encoding import InputFormat
@@ -266,3 +267,15 @@ def test_strips_are_as_wide_as_their_texts(project):
     config = replace(project.captcha, style="strip", height=80, characters=tuple("abc"))
     widths = [CaptchaGenerator(config).draw("abcabc").width for _ in range(30)]
     assert min(widths) >= 6 * 30 and max(widths) <= 6 * 90 and len(set(widths)) > 10
+
+
+@pytest.mark.skipif(not Path(CHINESE_FONT).exists(), reason=f"no {CHINESE_FONT}: install Debian's "
+                                                            "fonts-wqy-microhei")
+@pytest.mark.parametrize("style", STYLES)
+def test_chinese_characters_are_drawn_with_a_font_that_has_them(project, style):
+    assert len(set(COMMON_CHINESE)) == 500
+    config = replace(project.captcha, characters=tuple(COMMON_CHINESE), style=style, width=120,
+                     height=60, fonts=(ProjectPath(CHINESE_FONT),), count=3)
+    draw_samples(config)
+    labels = [encoding.label_of(name) for name in names_in(config.root_dir)]
+    assert len(labels) == 3 and all(set(label) <= set(COMMON_CHINESE) for label in labels)
