@@ -5,12 +5,13 @@
 
 Needs a trained model, and for all but `process` the load generator wrk (Debian: apt install wrk);
 gunicorn is measured where it is installed. Each figure is the median of five runs; what is compared
-runs in turn. Nothing else should run beside it. Prints a table; writes nothing but what the API
-does without --no-save.
+runs in turn. Nothing else should run beside it. Writes bench/serving_results.json and the tables in
+README.md and README.zh-CN.md; parts that are not measured again keep their figures.
 """
 
 import http.client
 import io
+import json
 import random
 import re
 import shutil
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -29,6 +30,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
+from bench.demo_results import replace_between_markers
 from cnnlib import console, encoding
 from cnnlib.architectures import TrainableWeights, cost
 from cnnlib.config import (
@@ -37,9 +39,11 @@ from cnnlib.config import (
     SampleConfig,
     load_captcha_config,
     load_sample_config,
+    read_json,
 )
 from cnnlib.encoding import InputFormat
 from cnnlib.errors import CaptchaError
+from cnnlib.files import replacing
 from cnnlib.network import CNN, session_options
 from cnnlib.recognizer import Recognizer
 from gen_image.generator import CaptchaGenerator
@@ -49,6 +53,56 @@ CALLS = 200
 MANY = 500  # images in a call of predict
 SOAK = 20_000  # requests
 PARTS = ("process", "http", "soak", "others")
+RESULTS = PROJECT_ROOT / "bench" / "serving_results.json"
+MARKER = "serving results"
+Results = dict[str, float]
+TABLES = {
+    "README.md": ("| what | measured |", (
+        ("`rec_image` of an opened PNG", "{rec_image_ms:.2f} ms: decoding {decoding_ms:.2f}, "
+         "feeding {feeding_ms:.2f}, {mflop:.0f} MFLOP forward {forward_ms:.2f}; with the graph as "
+         "it was trained {unfrozen_ms:.2f} ms"),
+        ("`predict` on 500 images", "{predict_rate:,.0f} a second, {predict_share:.0%} of the "
+         "matrix product's peak; decoding included {predict_decoding_share:.0%} of that"),
+        ("start", "{start_s:.1f} s until it listens, the first answer {first_ms:.0f} ms later"),
+        ("one client, connection kept", "{one_client_ms:.1f} ms"),
+        ("waitress, 16 connections", "{waitress_16:,.0f} a second, {waitress_share:.0%} of an "
+         "empty route that reads the upload; 99 % within {waitress_16_p99_ms:.0f} ms"),
+        ("waitress, 160 connections", "{waitress_160:,.0f} a second; 99 % within "
+         "{waitress_160_p99_ms:.0f} ms"),
+        ("gunicorn, 16 connections", "{gunicorn_16:,.0f} a second, {gunicorn_share:.0%} of an "
+         "empty route; 99 % within {gunicorn_16_p99_ms:.0f} ms"),
+        ("gunicorn, 160 connections", "{gunicorn_160:,.0f} a second; 99 % within "
+         "{gunicorn_160_p99_ms:.0f} ms"),
+        ("the same, each image recognised alone", "{gunicorn_alone_16:,.0f} a second with 16 "
+         "connections, {gunicorn_alone_160:,.0f} with 160"),
+        ("{soak:,.0f} requests in a row", "{soak_mb:.0f} MB of memory of its own, grown by "
+         "{growth_mb:.1f} MB; 99 % within {soak_first_p99_ms:.0f} ms first, "
+         "{soak_last_p99_ms:.0f} ms last"),
+        ("ddddocr on the same images", "{ddddocr_ms:.1f} ms, {ddddocr_right:.1%} right; ours "
+         "{ours_ms:.1f} ms, {ours_right:.1%}"))),
+    "README.zh-CN.md": ("| 项目 | 实测 |", (
+        ("对打开的 PNG 调用 `rec_image`", "{rec_image_ms:.2f} 毫秒：解码 {decoding_ms:.2f}，"
+         "输入 {feeding_ms:.2f}，{mflop:.0f} MFLOP 前向计算 {forward_ms:.2f}；用训练时的计算图为 "
+         "{unfrozen_ms:.2f} 毫秒"),
+        ("对 500 张图片调用 `predict`", "每秒 {predict_rate:,.0f} 张，为矩阵乘法峰值的 "
+         "{predict_share:.0%}；包括解码时为其 {predict_decoding_share:.0%}"),
+        ("启动", "{start_s:.1f} 秒后开始监听，再过 {first_ms:.0f} 毫秒得到第一个结果"),
+        ("一个客户端，保持连接", "{one_client_ms:.1f} 毫秒"),
+        ("waitress，16 个连接", "每秒 {waitress_16:,.0f} 次，为只读取上传内容的空路由的 "
+         "{waitress_share:.0%}；99 % 在 {waitress_16_p99_ms:.0f} 毫秒内"),
+        ("waitress，160 个连接", "每秒 {waitress_160:,.0f} 次；99 % 在 "
+         "{waitress_160_p99_ms:.0f} 毫秒内"),
+        ("gunicorn，16 个连接", "每秒 {gunicorn_16:,.0f} 次，为空路由的 {gunicorn_share:.0%}；"
+         "99 % 在 {gunicorn_16_p99_ms:.0f} 毫秒内"),
+        ("gunicorn，160 个连接", "每秒 {gunicorn_160:,.0f} 次；99 % 在 "
+         "{gunicorn_160_p99_ms:.0f} 毫秒内"),
+        ("同上，每张图片单独识别", "16 个连接每秒 {gunicorn_alone_16:,.0f} 次，160 个连接每秒 "
+         "{gunicorn_alone_160:,.0f} 次"),
+        ("连续 {soak:,.0f} 次请求", "自有内存 {soak_mb:.0f} MB，增长 {growth_mb:.1f} MB；99 % "
+         "开始时在 {soak_first_p99_ms:.0f} 毫秒内，最后在 {soak_last_p99_ms:.0f} 毫秒内"),
+        ("ddddocr 识别同样的图片", "{ddddocr_ms:.1f} 毫秒，{ddddocr_right:.1%} 正确；本项目 "
+         "{ours_ms:.1f} 毫秒，{ours_right:.1%}"))),
+}
 
 
 class Unfrozen(CNN):
@@ -87,7 +141,7 @@ def median_ms(*calls: Callable[[], object]) -> list[float]:
     return [statistics.median(times) * 1000 for times in runs]
 
 
-def measure_process(config: SampleConfig, images: Sequence[bytes]) -> None:
+def measure_process(config: SampleConfig, images: Sequence[bytes]) -> Results:
     recognizer = Recognizer.from_config(config)
     unfrozen = Unfrozen(config, recognizer)
     pixels = np.stack([InputFormat(config.image_width, config.image_height).read(data)
@@ -101,8 +155,6 @@ def measure_process(config: SampleConfig, images: Sequence[bytes]) -> None:
             lambda: recognizer.pixels_of(Image.open(io.BytesIO(images[0]))),
             lambda: session.run(first, {fed: pixels[:1]}),
             lambda: recognizer.probabilities(pixels[:1]))
-    console.say(f"rec_image {whole:.2f} ms: decoding {decoding:.2f}, feeding {feeding:.2f}, "
-                f"forward {forward - feeding:.2f}; unfrozen {old:.2f} ms, ratio {whole / old:.2f}")
     needs = cost(recognizer.network, config.image_height, config.image_width, config.max_captcha,
                  len(config.char_set)).flop
     peak = float(subprocess.run(  # the recogniser's session has given this process one thread
@@ -117,9 +169,10 @@ def measure_process(config: SampleConfig, images: Sequence[bytes]) -> None:
             call()
             seconds.append(time.perf_counter() - began)
         rates.append(len(images) / statistics.median(seconds))
-    share = needs * rates[0] / peak
-    console.say(f"predict on {len(images)}: {rates[0]:.0f} images a second, {share:.0%} of the "
-                f"matrix peak; decoding included {rates[1]:.0f}, ratio {rates[1] / rates[0]:.2f}")
+    return {"rec_image_ms": whole, "decoding_ms": decoding, "feeding_ms": feeding,
+            "forward_ms": forward - feeding, "unfrozen_ms": old, "mflop": needs / 1e6,
+            "predict_rate": rates[0], "predict_share": needs * rates[0] / peak,
+            "predict_decoding_share": rates[1] / rates[0]}
 
 
 @contextmanager
@@ -208,7 +261,8 @@ def wrk(url: str, image: bytes, connections: int, seconds: int) -> tuple[float, 
             wrong)
 
 
-def measure_http(config_file: str, images: Sequence[bytes], seconds: int) -> None:
+def measure_http(config_file: str, images: Sequence[bytes], seconds: int) -> Results:
+    results: Results = {}
     api = [sys.executable, "webserver_recognize_api.py", "--config", config_file, "--port", "0",
            "--no-save"]
     application = f"webserver_recognize_api:create_app({config_file!r}, False)"
@@ -216,18 +270,17 @@ def measure_http(config_file: str, images: Sequence[bytes], seconds: int) -> Non
     with running(*api) as (url, _, start_s):
         began = time.perf_counter()
         post(url, form(images[0]))
-        console.say(f"cold start: {start_s:.1f} s until it listens, first answer after "
-                    f"{(time.perf_counter() - began) * 1000:.1f} ms more")
-        console.say(f"one client, waitress: {one_client_ms(url, images[0]):.2f} ms")
+        results["start_s"] = start_s
+        results["first_ms"] = (time.perf_counter() - began) * 1000
+        results["one_client_ms"] = one_client_ms(url, images[0])
     servers: dict[str, Callable[[], AbstractContextManager[tuple[str, int, float]]]] = {
-        "waitress, empty route": lambda: running(sys.executable, "bench/empty_app.py", "0"),
+        "waitress_empty": lambda: running(sys.executable, "bench/empty_app.py", "0"),
         "waitress": lambda: running(*api)}
     if shutil.which("gunicorn") or (Path(sys.executable).parent / "gunicorn").exists():
         servers |= {
-            "gunicorn, empty route": lambda: gunicorn("bench.empty_app:create_app()", 8, 6401),
+            "gunicorn_empty": lambda: gunicorn("bench.empty_app:create_app()", 8, 6401),
             "gunicorn": lambda: gunicorn(application, 288, 6402),
-            "gunicorn, each image alone": lambda: gunicorn(alone, 288, 6403)}
-    best: dict[str, float] = {}
+            "gunicorn_alone": lambda: gunicorn(alone, 288, 6403)}
     for name, start in servers.items():
         with start() as (url, _, _):
             url = url if url.endswith("/b") else f"{url}/b"
@@ -236,14 +289,14 @@ def measure_http(config_file: str, images: Sequence[bytes], seconds: int) -> Non
                 runs = [wrk(url, images[0], connections, seconds) for _ in range(RUNS)]
                 rate, p99, refused = (statistics.median(column) for column in
                                       zip(*runs, strict=True))
-                best[f"{name} {connections}"] = rate
+                results |= {f"{name}_{connections}": rate, f"{name}_{connections}_p99_ms": p99,
+                            f"{name}_{connections}_refused": refused}
                 console.say(f"{name}, {connections} connections: {rate:.0f} answers a second, "
                             f"99 % within {p99:.0f} ms, {refused:.0f} refused")
     for name in ("waitress", "gunicorn"):
-        if f"{name} 16" in best:
-            rate, empty = best[f"{name} 16"], best[f"{name}, empty route 16"]
-            console.say(f"{name}: {rate / empty:.0%} of the empty route; with 10 times the "
-                        f"connections {best[f'{name} 160'] / rate:.0%} of the rate")
+        if f"{name}_16" in results:
+            results[f"{name}_share"] = results[f"{name}_16"] / results[f"{name}_empty_16"]
+    return results
 
 
 def rss_anon_kb(pid: int) -> int:
@@ -251,35 +304,40 @@ def rss_anon_kb(pid: int) -> int:
     return int(re.search(r"RssAnon:\s+(\d+)", status)[1])  # type: ignore[index]
 
 
-def measure_soak(config_file: str, images: Sequence[bytes]) -> None:
+def measure_soak(config_file: str, images: Sequence[bytes]) -> Results:
     with running(sys.executable, "webserver_recognize_api.py", "--config", config_file, "--port",
                  "0", "--no-save") as (url, pid, _):
         wrk(url, images[0], 16, 5)
-        console.say("soak: " + f"{rss_anon_kb(pid) / 1024:.1f} MB after warm-up")
-        done = 0.0
+        warm = rss_anon_kb(pid)
+        done, slowest = 0.0, []
         while done < SOAK:
-            rate, p99, _ = wrk(url, images[int(done) % len(images)], 16, 10)
-            done += rate * 10
-            console.say(f"  {done:.0f} requests: {rss_anon_kb(pid) / 1024:.1f} MB, "
+            rate, p99, _ = wrk(url, images[int(done) % len(images)], 16, 5)
+            done += rate * 5
+            slowest.append(p99)
+            console.say(f"soak, {done:.0f} requests: {rss_anon_kb(pid) / 1024:.1f} MB, "
                         f"99 % within {p99:.0f} ms")
+        return {"soak": done, "soak_mb": warm / 1024, "growth_mb": (rss_anon_kb(pid) - warm) / 1024,
+                "soak_first_p99_ms": slowest[0], "soak_last_p99_ms": slowest[-1]}
 
 
-def measure_others(images: Sequence[bytes], labels: Sequence[str], config: SampleConfig) -> None:
+def measure_others(images: Sequence[bytes], labels: Sequence[str],
+                   config: SampleConfig) -> Results:
     try:
         import ddddocr
     except ImportError:
         console.say("ddddocr is not installed: not compared")
-        return
+        return {}
     recognizer = Recognizer.from_config(config)
     other = ddddocr.DdddOcr(show_ad=False)
+    results: Results = {}
     for name, read in (("ddddocr", other.classification),
                        ("ours", lambda data: recognizer.rec_image(Image.open(io.BytesIO(data))))):
         began = time.perf_counter()
         right = sum(str(read(data)).lower() == label
                     for data, label in zip(images, labels, strict=True))
-        each_ms = (time.perf_counter() - began) * 1000 / len(images)
-        console.say(f"{name}: {each_ms:.1f} ms an image, {right / len(images):.1%} of "
-                    f"{len(images)} right")
+        results[f"{name}_ms"] = (time.perf_counter() - began) * 1000 / len(images)
+        results[f"{name}_right"] = right / len(images)
+    return results
 
 
 @console.script
@@ -296,17 +354,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     rng = random.Random(0)
     labels = [generator.random_text(rng) for _ in range(MANY)]
     images = [generator.encode(generator.draw(label)) for label in labels]
+    results: Results = read_json(RESULTS) if RESULTS.exists() else {}
     if "process" in args.only:
-        measure_process(config, images)
+        results |= measure_process(config, images)
     if set(args.only) & {"http", "soak"} and not shutil.which("wrk"):
         raise CaptchaError("wrk is not installed: apt install wrk, or --only process others")
     if "http" in args.only:
-        measure_http(args.config, images, args.seconds)
+        results |= measure_http(args.config, images, args.seconds)
     if "soak" in args.only:
-        measure_soak(args.config, images)
+        results |= measure_soak(args.config, images)
     if "others" in args.only:
-        measure_others(images, labels, config)
+        results |= measure_others(images, labels, config)
+    with replacing(RESULTS) as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    for page, (head, rows) in TABLES.items():
+        replace_between_markers(PROJECT_ROOT / page, MARKER, table(head, rows, results))
+    console.say(table(*TABLES["README.md"], results))
     return 0
+
+
+def table(head: str, rows: Sequence[tuple[str, str]], results: Results) -> str:
+    """Return the rows whose figures are all there, as a Markdown table."""
+    lines = [head, "|---|---|"]
+    for title, text in rows:
+        with suppress(KeyError):
+            lines.append(f"| {title.format(**results)} | {text.format(**results)} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
