@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 console.say(f"{image}: {answer}"
                             + {None: "", True: ", right", False: ", wrong"}[right])
                 encoding.store_image(data, config.local_image_dir, answer.value,
-                                     image.suffix.lstrip(".") or config.image_suffix)
+                                     image.suffix.lstrip(".") or config.image_suffix,
+                                     separator=config.label_separator)
         except KeyboardInterrupt:
             interrupted = True
             console.warn("interrupted; what was answered so far:")

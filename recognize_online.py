@@ -12,7 +12,7 @@ webserver_recognize_api.py must be running, and a server at remote_url.
 import sys
 from collections.abc import Sequence
 
-from cnnlib import console, encoding
+from cnnlib import console, dataset, encoding
 from cnnlib.client import Client, tally
 from cnnlib.config import SAMPLE_CONFIG, load_sample_config
 from cnnlib.errors import ApiError
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--api-url", metavar="URL", help="address of the API")
     args = parser.parse_args(argv)
     config = load_sample_config(args.config, remote_url=args.remote_url, api_url=args.api_url)
+    rules = dataset.rules_of(config)
     results: list[bool | None] = []
     with Client(config.remote_url) as remote, Client(config.api_url) as api:
         for _ in range(args.times):
@@ -36,12 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             except ApiError as error:
                 console.warn(str(error))
                 continue
-            right = None if captcha.text is None else captcha.text == answer.value
+            right = (None if captcha.text is None
+                     else rules.learned(captcha.text) == rules.learned(answer.value))
             results.append(right)
             console.say(str(answer) + {None: "", True: ", right",
                                        False: f", wrong: it is {captcha.text}"}[right])
             encoding.store_image(captcha.image, config.online_image_dir, answer.value,
-                                 config.image_suffix)
+                                 config.image_suffix, separator=config.label_separator)
     console.say(tally(results, args.times))
     return int(len(results) < args.times)
 

@@ -57,6 +57,7 @@ def create_app(config: AnyPath = SAMPLE_CONFIG, save: bool = True, *,
         recognizers[name] = Recognizer.from_config(load_sample_config(path))
     return serving.create_recognize_app(recognizers, serving.ServingOptions(
         api_image_dir=sample.api_image_dir if save else None, image_suffix=sample.image_suffix,
+        label_separator=sample.label_separator,
         api_image_limit=sample.api_image_limit, together=together, runs=runs,
         allow_origin=cors_origin,
         api_keys=serving.read_api_keys(api_key_file) if api_key_file else (), watch=True))

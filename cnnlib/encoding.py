@@ -166,7 +166,7 @@ def file_name(label: str, suffix: str, serial: str | None = None,
 
 
 def store_image(data: bytes, folder: str | os.PathLike[str], label: str, suffix: str,
-                serial: str | None = None) -> Path:
+                serial: str | None = None, separator: str = SEPARATOR) -> Path:
     """Write an image's bytes to `folder/label_serial.suffix`, whole or not at all.
 
     The folder is made where it is missing; a serial that is taken gives way to a random one.
@@ -175,7 +175,7 @@ def store_image(data: bytes, folder: str | os.PathLike[str], label: str, suffix:
     try:
         os.makedirs(folder, exist_ok=True)
         for chosen in (serial, None):
-            path = Path(folder) / file_name(label, suffix, chosen)
+            path = Path(folder) / file_name(label, suffix, chosen, separator)
             if _write_new(path, data):
                 return path
         raise FileExistsError(errno.EEXIST, "a random name is there already", str(path))

@@ -35,8 +35,10 @@ class Keeper:
     """
 
     def __init__(self, folder: AnyPath, suffix: str, most: int,
-                 on_loss: Callable[[str], None] = lambda reason: None) -> None:
+                 on_loss: Callable[[str], None] = lambda reason: None,
+                 separator: str = encoding.SEPARATOR) -> None:
         self._folder, self._suffix, self._most = ProjectPath(folder), suffix, most
+        self._separator = separator
         self._on_loss = on_loss
         self._queue: queue.Queue[_Upload | None] = queue.Queue(MOST_WAITING)
         self._files: int | None = None  # in the folder, as far as this process knows
@@ -72,7 +74,7 @@ class Keeper:
             return
         try:
             encoding.store_image(upload.data, self._folder, upload.label, self._suffix,
-                                 upload.serial)
+                                 upload.serial, self._separator)
         except SampleError as error:
             self._lose(FAILED, f"images are not kept: {error}")
             return

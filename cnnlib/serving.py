@@ -61,6 +61,7 @@ class ServingOptions:
 
     api_image_dir: AnyPath | None = None  # keeps uploads, named after the answer
     image_suffix: str = "png"  # of what is kept
+    label_separator: str = encoding.SEPARATOR  # in its name
     api_image_limit: int = SampleConfig.api_image_limit
     max_bytes: int = MAX_BYTES
     together: int = TOGETHER  # images in a run of the network; 1: each alone
@@ -113,7 +114,7 @@ class RecognizeService:
         self._description = openapi.describe(list(recognizers), bool(options.api_keys))
         self._keeper = None if options.api_image_dir is None else Keeper(
             options.api_image_dir, options.image_suffix, options.api_image_limit,
-            self.telemetry.lost)
+            self.telemetry.lost, options.label_separator)
         self._watch = Watch(self.models.values()) if options.watch else None
 
     def close(self) -> None:
