@@ -15,19 +15,9 @@ import sys
 from collections.abc import Sequence
 
 from cnnlib import console, survey
-from cnnlib.config import (
-    PROJECT_ROOT,
-    SAMPLE_CONFIG,
-    ProjectPath,
-    existing_path,
-    load_sample_config,
-    read_json,
-)
+from cnnlib.config import PROJECT_ROOT, ProjectPath, existing_path, load_sample_config
 from cnnlib.errors import ConfigError
 from cnnlib.files import replacing
-
-FOLDERS = ("new_image_dir", "train_image_dir", "test_image_dir", "api_image_dir",
-           "online_image_dir", "local_image_dir")
 
 
 @console.script
@@ -43,16 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = PROJECT_ROOT / "conf" / f"{name}.json"
     if path.exists():
         raise ConfigError(f"{path} exists already: remove it, or choose another --name")
-    seen = survey.survey(ProjectPath(args.folder))
-    suggested = survey.suggestion(seen)
-    values = read_json(PROJECT_ROOT / SAMPLE_CONFIG)
-    values |= {key: f"sample/{name}/{key.removesuffix('_image_dir')}/" for key in FOLDERS}
-    values |= {"origin_image_dir": str(args.folder.resolve()), "model_save_dir": f"model/{name}/",
-               "log_dir": f"logs/{name}/", "use_labels_json_file": False, **suggested}
+    folder = ProjectPath(args.folder.resolve())
+    seen = survey.survey(folder)
+    values = survey.configuration(seen, folder, name)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", "utf-8")
-    load_sample_config(path)
-    for line in survey.findings(seen, suggested):
+        load_sample_config(temporary)
+    for line in survey.findings(seen, values):
         console.say(f"- {line}")
     console.say(f"written: {path}. Look at it, then\n"
                 f"  python3 verify_and_split_data.py --config conf/{name}.json\n"

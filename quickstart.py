@@ -319,9 +319,9 @@ def finish(result: "dict[str, Any]", total_s: float, config: "dict[str, str]") -
         + f".\nKept in {config['model_save_dir']}demo_result.json.")
     python = shown([os.path.relpath(venv_python(), ROOT)])
     say("Next, your own captchas, five steps (README.md tells more):\n"
-        "  1. Put images named label_serial.png, such as 2e8j_001.png, into sample/origin/.\n"
-        "  2. Set image_width, image_height, max_captcha and char_set in "
-        "conf/sample_config.json.\n"
+        "  1. Put images named label_serial.png, such as 2e8j_001.png, into a folder, and\n"
+        f"     {python} new_project.py THAT_FOLDER\n"
+        "  2. Look at conf/THAT_FOLDER.json, and give it to the others as --config:\n"
         f"  3. {python} verify_and_split_data.py\n"
         f"  4. {python} train_model.py, then {python} test_batch.py\n"
         f"  5. {python} webserver_recognize_api.py, and in a second terminal\n"

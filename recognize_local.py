@@ -10,13 +10,14 @@ after the answer. Exit code 1 where one was refused. Ctrl-C ends it early (exit 
 webserver_recognize_api.py must be running.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from cnnlib import client, console, dataset, encoding
 from cnnlib.client import Client, tally
-from cnnlib.config import SAMPLE_CONFIG, existing_path, load_sample_config
+from cnnlib.config import SAMPLE_CONFIG, ProjectPath, existing_path, load_sample_config
 from cnnlib.errors import ApiError, SampleError
 
 
@@ -54,10 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return console.EXIT_INTERRUPTED if interrupted else int(len(results) < len(images))
 
 
+@functools.cache
+def listed_labels(folder: Path) -> dict[str, str]:
+    return dataset.listed_labels(ProjectPath(folder))
+
+
 def matches_label(image: Path, value: str, rules: dataset.Rules) -> bool | None:
-    """Tell whether the answer is what the file name says; None where the name says nothing."""
+    """Tell whether the answer is the label; None where neither labels.csv nor the name has one."""
     try:
-        return rules.label(image.name) == rules.learned(value)
+        listed = listed_labels(image.parent).get(image.name)
+        label = rules.label(image.name) if listed is None else rules.learned(listed)
+        return label == rules.learned(value)
     except SampleError:
         return None
 

@@ -3,8 +3,9 @@
     python3 webserver_captcha_image.py [--config conf/captcha_config.json] [--host 127.0.0.1]
                                        [--port 6100] [--show-answers]
 
-Reads the config: size, length, characters, fonts. Writes nothing. --show-answers adds the text to
-each answer, percent-encoded, as header X-Captcha-Text, so that clients can count what was right.
+Reads the config: size, length, characters, fonts, style. Writes nothing. --show-answers adds the
+text to each answer, percent-encoded, as header X-Captcha-Text, so that clients can count what was
+right.
 Stops on Ctrl-C and SIGTERM.
 """
 

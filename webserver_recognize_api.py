@@ -47,7 +47,7 @@ def create_app(config: AnyPath = SAMPLE_CONFIG, save: bool = True, *,
     `together`: images in a run of the network; 1 recognises each alone. How many runs go on at a
     time is the number of cores, or what TF_NUM_INTEROP_THREADS says, as for one of several workers.
     """
-    runs = int(os.environ.get("TF_NUM_INTEROP_THREADS", 0)) or None
+    runs = int(os.environ.get("TF_NUM_INTEROP_THREADS") or 0) or None
     server.log_to_stderr()
     sample = load_sample_config(config)
     recognizers = load_recognizers(sample)

@@ -41,7 +41,6 @@ from cnnlib.config import (
     load_sample_config,
     read_json,
 )
-from cnnlib.encoding import InputFormat
 from cnnlib.errors import CaptchaError
 from cnnlib.files import replacing
 from cnnlib.network import CNN, session_options
@@ -110,7 +109,9 @@ class Unfrozen(CNN):
 
     def __init__(self, config: SampleConfig, recognizer: Recognizer) -> None:
         super().__init__(config.image_height, config.image_width, config.max_captcha,
-                         config.char_set, config.model_save_dir, network=recognizer.network)
+                         config.char_set, config.model_save_dir, network=recognizer.network,
+                         min_captcha=config.min_captcha, image_channels=config.image_channels,
+                         resize=config.resize)
         self.model()
         with self.graph.as_default():
             self._answers = tf.argmax(self.logits, axis=-1)
@@ -144,8 +145,7 @@ def median_ms(*calls: Callable[[], object]) -> list[float]:
 def measure_process(config: SampleConfig, images: Sequence[bytes]) -> Results:
     recognizer = Recognizer.from_config(config)
     unfrozen = Unfrozen(config, recognizer)
-    pixels = np.stack([InputFormat(config.image_width, config.image_height).read(data)
-                       for data in images])
+    pixels = np.stack([recognizer.format.read(data) for data in images])
     with tf.Graph().as_default(), tf.Session(config=session_options()) as session:
         fed = tf.placeholder(tf.uint8, [None, *pixels.shape[1:]])
         first = fed[0, 0, 0]
@@ -156,7 +156,7 @@ def measure_process(config: SampleConfig, images: Sequence[bytes]) -> Results:
             lambda: session.run(first, {fed: pixels[:1]}),
             lambda: recognizer.probabilities(pixels[:1]))
     needs = cost(recognizer.network, config.image_height, config.image_width, config.max_captcha,
-                 len(config.char_set)).flop
+                 recognizer.classes, config.image_channels).flop
     peak = float(subprocess.run(  # the recogniser's session has given this process one thread
         [sys.executable, "-c", "from bench import bench_training as b; print(b.matrix_peak())"],
         capture_output=True, text=True, check=True, cwd=PROJECT_ROOT).stdout)
@@ -350,7 +350,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load_sample_config(args.config)
     generator = CaptchaGenerator(load_captcha_config(
         PROJECT_ROOT / "conf/captcha_config.json", characters="".join(config.char_set),
-        char_count=config.max_captcha, width=config.image_width, height=config.image_height))
+        min_char_count=config.min_captcha, char_count=config.max_captcha,
+        width=config.image_width, height=config.image_height))
     rng = random.Random(0)
     labels = [generator.random_text(rng) for _ in range(MANY)]
     images = [generator.encode(generator.draw(label)) for label in labels]

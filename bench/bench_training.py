@@ -85,7 +85,7 @@ class Row:
     batch: int = 128
     network: str = "resnet_attention"
     recipe: str = "default"
-    ignore_case: bool = False
+    ignore_case: bool = False  # shown is the share that is right with case ignored
     height: int = 60
     min_length: int = 0
     style: str = "captcha"
@@ -367,6 +367,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.rows + list(OTHERS if args.others else ()) + list(ABLATION if args.ablation else ()))
     if not names or set(names) - set(known):
         parser.error(f"name rows, of {', '.join(known)}, or --all")
+    if "chinese" in names and not Path(CHINESE_FONT).exists():
+        console.warn(f"row chinese is left out: no {CHINESE_FONT} (fonts-wqy-microhei)")
+        names.remove("chinese")
     with ablation.registered():
         return measure_rows({name: known[name] for name in names}, args.folder, args.seed)
 

@@ -286,9 +286,9 @@ class _Reader:
         return value if isinstance(value, str) else RESIZE if value else ""
 
     def separator(self, key: str) -> str:
-        expected = 'a character such as "_" or "-", or several; none of . % / \\ : * ? " < > |'
+        expected = "one or more of _ - # @ = + ~ , ; ! $ & ' ( ) [ ] { } ^ ` and space"
         value = self.typed(key, str, expected)
-        if not value or set(value) & set('.%/\\:*?"<>|'):
+        if not value or set(value) - set("_-#@=+~,;!$&'()[]{}^` "):
             raise self.fail(key, expected)
         return value
 

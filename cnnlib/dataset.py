@@ -65,8 +65,8 @@ def listed_labels(folder: ProjectPath) -> dict[str, str]:
     labels: dict[str, str] = {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.reader(file), 1):
-                if not row or (number == 1 and [cell.strip() for cell in row] == COLUMNS):
+            for number, row in enumerate(csv.reader(file, skipinitialspace=True), 1):
+                if not row or (number == 1 and [cell.strip().lower() for cell in row] == COLUMNS):
                     continue
                 if len(row) != 2 or not all(row) or labels.get(row[0], row[1]) != row[1]:
                     raise SampleError(f"{path}, line {number}: expected a file, a comma and its "
@@ -130,15 +130,18 @@ class Defect(SampleError):
 
 
 def verify(origin_dir: AnyPath, real_width: int, real_height: int, image_suffix: str, *,
-           char_set: Sequence[str] | None = None,
-           max_captcha: int | None = None) -> list[BadImage]:
+           char_set: Sequence[str] | None = None, max_captcha: int | None = None,
+           min_captcha: int | None = None, resize: str = "",
+           label_separator: str = encoding.SEPARATOR,
+           ignore_case: bool = False) -> list[BadImage]:
     """Check every file of a folder, print the specification's lines, and return the bad images.
 
     They come as (index, name, reason), where index counts the sorted list of all files from 0.
     Without char_set and max_captcha labels may be anything. A missing folder is made.
     """
-    rules = Rules(InputFormat(real_width, real_height), (image_suffix.lstrip("."),), char_set,
-                  max_captcha, max_captcha)
+    rules = Rules(InputFormat(real_width, real_height, resize=resize),
+                  (image_suffix.lstrip("."),), char_set, min_captcha or max_captcha, max_captcha,
+                  label_separator, ignore_case)
     return _verify(ProjectPath(origin_dir), rules)[1]
 
 

@@ -81,12 +81,17 @@ def _groups(digests: list[int]) -> list[np.ndarray]:
 def _blank(*sets: ImageSet) -> Iterator[str]:
     names = [images.names[start + i] for images in sets
              for start in range(0, len(images), CHUNK)
-             for i in np.flatnonzero(
-                 images.pixels[start:start + CHUNK].std(axis=(1, 2), dtype=np.float32) < BLANK)]
+             for i in np.flatnonzero(_contrast(images.pixels[start:start + CHUNK]) < BLANK)]
     if names:
-        yield (f"{_count(len(names), 'image is', 'images are')} of one shade of gray, such as "
+        yield (f"{_count(len(names), 'image is', 'images are')} of one shade, such as "
                f"{names[0]}: look at {'it' if len(names) == 1 else 'them'}, and remove what shows "
                "no text")
+
+
+def _contrast(pixels: np.ndarray) -> np.ndarray:
+    """Return the greatest standard deviation of a channel, float32 [N]."""
+    deviations = pixels.std(axis=(1, 2), dtype=np.float32)
+    return deviations.reshape(len(pixels), -1).max(axis=1)
 
 
 def _classes(train: ImageSet, test: ImageSet, char_set: Sequence[str]) -> Iterator[str]:

@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -53,8 +52,8 @@ class BatchResult:
 class TestBatch:
     """Recognise the images of a folder, or `total` of them chosen by the seed, and count.
 
-    Sizes and length that are not given are those of the model. `label_separator` and `ignore_case`
-    say how labels are read.
+    What is not given of sizes, lengths, channels and resize is that of the model.
+    `label_separator` and `ignore_case` say how labels are read.
     """
 
     __test__ = False  # the name begins as pytest's own do
@@ -63,13 +62,16 @@ class TestBatch:
                  total: int | None = None, *, image_height: int | None = None,
                  image_width: int | None = None, max_captcha: int | None = None,
                  image_suffix: str | None = None, seed: int = 0,
-                 label_separator: str = encoding.SEPARATOR, ignore_case: bool = False,
-                 **wanted: Any) -> None:
+                 min_captcha: int | None = None, image_channels: int | None = None,
+                 resize: str | None = None, label_separator: str = encoding.SEPARATOR,
+                 ignore_case: bool = False) -> None:
         self.img_path, self.total, self.seed = ProjectPath(img_path), total, seed
-        height, width, length = model_folder.sizes(
-            model_save_dir, image_height, image_width, max_captcha)
-        self.recognizer = model = Recognizer(height, width, length, char_set, model_save_dir,
-                                             **wanted)
+        self.recognizer = model = Recognizer(
+            char_set=char_set, model_save_dir=model_save_dir,
+            **model_folder.completed(
+                model_save_dir, image_height=image_height, image_width=image_width,
+                max_captcha=max_captcha, min_captcha=min_captcha, image_channels=image_channels,
+                resize=resize))
         suffixes = (image_suffix.lstrip("."),) if image_suffix else IMAGE_SUFFIXES
         self.rules = Rules(model.format, suffixes, model.char_set, model.min_captcha,
                            model.max_captcha, label_separator, ignore_case)
@@ -81,7 +83,7 @@ class TestBatch:
                    max_captcha=config.max_captcha, image_suffix=config.image_suffix,
                    seed=config.seed, label_separator=config.label_separator,
                    ignore_case=config.ignore_case, min_captcha=config.min_captcha,
-                   channels=config.image_channels, resize=config.resize)
+                   image_channels=config.image_channels, resize=config.resize)
 
     def test_batch(self) -> BatchResult:
         """Print the specification's line (3.1) and what is behind it, and return all of it.

@@ -25,7 +25,7 @@ import numpy as np
 
 from cnnlib import console, encoding
 from cnnlib.config import AnyPath, ProjectPath
-from cnnlib.dataset import Rules, check, file_names, in_threads
+from cnnlib.dataset import LABELS, Rules, check, file_names, in_threads
 from cnnlib.errors import CaptchaError, SampleError
 from cnnlib.files import replacing
 
@@ -89,6 +89,9 @@ def load_images(folder: AnyPath, rules: Rules, *, limit: int | None = None,
     if limit is not None and limit < len(names):
         chosen = (rng or np.random.default_rng()).permutation(len(names))[:limit]
         names = [names[i] for i in sorted(chosen)]
+    if (folder.full / LABELS).exists():
+        console.warn(f"{folder.full / LABELS} is not read: verify_and_split_data.py reads it, and "
+                     "gives the images names with their labels")
     good, pixels, skipped = (_cached if cached else _in_memory)(folder, names, rules)
     for name, defect in skipped[:REPORTED]:
         console.warn(f"skipped {folder.full / name}: {defect}")

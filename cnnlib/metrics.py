@@ -80,9 +80,12 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
 
 
 def confusions(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
-    """Count (true character, wrong answer) over pairs of (label, text); most frequent first."""
-    counts = Counter((true, read) for label, text in pairs
-                     for true, read in zip(label, text, strict=False) if true != read)
+    """Count (true character, wrong answer) over pairs of (label, text); most frequent first.
+
+    A text of another length than its label says nothing of single characters.
+    """
+    counts = Counter((true, read) for label, text in pairs if len(label) == len(text)
+                     for true, read in zip(label, text, strict=True) if true != read)
     return [(true, read, count) for (true, read), count in
             sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 

@@ -166,16 +166,23 @@ class ModelFolder:
 
 
 def _shown(value: Any) -> str:
-    return "".join(value) if isinstance(value, tuple) else str(value)
+    return "".join(value) if isinstance(value, tuple) else str(value) or "false"
 
 
-def sizes(model_save_dir: AnyPath, image_height: int | None, image_width: int | None,
-          max_captcha: int | None, *, ignore_model: bool = False) -> tuple[int, int, int]:
-    """Return height, width, length: as given, else of the model, else of the sample config."""
-    if image_height is None or image_width is None or max_captcha is None:
-        info = None if ignore_model else ModelFolder(model_save_dir).read()
-        known: Any = info or config.load_sample_config()
-        image_height = known.image_height if image_height is None else image_height
-        image_width = known.image_width if image_width is None else image_width
-        max_captcha = known.max_captcha if max_captcha is None else max_captcha
-    return image_height, image_width, max_captcha
+def completed(model_save_dir: AnyPath, *, ignore_model: bool = False,
+              **given: Any) -> dict[str, Any]:
+    """Return sizes, lengths, channels and resize; those that are None are the model's.
+
+    Where there is no model they are those of the sample config, unless sizes and length are given:
+    then labels all have that length, and images are gray and of that size.
+    """
+    if None not in given.values():
+        return given
+    info = None if ignore_model else ModelFolder(model_save_dir).read()
+    if info is not None:
+        known = {"image_channels": info.channels} | dataclasses.asdict(info)
+    elif None in (given["image_height"], given["image_width"], given["max_captcha"]):
+        known = vars(config.load_sample_config())
+    else:
+        known = {"min_captcha": given["max_captcha"], "image_channels": 1, "resize": ""}
+    return {name: known[name] if value is None else value for name, value in given.items()}

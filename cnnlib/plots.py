@@ -66,7 +66,7 @@ def dot_plot(x: Sequence[float], y: Sequence[float], path: AnyPath, *, title: st
 
 
 def image_plot(pixels: np.ndarray, path: AnyPath, *, title: str) -> None:
-    """Draw gray pixels, uint8 [H, W], below a title."""
+    """Draw pixels, uint8 [H, W] or [H, W, 3], below a title."""
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
@@ -77,7 +77,7 @@ def image_plot(pixels: np.ndarray, path: AnyPath, *, title: str) -> None:
 
 def image_grid(images: Sequence[np.ndarray], titles: Sequence[str], path: AnyPath, *,
                columns: int = 6) -> None:
-    """Draw gray pixels, each uint8 [H, W], in rows, each below its title."""
+    """Draw pixels, each uint8 [H, W] or [H, W, 3], in rows, each below its title."""
     rows = math.ceil(len(images) / columns)
     figure = Figure(figsize=(1.8 * columns, 1.5 * rows), layout="constrained")
     for place, (pixels, title) in enumerate(zip(images, titles, strict=True), 1):

@@ -37,20 +37,23 @@ class Recognizer(CNN):
     """The best weights of a model folder as constants in a finalised graph.
 
     Safe to call from many threads. Raises ModelError where there is no model in the folder, or
-    not one of this size, length and char_set. What `wanted` names, as model.json does, must be
-    so, too.
+    not one of this size, length and char_set, and of what else is not None.
     """
 
     def __init__(self, image_height: int, image_width: int, max_captcha: int,
-                 char_set: str | Iterable[str], model_save_dir: AnyPath, **wanted: Any) -> None:
+                 char_set: str | Iterable[str], model_save_dir: AnyPath, *,
+                 min_captcha: int | None = None, image_channels: int | None = None,
+                 resize: str | None = None) -> None:
         folder = ModelFolder(model_save_dir)
         self.info, self._values = _best_weights(folder)
         self._tried = self.info.best  # the weights that were loaded last, or should have been
+        wanted = {"min_captcha": min_captcha, "channels": image_channels, "resize": resize}
         folder.check_fits(
             self.info, "Where char_set has grown, run train_model.py: it keeps what was learned. "
             "Otherwise correct conf/, or name the model_save_dir of the right model",
             image_height=image_height, image_width=image_width, max_captcha=max_captcha,
-            char_set=parse_char_set(char_set), **wanted)
+            char_set=parse_char_set(char_set),
+            **{name: value for name, value in wanted.items() if value is not None})
         super().__init__(image_height, image_width, max_captcha, char_set, model_save_dir,
                          network=self.info.network, min_captcha=self.info.min_captcha,
                          image_channels=self.info.channels, resize=self.info.resize)
@@ -73,7 +76,7 @@ class Recognizer(CNN):
     def from_config(cls, config: SampleConfig) -> Recognizer:
         return cls(config.image_height, config.image_width, config.max_captcha, config.char_set,
                    config.model_save_dir, min_captcha=config.min_captcha,
-                   channels=config.image_channels, resize=config.resize)
+                   image_channels=config.image_channels, resize=config.resize)
 
     def weights(self) -> Weights:
         return ConstantWeights(self._values)
@@ -88,7 +91,8 @@ class Recognizer(CNN):
             return None
         self._tried = best
         return Recognizer(self.image_height, self.image_width, self.max_captcha, self.char_set,
-                          self.folder.path)
+                          self.folder.path, min_captcha=self.min_captcha,
+                          image_channels=self.format.channels, resize=self.format.resize)
 
     def describe(self) -> dict[str, Any]:
         """Say what the model is, in words that JSON knows."""

@@ -29,6 +29,7 @@ CONNECTIONS = 500  # select() on Windows has room for 512; many systems allow 1,
 DRAIN_S = 8.0  # for answers in flight on stopping; Docker and systemd give at least 10
 ACCESS = "cnnlib.access"  # the logger of requests, one JSON object a line
 
+
 class _Channel(HTTPChannel):
     """A connection whose answer is sent by the thread that made it.
 

@@ -34,7 +34,7 @@ class Survey:
     labels: list[str]
     unlabelled: list[str]  # names without a label
     separator: str
-    listed: bool  # labels stand in labels.csv
+    unmatched: int  # files that labels.csv names and that are not there
     sizes: Counter[tuple[int, int]]
     broken: list[str]
     chroma: float
@@ -54,27 +54,28 @@ class Survey:
 
 def survey(folder: ProjectPath, seed: int = 0) -> Survey:
     """Look at the images of a folder; raises SampleError where none has a label."""
-    names = [name for name in dataset.file_names(folder)
+    found = [name for name in dataset.file_names(folder)
              if encoding.has_suffix(name, IMAGE_SUFFIXES)]
     listed = dataset.listed_labels(folder)
-    if not names:
+    if not found:
         raise SampleError(f"no image in {folder} ({folder.full}): name a folder with files of "
                           f"the formats {', '.join(IMAGE_SUFFIXES)}")
+    suffixes = Counter(os.path.splitext(name)[1].lstrip(".").lower() for name in found)
+    most = suffixes.most_common(1)[0][0]  # an image_suffix is one
+    names = [name for name in found if encoding.has_suffix(name, [most])]
     separator = _separator([name for name in names if name not in listed])
-    labels, unlabelled = dict(listed), []
+    labels, unlabelled = [], []
     for name in names:
         try:
-            labels.setdefault(name, encoding.label_of(name, separator))
+            labels.append(listed[name] if name in listed else encoding.label_of(name, separator))
         except SampleError:
             unlabelled.append(name)
-    known = [labels[name] for name in names if name in labels]
-    if not known:
+    if not labels:
         raise SampleError(
             f"no image in {folder} has a label: name them label_serial.suffix, such as "
             f"2e8j_1.png, or list them in {dataset.LABELS} there, a line `file,label` for each")
-    suffixes = Counter(os.path.splitext(name)[1].lstrip(".").lower() for name in names)
     chosen = sorted(np.random.default_rng(seed).permutation(len(names))[:DECODED])
-    return Survey(suffixes, known, unlabelled, separator, bool(listed),
+    return Survey(suffixes, labels, unlabelled, separator, len(set(listed) - set(found)),
                   *_looks(folder, [names[i] for i in chosen]))
 
 
@@ -128,7 +129,7 @@ def input_size(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int, bool]:
 
 
 def suggested_steps(seen: Survey) -> int:
-    """Return a cycle_stop: what the rows of README's table took for such captchas."""
+    """Return a cycle_stop, as the rows of the bench have it for captchas of that kind."""
     if len(seen.labels) >= 50_000:
         return 6000
     return 4000 if len(seen.characters) > 40 or max(seen.lengths) > 5 else 3000
@@ -145,19 +146,33 @@ def suggestion(seen: Survey) -> dict[str, Any]:
         "label_separator": seen.separator, "cycle_stop": suggested_steps(seen)}
 
 
+def configuration(seen: Survey, folder: ProjectPath, name: str) -> dict[str, Any]:
+    """Return a whole sample config for the images of a folder, with places of its own."""
+    places = {f"{kind}_image_dir": f"sample/{name}/{kind}/"
+              for kind in ("new", "train", "test", "api", "online", "local")}
+    tested = len(seen.labels) // dataset.TEST_SHARE
+    return {
+        "origin_image_dir": str(folder.full), **places, "model_save_dir": f"model/{name}/",
+        "log_dir": f"logs/{name}/", "labels_json_file": f"sample/{name}/labels.json",
+        "use_labels_json_file": False, **suggestion(seen),
+        "remote_url": "http://127.0.0.1:6100/captcha/", "acc_stop": 0.99 if tested >= 300 else 1.0,
+        "cycle_save": 500, "enable_gpu": 0, "train_batch_size": 128, "test_batch_size": 100}
+
+
 def findings(seen: Survey, values: Mapping[str, Any]) -> Iterator[str]:
     """Say in a few lines what was seen, what follows from it, and how sure that is."""
-    total = seen.suffixes.total()
-    yield f"{total} images; {len(seen.labels)} of them have a label, " + (
-        f"in {dataset.LABELS} or " if seen.listed else "") + (
-        f"before the first '{seen.separator}' of their names, such as {seen.labels[0]!r}")
+    yield (f"{seen.suffixes.total()} images; {len(seen.labels)} of them have a label, in "
+           f"{dataset.LABELS} or before the first '{seen.separator}' of their names, such as "
+           f"{seen.labels[0]!r}")
+    if seen.unmatched:
+        yield f"{dataset.LABELS} names {seen.unmatched} files that are not there"
     if seen.unlabelled:
         yield f"without a label: {_some(seen.unlabelled)}"
     others = {suffix: n for suffix, n in seen.suffixes.items() if suffix != seen.suffix}
     if others:
         yield (f"image_suffix is {seen.suffix}; left out: "
                + ", ".join(f"{n} {suffix}" for suffix, n in others.items())
-               + ". Convert them to use them")
+               + ". Convert or rename them to use them")
     if seen.broken:
         yield f"cannot be decoded: {_some(seen.broken)}"
     lengths = seen.lengths

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from cnnlib import augmentation, console, dataset, image_set, model_folder, plots
+from cnnlib import augmentation, console, dataset, encoding, image_set, model_folder, plots
 from cnnlib.architectures import NETWORKS, TrainableWeights, Weights
-from cnnlib.config import AnyPath, ProjectPath, SampleConfig, parse_char_set
+from cnnlib.config import AnyPath, ProjectPath, SampleConfig
 from cnnlib.dataset import Rules
-from cnnlib.encoding import NO_CHARACTER, InputFormat
+from cnnlib.encoding import NO_CHARACTER
 from cnnlib.errors import SampleError
 from cnnlib.image_set import ImageSet
 from cnnlib.model_folder import ModelInfo
@@ -68,9 +68,9 @@ RECIPES = {
 class TrainModel(CNN):
     """Train on the images of one folder, and validate on those of another.
 
-    Sizes and length that are not given are those of the model in model_save_dir; where there is
-    none, those of conf/sample_config.json. `fresh` ignores a model that is there. `rules` says more
-    about images and labels: shorter labels, colour, other sizes, other separators.
+    Sizes and lengths that are not given, channels and resize are those of the model in
+    model_save_dir; where there is none, those of conf/sample_config.json. `fresh` ignores a model
+    that is there.
     """
 
     def __init__(self, train_img_path: AnyPath, verify_img_path: AnyPath,
@@ -79,16 +79,18 @@ class TrainModel(CNN):
                  test_batch_size: int, *, image_height: int | None = None,
                  image_width: int | None = None, max_captcha: int | None = None,
                  network: str = DEFAULT_NETWORK, recipe: str = "default", seed: int = 0,
-                 log_dir: AnyPath = "logs/", enable_gpu: bool = False,
-                 fresh: bool = False, rules: Rules | None = None) -> None:
-        height, width, length = model_folder.sizes(
-            model_save_dir, image_height, image_width, max_captcha, ignore_model=fresh)
-        self.rules = rules or Rules(InputFormat(width, height), (image_suffix.lstrip("."),),
-                                    parse_char_set(char_set), length, length)
-        super().__init__(height, width, length, char_set, model_save_dir, network=network,
-                         min_captcha=self.rules.min_length,
-                         image_channels=self.rules.format.channels,
-                         resize=self.rules.format.resize)
+                 log_dir: AnyPath = "logs/", enable_gpu: bool = False, fresh: bool = False,
+                 min_captcha: int | None = None, image_channels: int | None = None,
+                 resize: str | None = None, label_separator: str = encoding.SEPARATOR,
+                 ignore_case: bool = False) -> None:
+        super().__init__(
+            char_set=char_set, model_save_dir=model_save_dir, network=network,
+            **model_folder.completed(
+                model_save_dir, ignore_model=fresh, image_height=image_height,
+                image_width=image_width, max_captcha=max_captcha, min_captcha=min_captcha,
+                image_channels=image_channels, resize=resize))
+        self.rules = Rules(self.format, (image_suffix.lstrip("."),), self.char_set,
+                           self.min_captcha, self.max_captcha, label_separator, ignore_case)
         self.train_img_path, self.verify_img_path = train_img_path, verify_img_path
         self.cycle_stop, self.acc_stop, self.cycle_save = cycle_stop, acc_stop, cycle_save
         self.image_suffix = image_suffix
@@ -108,7 +110,9 @@ class TrainModel(CNN):
             image_width=config.image_width, max_captcha=config.max_captcha,
             network=config.network, recipe=config.recipe, seed=config.seed,
             log_dir=config.log_dir, enable_gpu=config.enable_gpu, fresh=fresh,
-            rules=dataset.rules_of(config))
+            min_captcha=config.min_captcha, image_channels=config.image_channels,
+            resize=config.resize, label_separator=config.label_separator,
+            ignore_case=config.ignore_case)
 
     # Public
 
@@ -170,7 +174,8 @@ class TrainModel(CNN):
         except SampleError as error:
             raise SampleError(f"{image}: {error}; move the image away") from error
         recognizer = Recognizer(self.image_height, self.image_width, self.max_captcha,
-                                self.char_set, self.folder.path)
+                                self.char_set, self.folder.path, min_captcha=self.min_captcha,
+                                image_channels=self.format.channels, resize=self.format.resize)
         prediction = recognizer.predict_pixels(pixels[np.newaxis])[0]
         said = f"label {self.rules.label(image.name)}, recognised as {prediction.text}"
         console.say(f"{image}: {said}, confidence {prediction.confidence:.3f}")

@@ -368,7 +368,7 @@ class TrainingLoop:
             f"best      {result.scores.image_accuracy:.2%} of the test images right "
             f"({right} of {len(self._test)}), at step {self._best.step}")
         if not self._model.is_trial:
-            line = "" if interrupted else self._advice()
+            line = self._advice() if last == self._model.cycle_stop else ""
             if line:
                 console.say(f"check     {line}")
             console.say(f"model     {self._model.folder}")

@@ -1,9 +1,9 @@
-"""Draw practice captchas with the `captcha` library, with the text in the file name.
+"""Draw practice captchas, in the style of the `captcha` library or another, named after their text.
 
     python3 gen_image/gen_sample_by_captcha.py [--config conf/captcha_config.json] [--count N]
                                                [--root-dir FOLDER] [--seed N]
 
-Reads the config: how many, how long, how large, which characters and which fonts. Writes images
+Reads the config: how many, how long, how large, which characters, fonts and style. Writes images
 named label_serial.suffix into root_dir, beside those that are there. The seed decides the texts;
 the pixels are different each time.
 """

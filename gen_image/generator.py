@@ -25,6 +25,7 @@ from cnnlib.config import CaptchaConfig
 from cnnlib.errors import ConfigError, SampleError
 from gen_image import styles
 
+LIBRARY_STYLE = "captcha"
 FULL_HEIGHT, FULL_AREA = 60, 100 * 60  # from this size on the library draws as it does by itself
 FONT_SIZES = (42, 50, 56)  # the library's own
 NOISE_DOTS = 30  # the library's own
@@ -33,7 +34,7 @@ ALONE = 200  # up to so many images are drawn sooner than workers start
 
 
 class CaptchaGenerator:
-    """Draw captchas by a config; the fonts are loaded once.
+    """Draw captchas by a config.
 
     Raises ConfigError where a font cannot be read or lacks one of the config's characters.
     """
@@ -41,7 +42,7 @@ class CaptchaGenerator:
     def __init__(self, config: CaptchaConfig) -> None:
         self.config = config
         self._fonts = [os.fspath(font) for font in config.fonts]
-        style = styles.STYLES.get(config.style)
+        style = None if config.style == LIBRARY_STYLE else styles.STYLES[config.style]
         for font in self._fonts or (style.default_fonts() if style else DEFAULT_FONTS):
             _check_font(font, config.characters)
         self._style = style

@@ -171,3 +171,11 @@ def test_images_that_cost_much_are_said_with_a_size_that_does_not():
 def test_what_would_bring_most_after_a_training(train, test, expected):
     line = doctor.advice(Scores(train, train, 0.1), Scores(test, test, 0.1), 300)
     assert re.search(expected, line) and bool(line) == bool(expected)
+
+
+def test_a_colour_that_does_not_vary_is_no_blank_image():
+    pixels = np.full((3, 10, 20, 3), 255, np.uint8)
+    pixels[:2, 2:8, 5:15, 1:] = 0  # red on white
+    images = ImageSet(["a_1.png", "b_2.png", "c_3.png"], pixels, np.zeros((3, 1), np.int32))
+    [line] = [line for line in doctor.examine(images, images, "0") if "of one shade" in line]
+    assert "c_3.png" in line and "a_1.png" not in line

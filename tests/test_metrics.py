@@ -89,3 +89,9 @@ def test_classes_that_a_position_cannot_have_do_not_change_the_temperature():
     logits, char_ids = rng.normal(size=(200, 2, 4)), rng.integers(0, 4, (200, 2))
     without = np.concatenate([logits, np.full((200, 2, 1), -1e4)], axis=-1)
     assert metrics.fit_temperature(without, char_ids) == metrics.fit_temperature(logits, char_ids)
+
+
+def test_texts_of_another_length_confuse_no_characters():
+    pairs = [("abcd", "bcd"), ("ab", "xb"), ("ab", "xb")]
+    assert metrics.confusions(pairs) == [("a", "x", 2)]
+    assert [metrics.right_characters(*pair) for pair in pairs] == [3, 1, 1]

@@ -94,11 +94,16 @@ def test_second_training_is_told_and_a_killed_one_leaves_no_lock(folder):
 
 
 def test_sizes_as_given_else_of_the_model_else_of_the_config(folder):
-    assert model_folder.sizes(folder.path, 1, 2, 3) == (1, 2, 3)
-    assert model_folder.sizes(folder.path, None, 2, None) == (60, 2, 4)
+    def sizes(height, width, length, **options):
+        found = model_folder.completed(folder.path, image_height=height, image_width=width,
+                                       max_captcha=length, **options)
+        return tuple(found.values())
+
+    assert sizes(1, 2, 3) == (1, 2, 3)
+    assert sizes(None, 2, None) == (60, 2, 4)
     folder.commit(INFO)
-    assert model_folder.sizes(folder.path, None, None, 3) == (24, 40, 3)
-    assert model_folder.sizes(folder.path, None, None, None, ignore_model=True) == (60, 100, 4)
+    assert sizes(None, None, 3) == (24, 40, 3)
+    assert sizes(None, None, None, ignore_model=True) == (60, 100, 4)
 
 
 def test_the_model_describes_itself():

@@ -53,6 +53,7 @@ def test_mixed_images_are_all_used(root, tmp_path, draw_images, capsys):
         path.rename(folder / f"{text}-{i}_x.png")
     (folder / "no label.png").write_bytes(path.read_bytes() if path.exists() else b"")
     (folder / "notes.txt").touch()
+    (folder / "screenshot-1.jpg").write_bytes(b"not looked at")
     assert new_project.main([str(folder), "--name", "m"]) == 0
     config = load_sample_config(root / "conf/m.json")
     assert config.label_separator == "-" and config.resize == "pad"
@@ -63,15 +64,19 @@ def test_mixed_images_are_all_used(root, tmp_path, draw_images, capsys):
     assert "without a label: no label.png" in shown and "scaled to" in shown
     assert '"ignore_case": true' in shown
     dataset.verify_and_split(config)
-    assert sorted(os.listdir(folder)) == ["no label.png", "notes.txt"]
+    assert sorted(os.listdir(folder)) == ["no label.png", "notes.txt", "screenshot-1.jpg"]
 
 
-def test_labels_csv_is_read(root, tmp_path, draw_images):
+def test_labels_csv_is_read(root, tmp_path, draw_images, capsys):
     folder = tmp_path / "listed"
     for i, path in enumerate(draw_images(folder, texts=["01"] * 20)):
         path.rename(folder / f"img{i}.png")
-    (folder / "labels.csv").write_text("".join(f"img{i}.png,A/{i % 3}\n" for i in range(20)))
+    (folder / "labels.csv").write_text("".join(f"img{i}.png,A/{i % 3}\n" for i in range(20))
+                                       + "gone.png, 0\n")
     assert new_project.main([str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "20 images; 20 of them have a label" in shown and "without a label" not in shown
+    assert "labels.csv names 1 files that are not there" in shown
     config = load_sample_config(root / "conf/listed.json")
     assert config.max_captcha == 3 and "".join(config.char_set) == "/012A"
     dataset.verify_and_split(config)
