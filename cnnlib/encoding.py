@@ -181,7 +181,7 @@ def store_image(data: bytes, folder: str | os.PathLike[str], label: str, suffix:
         raise FileExistsError(errno.EEXIST, "a random name is there already", str(path))
     except OSError as error:
         raise SampleError(f"cannot write an image to {folder} ({os.fspath(folder)}): "
-                          f"{error.strerror}; make the folder writable") from error
+                          f"{error.strerror}; make room, or make the folder writable") from error
 
 
 def _write_new(path: Path, data: bytes) -> bool:
