@@ -219,11 +219,11 @@ class TrainingLoop:
         self._history.add(self._earlier_steps + step, values)
         return test
 
-    def _advice(self) -> str:
-        """Return what would bring most; the weights at hand are those of the last step."""
+    def _advice(self, test: Scores) -> str:
+        """Return what would bring most; training images are read with the weights of the end."""
         rng = np.random.default_rng(self._model.seed)
         train = self._score(*self._train.sample(ADVISED_BY, rng))
-        return doctor.advice(train, self._score_test(), self._model.cycle_stop)
+        return doctor.advice(train, test, self._model.cycle_stop)
 
     def _reaches_acc_stop(self, step: int, estimate: Scores) -> bool:
         """Tell whether the whole test set reaches acc_stop; scored where the estimate does."""
@@ -368,7 +368,7 @@ class TrainingLoop:
             f"best      {result.scores.image_accuracy:.2%} of the test images right "
             f"({right} of {len(self._test)}), at step {self._best.step}")
         if not self._model.is_trial:
-            line = self._advice() if last == self._model.cycle_stop else ""
+            line = self._advice(result.scores) if last == self._model.cycle_stop else ""
             if line:
                 console.say(f"check     {line}")
             console.say(f"model     {self._model.folder}")

@@ -53,7 +53,7 @@ def test_blank_images(train, test):
     test.pixels[1] = 100
     test.pixels[1, 0, 0] = 103
     [line] = doctor.examine(train, test, "0123")
-    assert line.startswith("2 images are of one shade of gray, such as 0_5.png: look at them")
+    assert line.startswith("2 images are of one shade, such as 0_5.png: look at them")
 
 
 def test_characters_that_are_missing_or_rare(train, test):

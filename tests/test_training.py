@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,7 +63,8 @@ def test_a_run_prints_the_lines_and_keeps_all_that_it_should(ready, capsys):
     assert printed[at + 1].startswith("[训练集] 字符准确率为 ")
     assert printed[at + 2].startswith("[验证集] 字符准确率为 ")
     assert any(line.startswith("step 20 of 30, about ") and "to go" in line for line in printed)
-    assert printed[-3].startswith("done after 30 steps") and printed[-1].startswith("model ")
+    assert printed[-4].startswith("done after 30 steps") and printed[-1].startswith("model ")
+    assert re.match("check     .* more (steps|images) would pay", printed[-2])
 
     known = info(ready)
     assert (known.total_step, known.run.step, known.run.done) == (30, 30, True)
