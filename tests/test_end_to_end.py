@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,16 +58,19 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def server(script: str, *arguments: str) -> Iterator[str]:
     """Run a server script on a free port, give its address, and stop it as systemd would."""
     command = [sys.executable, str(PROJECT_ROOT / script), "--port", "0", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          encoding="utf-8") as process:
-        assert process.stdout
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.send_signal(signal.SIGTERM)
-            _, log = process.communicate(timeout=30)
-    assert process.returncode == 0 or sys.platform == "win32"
-    assert "Traceback" not in log
+    # A pipe that nobody reads would hold the server when some hundred requests are logged.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log,
+                              encoding="utf-8") as process:
+            assert process.stdout
+            try:
+                yield process.stdout.readline().split()[-1]
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=30)
+        assert process.returncode == 0 or sys.platform == "win32"
+        log.seek(0)
+        assert "Traceback" not in log.read()
 
 
 @pytest.fixture(scope="module")
