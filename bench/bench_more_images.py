@@ -8,7 +8,6 @@ trained on, together with the old ones; before and after, the model reads 5,000 
 old kind and 2,000 of the new one. Writes bench/more_images.json and the table in both READMEs.
 """
 
-import argparse
 import dataclasses
 import json
 import shutil
@@ -21,14 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import matplotlib
 
-from bench.bench_training import ROWS, lay_out
+from bench.bench_training import ROWS, lay_out, runs_parser
 from bench.demo_results import replace_between_markers
 from cnnlib import console, metrics
 from cnnlib.config import (
     PROJECT_ROOT,
     ProjectPath,
     SampleConfig,
-    existing_path,
     load_captcha_config,
 )
 from cnnlib.dataset import verify_and_split
@@ -108,11 +106,7 @@ def table(measured: Mapping[str, Any], words: tuple[str, str, str]) -> str:
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=existing_path, metavar="FOLDER",
-                        default=PROJECT_ROOT / "bench" / "runs")
-    measured = measure(parser.parse_args(argv).folder)
+    measured = measure(runs_parser(__doc__).parse_args(argv).folder)
     with replacing(RESULTS) as temporary:
         temporary.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     for page, words in WORDS.items():

@@ -350,18 +350,24 @@ def plot(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     plots.save_png(figure, path)
 
 
+def runs_parser(manual: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a bench that works in FOLDER, which holds images and models."""
+    parser = argparse.ArgumentParser(description=manual,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=existing_path, metavar="FOLDER",
+                        default=PROJECT_ROOT / "bench" / "runs")
+    return parser
+
+
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     known = ROWS | OTHERS | ABLATION
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = runs_parser(__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(known))
     parser.add_argument("--all", action="store_true", help="every row")
     parser.add_argument("--others", action="store_true", help="other lengths, styles, alphabets")
     parser.add_argument("--ablation", action="store_true", help="the rows of the ablation")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--folder", type=existing_path, metavar="FOLDER",
-                        default=PROJECT_ROOT / "bench" / "runs")
     args = parser.parse_args(argv)
     names = list(known) if args.all else (
         args.rows + list(OTHERS if args.others else ()) + list(ABLATION if args.ablation else ()))

@@ -9,7 +9,6 @@ images that are read wrongly as readme_image/pretrained_errors.png. Stopped, it 
 run again.
 """
 
-import argparse
 import dataclasses
 import datetime
 import json
@@ -24,14 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from bench.bench_training import ROWS, Row, draw, lay_out
+from bench.bench_training import ROWS, Row, draw, lay_out, runs_parser
 from bench.demo_results import replace_between_markers
 from cnnlib import console, metrics, plots
 from cnnlib.config import (
     PROJECT_ROOT,
     ProjectPath,
     SampleConfig,
-    existing_path,
     load_sample_config,
 )
 from cnnlib.dataset import verify_and_split
@@ -62,11 +60,7 @@ WORDS = {
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=existing_path, metavar="FOLDER",
-                        default=PROJECT_ROOT / "bench" / "runs")
-    args = parser.parse_args(argv)
+    args = runs_parser(__doc__).parse_args(argv)
     row = ROWS[ROW]
     trained = lay_out(row, args.folder, 0, ROW)
     info = ModelFolder(trained.model_save_dir).read()

@@ -128,8 +128,8 @@ def he_normal() -> Any:
     return tf.variance_scaling_initializer(scale=2.0, mode="fan_in")
 
 
-def dense(x: Tensor, name: str, units: int, weights: Weights) -> Tensor:
-    kernel = weights.get(f"{name}/kernel", [int(x.shape[-1]), units], he_normal())
+def dense(x: Tensor, name: str, units: int, weights: Weights, initializer: Any = None) -> Tensor:
+    kernel = weights.get(f"{name}/kernel", [int(x.shape[-1]), units], initializer or he_normal())
     bias = weights.get(f"{name}/bias", [units], tf.zeros_initializer())
     return tf.nn.bias_add(tf.matmul(x, kernel), bias)
 
@@ -170,10 +170,8 @@ def residual_block(x: Tensor, name: str, filters: int, stride: int, weights: Wei
 def projection(x: Tensor, name: str, units: int, weights: Weights) -> Tensor:
     """Apply one dense layer at each place, float [B, places, depth] -> [B, places, units]."""
     _, places, depth = x.shape.as_list()
-    kernel = weights.get(f"{name}/kernel", [depth, units],
-                         tf.random_normal_initializer(stddev=depth ** -0.5))
-    bias = weights.get(f"{name}/bias", [units], tf.zeros_initializer())
-    x = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, depth]), kernel), bias)
+    x = dense(tf.reshape(x, [-1, depth]), name, units, weights,
+              tf.random_normal_initializer(stddev=depth ** -0.5))
     return tf.reshape(x, [-1, places, units])
 
 
