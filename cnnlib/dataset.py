@@ -111,14 +111,10 @@ class Rules:
 
 
 def rules_of(config: SampleConfig) -> Rules:
-    return Rules(input_format(config), (config.image_suffix,), config.char_set,
-                 config.min_captcha, config.max_captcha, config.label_separator,
-                 config.ignore_case)
-
-
-def input_format(config: SampleConfig) -> InputFormat:
-    return InputFormat(config.image_width, config.image_height, config.image_channels,
-                       config.resize)
+    return Rules(InputFormat(config.image_width, config.image_height, config.image_channels,
+                             config.resize),
+                 (config.image_suffix,), config.char_set, config.min_captcha, config.max_captcha,
+                 config.label_separator, config.ignore_case)
 
 
 class Defect(SampleError):
