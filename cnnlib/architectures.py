@@ -193,7 +193,7 @@ def self_attention(x: Tensor, name: str, weights: Weights) -> Tensor:
     _, places, depth = x.shape.as_list()
     three = projection(layer_norm(x, f"{name}/norm1", weights), f"{name}/qkv", 3 * depth, weights)
     three = tf.transpose(tf.reshape(three, [-1, places, 3, HEADS, depth // HEADS]), [2, 0, 3, 1, 4])
-    query, key, value = (three[i] for i in range(3))  # [B, HEADS, places, depth / HEADS]
+    query, key, value = tf.unstack(three)  # [B, HEADS, places, depth / HEADS]
     scores = tf.matmul(query, key, transpose_b=True) * (depth // HEADS) ** -0.5
     seen = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [0, 2, 1, 3])
     x += projection(tf.reshape(seen, [-1, places, depth]), f"{name}/seen", depth, weights)
