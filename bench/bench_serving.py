@@ -4,15 +4,16 @@
                                    [--only process http soak others]
 
 Needs a trained model, and for all but `process` the load generator wrk (Debian: apt install wrk);
-gunicorn is measured where it is installed. Each figure is the median of five runs; what is compared
-runs in turn. Nothing else should run beside it. Writes bench/serving_results.json and the tables in
+gunicorn is measured where it is installed. Servers run in the environment that
+deploy/cnn_captcha.service gives them. Each figure is the median of five runs; what is compared runs
+in turn. Nothing else should run beside it. Writes bench/serving_results.json and the tables in
 README.md and README.zh-CN.md; parts that are not measured again keep their figures.
 """
 
 import http.client
 import io
 import json
-import random
+import os
 import re
 import shutil
 import statistics
@@ -31,13 +32,13 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from bench.demo_results import replace_between_markers
+from bench.practice import drawn_files
 from cnnlib import console, encoding
 from cnnlib.architectures import TrainableWeights, cost
 from cnnlib.config import (
     PROJECT_ROOT,
     SAMPLE_CONFIG,
     SampleConfig,
-    load_captcha_config,
     load_sample_config,
     read_json,
 )
@@ -45,7 +46,6 @@ from cnnlib.errors import CaptchaError
 from cnnlib.files import replacing
 from cnnlib.network import CNN, session_options
 from cnnlib.recognizer import Recognizer
-from gen_image.generator import CaptchaGenerator
 
 RUNS = 5
 CALLS = 200
@@ -299,6 +299,11 @@ def measure_http(config_file: str, images: Sequence[bytes], seconds: int) -> Res
     return results
 
 
+def deployed_environment() -> dict[str, str]:
+    unit = (PROJECT_ROOT / "deploy/cnn_captcha.service").read_text(encoding="utf-8")
+    return dict(re.findall(r"^Environment=(\w+)=(.*)$", unit, re.M))
+
+
 def rss_anon_kb(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(re.search(r"RssAnon:\s+(\d+)", status)[1])  # type: ignore[index]
@@ -348,13 +353,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     args = parser.parse_args(argv)
     config = load_sample_config(args.config)
-    generator = CaptchaGenerator(load_captcha_config(
-        PROJECT_ROOT / "conf/captcha_config.json", characters="".join(config.char_set),
-        min_char_count=config.min_captcha, char_count=config.max_captcha,
-        width=config.image_width, height=config.image_height))
-    rng = random.Random(0)
-    labels = [generator.random_text(rng) for _ in range(MANY)]
-    images = [generator.encode(generator.draw(label)) for label in labels]
+    labels, images = drawn_files(config, MANY)
+    os.environ |= deployed_environment()
     results: Results = read_json(RESULTS) if RESULTS.exists() else {}
     if "process" in args.only:
         results |= measure_process(config, images)

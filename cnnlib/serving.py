@@ -33,6 +33,7 @@ from cnnlib.server import ACCESS
 from cnnlib.telemetry import CONTENT_TYPE, Telemetry
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 log = logging.getLogger(__name__)
@@ -161,8 +162,8 @@ class RecognizeService:
         for place, data in enumerate(question.images):
             try:
                 image = encoding.open_image(data)
-                chosen = model or self._by_size(image)
-                pixels = chosen.pixels_of(image)
+                chosen, pixels = ((model, model.pixels_of(image)) if model
+                                  else self._by_size(image))
                 of_model.setdefault(chosen, []).append((place, pixels))
                 results.append({})
             except SampleError as error:
@@ -175,15 +176,11 @@ class RecognizeService:
             g.entry["model"] = ",".join(chosen.name for chosen in of_model) or "-"
         return results
 
-    def _by_size(self, image: Image.Image) -> ServedModel:
-        """Return the model of this size, else the first that takes others than its own."""
-        for model in self.models.values():
-            if model.size == image.size:
-                return model
-        for model in self.models.values():
+    def _by_size(self, image: Image.Image) -> tuple[ServedModel, np.ndarray]:
+        """Return the model of this size, else the first that takes others, and what it takes."""
+        for model in sorted(self.models.values(), key=lambda model: model.size != image.size):
             with suppress(ImageSizeError):
-                model.pixels_of(image)
-                return model
+                return model, model.pixels_of(image)
         raise ImageSizeError(f"image of {image.width}x{image.height}; the models take " + ", ".join(
             f"{name} {model.size[0]}x{model.size[1]}" for name, model in self.models.items()))
 

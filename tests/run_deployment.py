@@ -33,17 +33,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import requests
 
+from bench.practice import drawn_files
 from cnnlib import console, encoding
 from cnnlib.config import (
     PROJECT_ROOT,
     SAMPLE_CONFIG,
     SampleConfig,
-    load_captcha_config,
     load_sample_config,
 )
 from cnnlib.errors import CaptchaError
 from cnnlib.recognizer import Recognizer
-from gen_image.generator import CaptchaGenerator
 
 IMAGES = 200
 AT_ONCE = 2000
@@ -62,13 +61,9 @@ class Example:
 
 
 def examples(config: SampleConfig) -> list[Example]:
-    generator = CaptchaGenerator(load_captcha_config(
-        PROJECT_ROOT / "conf/captcha_config.json", characters="".join(config.char_set),
-        char_count=config.max_captcha, width=config.image_width, height=config.image_height))
-    recognizer, rng = Recognizer.from_config(config), random.Random(0)
+    recognizer = Recognizer.from_config(config)
     made = []
-    for _ in range(IMAGES):
-        data = generator.encode(generator.draw(generator.random_text(rng)))
+    for data in drawn_files(config, IMAGES)[1]:
         [answer] = recognizer.predict([encoding.open_image(data)])
         made.append(Example(data, answer.text, answer.confidence))
     return made
