@@ -99,9 +99,10 @@ def step_times(model: TrainModel, images: ImageSet, steps: int) -> tuple[float, 
     return 1000 * statistics.median(times[True]), 1000 * statistics.median(times[False])
 
 
-def anonymous_mb() -> float:
+def anonymous_mb(pid: int | str = "self") -> float:
+    """Return the memory that a process has of its own; NaN where the system does not tell."""
     try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
         return int(status.split("RssAnon:")[1].split()[0]) / MB
     except (OSError, IndexError):
         return float("nan")

@@ -31,6 +31,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
+from bench.bench_pipeline import anonymous_mb
 from bench.demo_results import replace_between_markers
 from bench.practice import drawn_files
 from cnnlib import console, encoding
@@ -304,24 +305,19 @@ def deployed_environment() -> dict[str, str]:
     return dict(re.findall(r"^Environment=(\w+)=(.*)$", unit, re.M))
 
 
-def rss_anon_kb(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(re.search(r"RssAnon:\s+(\d+)", status)[1])  # type: ignore[index]
-
-
 def measure_soak(config_file: str, images: Sequence[bytes]) -> Results:
     with running(sys.executable, "webserver_recognize_api.py", "--config", config_file, "--port",
                  "0", "--no-save") as (url, pid, _):
         wrk(url, images[0], 16, 5)
-        warm = rss_anon_kb(pid)
+        warm_mb = anonymous_mb(pid)
         done, slowest = 0.0, []
         while done < SOAK:
             rate, p99, _ = wrk(url, images[int(done) % len(images)], 16, 5)
             done += rate * 5
             slowest.append(p99)
-            console.say(f"soak, {done:.0f} requests: {rss_anon_kb(pid) / 1024:.1f} MB, "
+            console.say(f"soak, {done:.0f} requests: {anonymous_mb(pid):.1f} MB, "
                         f"99 % within {p99:.0f} ms")
-        return {"soak": done, "soak_mb": warm / 1024, "growth_mb": (rss_anon_kb(pid) - warm) / 1024,
+        return {"soak": done, "soak_mb": warm_mb, "growth_mb": anonymous_mb(pid) - warm_mb,
                 "soak_first_p99_ms": slowest[0], "soak_last_p99_ms": slowest[-1]}
 
 

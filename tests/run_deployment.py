@@ -4,10 +4,10 @@
 
 Needs a trained model, gunicorn and nginx. For waitress alone, and for nginx before gunicorn:
 2,000 requests at once about 200 different images, of which each must have its own answer or 503;
-100 clients that dribble their bytes, beside which others must be answered; bad uploads, of which
-none may be a 5xx; SIGTERM, after which the answers in flight come and the exit code is 0. A
-gunicorn worker is killed with signal 9, and must be replaced. Takes two minutes. Exit code 1 if
-anything fails.
+100 clients that dribble their bytes, beside which others must be answered; 3,000 bad uploads, of
+which none may be a 5xx or cost memory; SIGTERM, after which the answers in flight come and the exit
+code is 0. A gunicorn worker is killed with signal 9, and must be replaced. Takes two minutes. Exit
+code 1 if anything fails.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import requests
 
+from bench.bench_pipeline import anonymous_mb
 from bench.practice import drawn_files
 from cnnlib import console, encoding
 from cnnlib.config import (
@@ -47,6 +48,8 @@ from cnnlib.recognizer import Recognizer
 IMAGES = 200
 AT_ONCE = 2000
 SLOW = 100
+BAD = 3000
+MEMORY_MB = 5.0  # that bad uploads may cost
 ANSWERED_S = 120.0
 CONFIDENCE = 1e-3  # batches of other sizes add up in another order
 
@@ -194,7 +197,7 @@ async def beside_slow_clients(port: int, known: Sequence[Example]) -> str:
 
 async def bad_uploads(port: int, known: Sequence[Example]) -> str:
     rng, statuses = random.Random(0), set()
-    for _ in range(300):
+    for _ in range(BAD):
         data = bytearray(rng.choice(known).data)
         for _ in range(rng.randint(1, 8)):
             data[rng.randrange(len(data))] = rng.randrange(256)
@@ -250,7 +253,12 @@ def run(config_file: str) -> None:
     with process(*waitress(config_file, port), port=port, path="/health/live") as server:
         for title, trial in (("2,000 at once", many_at_once), ("slow clients", beside_slow_clients),
                              ("bad uploads", bad_uploads)):
+            before_mb = anonymous_mb(server.pid)
             check(f"waitress, {title}", asyncio.run(trial(port, known)))
+        grown_mb = anonymous_mb(server.pid) - before_mb
+        check("waitress, memory after bad uploads", f"{grown_mb:+.1f} MB")
+        if grown_mb > MEMORY_MB:
+            raise CaptchaError(f"memory has grown by more than {MEMORY_MB} MB")
         check("waitress, SIGTERM", asyncio.run(stopping(port, known, server)))
     behind, port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder, \

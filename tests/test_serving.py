@@ -495,7 +495,7 @@ def mutate(case):
     return bytes(changed[:length])
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=2000, deadline=None, derandomize=True)
 @given(st.one_of(MUTATED.map(mutate), st.binary(max_size=300)),
        st.sampled_from(["multipart", "image/png", "application/json", "text/plain", "",
                         "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"]),
