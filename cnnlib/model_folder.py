@@ -66,6 +66,7 @@ class ModelInfo:
     run: Run
     libraries: Mapping[str, str] = field(default_factory=dict)
     resize: str = ""
+    ignore_case: bool = False  # of the labels: upper case was learned as lower case
     origin: str = ""  # of a model that was not trained here
     format: int = FORMAT
 

@@ -15,7 +15,7 @@ from PIL import Image
 from cnnlib import encoding, reading
 from cnnlib.architectures import ConstantWeights, Weights
 from cnnlib.batching import cores
-from cnnlib.config import AnyPath, SampleConfig, parse_char_set
+from cnnlib.config import AnyPath, SampleConfig, fold, parse_char_set
 from cnnlib.errors import CharsetError, ModelError
 from cnnlib.model_folder import ModelFolder, ModelInfo
 from cnnlib.network import CNN, read_checkpoint, session_options
@@ -134,11 +134,13 @@ class Recognizer(CNN):
     def read(self, probabilities: np.ndarray, among: Sequence[str] | None = None) -> Prediction:
         """Read one image's probabilities, float [P, C].
 
-        `among` says that no other characters occur; raises CharsetError for those that the model
-        does not know.
+        `among` says that no other characters occur, in any case where the model ignores it; raises
+        CharsetError for those that the model does not know.
         """
         char_set: Sequence[str] = self.char_set
         if among is not None:
+            if self.info.ignore_case:
+                among = tuple(dict.fromkeys(map(fold, among)))
             probabilities, char_set = self._restricted(probabilities, among), among
         [char_ids], [confidences] = reading.most_probable(probabilities[np.newaxis], self.ends)
         text = encoding.ids_to_label(char_ids, char_set)

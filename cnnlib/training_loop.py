@@ -270,8 +270,9 @@ class TrainingLoop:
         info = ModelInfo(
             char_set=model.char_set, image_height=model.image_height,
             image_width=model.image_width, channels=model.format.channels,
-            resize=model.format.resize, min_captcha=model.min_captcha,
-            max_captcha=model.max_captcha, network=model.network, recipe=model.recipe_name,
+            resize=model.format.resize, ignore_case=model.rules.ignore_case,
+            min_captcha=model.min_captcha, max_captcha=model.max_captcha,
+            network=model.network, recipe=model.recipe_name,
             step=best_step, scores=dataclasses.asdict(self._best_scores or scores),
             temperature=temperature, best=best, last=folder.new_checkpoint("last", total),
             total_step=total, run=Run(step, model.cycle_stop, model.seed, done),

@@ -1,4 +1,4 @@
-"""Labels of several lengths, images of several sizes and in colour: from files to answers."""
+"""Labels of several lengths and in any case, images of several sizes, in colour: all the way."""
 
 import random
 
@@ -15,16 +15,16 @@ from tests.conftest import drawing, new_project
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """A model of 1 to 3 of the digits 0 and 1, on coloured images of many sizes and modes."""
+    """A model of 1 to 3 letters O and X in any case, on images of many sizes and modes."""
     project = new_project(tmp_path_factory.mktemp("mixed") / "project")
-    project.change(char_set="01", min_captcha=1, max_captcha=3, image_channels=3, resize=True,
-                   image_width=60, network="cnn5", cycle_stop=150, cycle_save=150,
-                   train_batch_size=32)
+    project.change(char_set="Ox", ignore_case=True, min_captcha=1, max_captcha=3,
+                   image_channels=3, resize=True, image_width=60, network="cnn5",
+                   cycle_stop=150, cycle_save=150, train_batch_size=32)
     rng = random.Random(0)
     draw = drawing(project)
     for folder, count in (("train", 600), ("test", 60)):
         for i in range(count):
-            text = "".join(rng.choices("01", k=rng.randint(1, 3)))
+            text = "".join(rng.choices("oOxX", k=rng.randint(1, 3)))
             [path] = draw(project.root / "sample" / folder, texts=[text],
                           width=20 * len(text), height=rng.randint(20, 28))
             with Image.open(path) as image:
@@ -57,12 +57,12 @@ def test_the_answer_can_be_restricted(mixed):
     recognizer = Recognizer.from_config(mixed.sample)
     image = Image.open(next(mixed.sample.test_image_dir.full.iterdir()))
     probabilities = recognizer.probabilities(recognizer.pixels_of(image)[np.newaxis])[0]
-    free, ones = recognizer.read(probabilities), recognizer.read(probabilities, "1")
-    assert set(ones.text) == {"1"} and 1 <= len(ones.text) <= 3
-    assert set(free.text) <= set("01")
+    free, crosses = recognizer.read(probabilities), recognizer.read(probabilities, "X")
+    assert set(crosses.text) == {"x"} and 1 <= len(crosses.text) <= 3
+    assert set(free.text) <= set("ox")
 
 
 def test_no_text_is_shorter_than_the_shortest(mixed):
     model = TrainModel.from_config(mixed.sample)
     assert model.possible()[:, -1].tolist() == [False, True, True]
-    assert model.text2vec("01").reshape(3, 3).argmax(axis=1).tolist() == [0, 1, 2]
+    assert model.text2vec("ox").reshape(3, 3).argmax(axis=1).tolist() == [0, 1, 2]

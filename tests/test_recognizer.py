@@ -212,3 +212,19 @@ def test_weights_of_another_version_of_the_network_are_said(trained, tmp_path):
     folder.commit(dataclasses.replace(folder.required(), network="resnet_attention"))
     with pytest.raises(ModelError, match="do not fit this version of the network"):
         recognizer_of(trained, model_save_dir=tmp_path / "model")
+
+
+def test_characters_may_be_named_in_any_case_where_the_model_ignores_it(trained, tmp_path, images):
+    shutil.copytree(trained.sample.model_save_dir.full, tmp_path / "model")
+    folder = ModelFolder(tmp_path / "model")
+    info = dataclasses.replace(folder.required(), char_set=("a", "b"))
+    pixels = InputFormat(40, 24).read(images[0])[np.newaxis]
+    for ignores in (False, True):
+        folder.commit(dataclasses.replace(info, ignore_case=ignores))
+        recognizer = recognizer_of(trained, model_save_dir=tmp_path / "model", char_set="ab")
+        [probabilities] = recognizer.probabilities(pixels)
+        if ignores:
+            assert recognizer.read(probabilities, "BB").text == "bb"
+        else:
+            with pytest.raises(CharsetError, match="'B'"):
+                recognizer.read(probabilities, "BB")
