@@ -7,16 +7,12 @@ files count; sub-folders are neither counted nor touched.
 from __future__ import annotations
 
 import csv
-import errno
-import filecmp
 import itertools
 import os
 import random
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -24,13 +20,10 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from cnnlib import console, encoding
+from cnnlib import console, encoding, moving
 from cnnlib.config import IMAGE_SUFFIXES, AnyPath, ProjectPath, SampleConfig, fold
 from cnnlib.encoding import InputFormat
 from cnnlib.errors import ImageTooLargeError, SampleError
-
-with suppress(ImportError):  # Windows has none; its os.rename never overwrites
-    import fcntl
 
 LABELS, COLUMNS = "labels.csv", ["file", "label"]
 TEST_SHARE = 20  # one image of so many is for testing: 5 %
@@ -227,7 +220,7 @@ def _split(origin: ProjectPath, train: ProjectPath, test: ProjectPath, names: Se
     bad = {item if isinstance(item, str) else item[1] for item in bad_imgs}
     for folder in (train, test):
         _make_folder(folder)
-    with _locked(train):
+    with moving.locked(train):
         present, labels = set(file_names(origin)), listed_labels(origin)
         good = {name: _carried(name, labels, separator) for name in names
                 if name in present and name not in bad}
@@ -238,7 +231,7 @@ def _split(origin: ProjectPath, train: ProjectPath, test: ProjectPath, names: Se
         # In the order of names, so that a split that is stopped has moved both kinds.
         for i, name in enumerate(console.progress(list(good), "moving")):
             target = test if i in for_test else train
-            moved[target] += _move(origin.full / name, target.full / good[name])
+            moved[target] += moving.move(origin.full / name, target.full / good[name])
     left = sum(os.path.lexists(origin.full / name) for name in names)
     console.split_result(moved[test], moved[train], left)
 
@@ -256,111 +249,14 @@ def _without_taken(names: Mapping[str, str], origin: ProjectPath,
     return free
 
 
-def _move(source: Path, target: Path) -> bool:
-    """Move a file without ever overwriting one; False where it cannot be or has vanished."""
-    if os.path.lexists(target):  # under another case, on a file system that ignores case
-        console.say(f"{source} stays there: {target} exists already")
-        return False
-    try:
-        if source.is_symlink():  # a relative one would point to nowhere from another folder
-            _move_across(source, target)
-        else:
-            _rename(source, target)
-    except OSError as error:
-        if not os.path.lexists(source):
-            return False
-        raise SampleError(f"cannot move {source} to {target}: {error.strerror}; nothing is lost. "
-                          "Make both folders writable and run it again") from error
-    return True
-
-
-def _rename(source: Path, target: Path) -> None:
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _move_across(source, target)
-
-
-def _move_across(source: Path, target: Path) -> None:
-    """Move a file to another file system so that `recover_moves` can end it after any step."""
-    partial = _partial(target)
-    try:
-        with open(source, "rb") as original, open(partial, "wb") as copy:
-            shutil.copyfileobj(original, copy)
-            copy.flush()
-            os.fsync(copy.fileno())
-        shutil.copystat(source, partial)
-        moving = _moving(source)
-        os.rename(source, moving)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    try:
-        os.rename(partial, target)
-    except OSError:
-        os.rename(moving, source)
-        raise
-    os.unlink(moving)
-
-
-def _partial(target: Path) -> Path:
-    return target.with_name(f".{target.name}.partial")
-
-
-def _moving(source: Path) -> Path:
-    return source.with_name(f".{source.name}.moving")
-
-
 def recover_moves(origin_dir: AnyPath, train_dir: AnyPath, test_dir: AnyPath, *,
                   label_separator: str = encoding.SEPARATOR) -> None:
     """End the moves across file systems that were interrupted: each image is in one place again."""
     origin, *targets = (ProjectPath(folder) for folder in (origin_dir, train_dir, test_dir))
-    with _locked(targets[0]):
-        try:
-            for moving in _named(origin, ".moving"):
-                _recover(moving, targets, listed_labels(origin), label_separator)
-            for partial in itertools.chain(*(_named(folder, ".partial") for folder in targets)):
-                partial.unlink(missing_ok=True)
-        except OSError as error:
-            raise SampleError(f"cannot end the interrupted move of {error.filename}: "
-                              f"{error.strerror}; make its folder writable") from error
-
-
-def _named(folder: ProjectPath, ending: str) -> list[Path]:
-    """Return the files `.NAME` + ending of a folder; none where there is no folder."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return [folder.full / n for n in names if n.startswith(".") and n.endswith(ending)]
-
-
-def _recover(moving: Path, targets: Sequence[ProjectPath], labels: Mapping[str, str],
-             separator: str) -> None:
-    source = moving.with_name(moving.name[1:-len(".moving")])
-    new = _carried(source.name, labels, separator)
-    arrived = [folder.full / new for folder in targets if os.path.lexists(folder.full / new)]
-    if any(filecmp.cmp(moving, there, shallow=False) for there in arrived):
-        moving.unlink()
-    elif not arrived and not os.path.lexists(source):
-        os.rename(moving, source)
-    else:
-        console.warn(f"{moving} is from an interrupted move, but {(arrived or [source])[0]} is "
-                     "another image of its name: rename one of them")
-
-
-@contextmanager
-def _locked(folder: ProjectPath) -> Iterator[None]:
-    """Keep a second run off, where the system can; a run that is killed leaves no lock behind."""
-    with ExitStack() as held:
-        with suppress(OSError):  # no such folder, or no locks on its file system
-            descriptor = os.open(folder, os.O_RDONLY)
-            held.callback(os.close, descriptor)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise SampleError(f"another run is splitting into {folder}: "
-                                  "wait until it has ended") from error
-        yield
+    with moving.locked(targets[0]):
+        labels = listed_labels(origin)
+        moving.recover(origin.full, [folder.full for folder in targets],
+                       lambda name: _carried(name, labels, label_separator))
 
 
 # --- files and threads ---
