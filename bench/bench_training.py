@@ -123,6 +123,7 @@ OTHERS = {
                  drawn_height=80, resize="pad"),
     "strip-stretched": Row(20_000, 3000, min_length=4, length=8, width=240, height=48,
                            style="strip", drawn_height=80, resize="stretch"),
+    "pycapt": Row(20_000, 3000, width=160, height=40, style="pycapt"),
     "chinese": Row(20_000, 4000, COMMON_CHINESE[:500], 2, 120, fonts=(CHINESE_FONT,)),
     **{style: dataclasses.replace(_STYLE, style=style) for style in styles.STYLES
        if style != "strip"},

@@ -24,7 +24,7 @@ CAPTCHA_CONFIG = "conf/captcha_config.json"
 NETWORKS = ("resnet_attention", "cnn5")
 RECIPES = ("default", "specification")
 STYLES = ("captcha", "outline", "dark", "fonts", "colours", "lines", "wave", "fisheye", "touching",
-          "hard", "strip")
+          "hard", "strip", "pycapt")
 RESIZE = "pad"  # how images of other sizes are fitted where `resize` is true
 
 T = TypeVar("T")

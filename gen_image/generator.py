@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -25,6 +25,8 @@ from cnnlib.config import CaptchaConfig
 from cnnlib.errors import ConfigError, SampleError
 from gen_image import styles
 
+Drawing = Callable[[str], Image.Image]
+
 LIBRARY_STYLE = "captcha"
 FULL_HEIGHT, FULL_AREA = 60, 100 * 60  # from this size on the library draws as it does by itself
 FONT_SIZES = (42, 50, 56)  # the library's own
@@ -36,19 +38,31 @@ ALONE = 200  # up to so many images are drawn sooner than workers start
 class CaptchaGenerator:
     """Draw captchas by a config.
 
-    Raises ConfigError where a font cannot be read or lacks one of the config's characters.
+    Raises ConfigError where a font cannot be read or lacks one of the config's characters, or the
+    style's library is not installed.
     """
 
     def __init__(self, config: CaptchaConfig) -> None:
         self.config = config
-        self._fonts = [os.fspath(font) for font in config.fonts]
-        style = None if config.style == LIBRARY_STYLE else styles.STYLES[config.style]
-        for font in self._fonts or (style.default_fonts() if style else DEFAULT_FONTS):
+        fonts = [os.fspath(font) for font in config.fonts]
+        style = styles.STYLES.get(config.style)  # None: that of a library
+        if style is None and config.style != LIBRARY_STYLE:
+            fonts = fonts or [styles.PYCAPT_FONT]
+        for font in fonts or (style.default_fonts() if style else DEFAULT_FONTS):
             _check_font(font, config.characters)
-        self._style = style
-        if style is None:
-            self._library = _ScaledCaptcha(config.width, config.height, self._fonts)
-            self._library.truefonts  # noqa: B018 - the library loads its fonts at the first access
+        self._draw = self._drawing(style, fonts)
+
+    def _drawing(self, style: styles.Style | None, fonts: list[str]) -> Drawing:
+        """Return what draws a text."""
+        width, height = self.config.width, self.config.height
+        if style is not None:
+            return lambda text: styles.draw(style, text, width, height, fonts)
+        if self.config.style == LIBRARY_STYLE:
+            library = _ScaledCaptcha(width, height, fonts)
+            library.truefonts  # noqa: B018 - the library loads its fonts at the first access
+            return library.generate_image
+        styles.check_pycapt()
+        return lambda text: styles.draw_pycapt(text, width, height, fonts)
 
     def random_text(self, rng: random.Random) -> str:
         """Return characters, each drawn independently of the others; any length is as likely."""
@@ -60,9 +74,7 @@ class CaptchaGenerator:
 
         It has the config's size, but in a style whose text sets the width.
         """
-        if self._style is None:
-            return self._library.generate_image(text)
-        return styles.draw(self._style, text, self.config.width, self.config.height, self._fonts)
+        return self._draw(text)
 
     def encode(self, image: Image.Image) -> bytes:
         """Return the bytes of a file with the config's suffix."""

@@ -17,6 +17,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cnnlib.errors import ConfigError
+
 FONT_DIR = Path(matplotlib.get_data_path(), "fonts", "ttf")
 PLAIN = ("DejaVuSans.ttf",)
 SEVERAL = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSerif-BoldItalic.ttf",
@@ -47,6 +49,9 @@ class Style:
         return [str(FONT_DIR / name) for name in self.fonts]
 
 
+PYCAPT_FONT = str(FONT_DIR / "DejaVuSans-Bold.ttf")
+PYCAPT_SIZE = 0.75  # of its letters
+PYCAPT_ADVANCE = 1.4  # of a wide letter and the space after it; of its size
 STYLES = {
     "outline": Style(outline=0.03, lines=2, line_width=0.02),
     "dark": Style(dark=0.5, colours=True, dots=40),
@@ -84,6 +89,28 @@ def draw(style: Style, text: str, width: int, height: int, fonts: Sequence[str] 
         ground.paste(its_colour, (round(left), round(top)), letter)
     _scribble(style, ground, colours, rng)
     return _distorted(style, ground, rng)
+
+
+def check_pycapt() -> None:
+    """Raise ConfigError where the pycapt library is not installed."""
+    try:
+        import pycapt  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("style pycapt needs a library: pip install -r "
+                          "requirements-practice.txt") from error
+
+
+def draw_pycapt(text: str, width: int, height: int, fonts: Sequence[str]) -> Image.Image:
+    """Return an RGB image as the pycapt library draws it: black, frayed, turned and shifted.
+
+    The library chooses its text by itself, from a list: here from one of a single text. Its own
+    font is missing in its package.
+    """
+    import pycapt
+
+    size = max(6, round(min(PYCAPT_SIZE * height, width / (PYCAPT_ADVANCE * len(text)))))
+    return pycapt.easy_train_img([" ".join(text)], width, height, font=size,
+                                 font_family=random.choice(fonts))[1]
 
 
 def _colour(rng: random.Random, light: bool) -> tuple[int, int, int]:

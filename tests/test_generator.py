@@ -231,17 +231,27 @@ def test_nothing_to_collect_is_an_error(project, capsys):
 
 
 def test_the_styles_are_those_that_a_config_may_name():
-    assert ("captcha", *styles.STYLES) == STYLES
+    assert ("captcha", *styles.STYLES, "pycapt") == STYLES
 
 
-@pytest.mark.parametrize("style", styles.STYLES)
-def test_every_style_draws_what_it_is_told(project, style):
+def test_library_of_a_style_is_named_where_it_is_missing(project, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycapt", None)
+    with pytest.raises(ConfigError, match="pip install -r requirements-practice.txt"):
+        CaptchaGenerator(replace(project.captcha, style="pycapt"))
+    assert (PROJECT_ROOT / "requirements-practice.txt").exists()
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_draws_new_images_of_a_text(project, style):
     config = replace(project.captcha, style=style, width=100, height=60, characters=tuple("ab"))
     generator = CaptchaGenerator(config)
     first, again = generator.draw("ab"), generator.draw("ab")
-    assert first.height == 60 and first.tobytes() != again.tobytes()
-    if not styles.STYLES[style].advance[0]:
-        assert first.size == (100, 60)
+    assert first.mode == "RGB" and first.height == 60 and first.tobytes() != again.tobytes()
+    assert style == "strip" or first.size == (100, 60)
+
+
+@pytest.mark.parametrize("style", styles.STYLES)
+def test_every_style_draws_what_it_is_told(style):
     drawn = [styles.draw(styles.STYLES[style], text, 100, 60, (), random.Random(1)).convert("L")
              for text in ("ab", "mm")]
     assert drawn[0].size == drawn[1].size and drawn[0].tobytes() != drawn[1].tobytes()
