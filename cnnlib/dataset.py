@@ -220,7 +220,7 @@ def _split(origin: ProjectPath, train: ProjectPath, test: ProjectPath, names: Se
     bad = {item if isinstance(item, str) else item[1] for item in bad_imgs}
     for folder in (train, test):
         _make_folder(folder)
-    with moving.locked(train):
+    with moving.locked(train.full):
         present, labels = set(file_names(origin)), listed_labels(origin)
         good = {name: _carried(name, labels, separator) for name in names
                 if name in present and name not in bad}
@@ -253,10 +253,9 @@ def recover_moves(origin_dir: AnyPath, train_dir: AnyPath, test_dir: AnyPath, *,
                   label_separator: str = encoding.SEPARATOR) -> None:
     """End the moves across file systems that were interrupted: each image is in one place again."""
     origin, *targets = (ProjectPath(folder) for folder in (origin_dir, train_dir, test_dir))
-    with moving.locked(targets[0]):
-        labels = listed_labels(origin)
+    with moving.locked(targets[0].full):
         moving.recover(origin.full, [folder.full for folder in targets],
-                       lambda name: _carried(name, labels, label_separator))
+                       lambda name: _carried(name, listed_labels(origin), label_separator))
 
 
 # --- files and threads ---

@@ -1,7 +1,8 @@
 """Move files to other folders so that none is lost, doubled or overwritten, stopped at any moment.
 
 Across file systems a move has steps: the copy grows as `.NAME.partial` beside its target, the file
-becomes `.NAME.moving`, the copy gets its name, the file goes.
+becomes `.NAME.moving`, the copy gets its name, the file goes. Whoever moves holds `locked`, and
+calls `recover` first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cnnlib import console
-from cnnlib.config import ProjectPath
 from cnnlib.errors import SampleError
 
 with suppress(ImportError):  # Windows has none; its os.rename never overwrites
@@ -94,7 +94,7 @@ def recover(origin: Path, targets: Sequence[Path], new_name: Callable[[str], str
 
 def _named(folder: Path, ending: str) -> list[Path]:
     """Return the files `.NAME` + ending of a folder; none where there is no folder."""
-    names = os.listdir(folder) if folder.is_dir() else []
+    names = os.listdir(folder) if os.path.isdir(folder) else []
     return [folder / n for n in names if n.startswith(".") and n.endswith(ending)]
 
 
@@ -112,7 +112,7 @@ def _recover(moving: Path, targets: Sequence[Path], new_name: Callable[[str], st
 
 
 @contextmanager
-def locked(folder: ProjectPath) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep a second run off, where the system can; a run that is killed leaves no lock behind."""
     with ExitStack() as held:
         with suppress(OSError):  # no such folder, or no locks on its file system
@@ -121,6 +121,6 @@ def locked(folder: ProjectPath) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise SampleError(f"another run is splitting into {folder}: "
+                raise SampleError(f"another run moves files into {folder}: "
                                   "wait until it has ended") from error
         yield

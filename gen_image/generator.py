@@ -25,9 +25,7 @@ from cnnlib.config import CaptchaConfig
 from cnnlib.errors import ConfigError, SampleError
 from gen_image import styles
 
-Drawing = Callable[[str], Image.Image]
-
-LIBRARY_STYLE = "captcha"
+PYCAPT_STYLE = "pycapt"
 FULL_HEIGHT, FULL_AREA = 60, 100 * 60  # from this size on the library draws as it does by itself
 FONT_SIZES = (42, 50, 56)  # the library's own
 NOISE_DOTS = 30  # the library's own
@@ -45,24 +43,25 @@ class CaptchaGenerator:
     def __init__(self, config: CaptchaConfig) -> None:
         self.config = config
         fonts = [os.fspath(font) for font in config.fonts]
-        style = styles.STYLES.get(config.style)  # None: that of a library
-        if style is None and config.style != LIBRARY_STYLE:
+        style = styles.STYLES.get(config.style)  # None: that of a library, captcha or pycapt
+        if config.style == PYCAPT_STYLE:
             fonts = fonts or [styles.PYCAPT_FONT]
         for font in fonts or (style.default_fonts() if style else DEFAULT_FONTS):
             _check_font(font, config.characters)
         self._draw = self._drawing(style, fonts)
 
-    def _drawing(self, style: styles.Style | None, fonts: list[str]) -> Drawing:
+    def _drawing(self, style: styles.Style | None,
+                 fonts: list[str]) -> Callable[[str], Image.Image]:
         """Return what draws a text."""
         width, height = self.config.width, self.config.height
         if style is not None:
             return lambda text: styles.draw(style, text, width, height, fonts)
-        if self.config.style == LIBRARY_STYLE:
-            library = _ScaledCaptcha(width, height, fonts)
-            library.truefonts  # noqa: B018 - the library loads its fonts at the first access
-            return library.generate_image
-        styles.check_pycapt()
-        return lambda text: styles.draw_pycapt(text, width, height, fonts)
+        if self.config.style == PYCAPT_STYLE:
+            styles.check_pycapt()
+            return lambda text: styles.draw_pycapt(text, width, height, fonts)
+        library = _ScaledCaptcha(width, height, fonts)
+        library.truefonts  # noqa: B018 - the library loads its fonts at the first access
+        return library.generate_image
 
     def random_text(self, rng: random.Random) -> str:
         """Return characters, each drawn independently of the others; any length is as likely."""

@@ -1,7 +1,8 @@
 """Styles of practice captchas beside that of the `captcha` library, drawn with Pillow.
 
 They have the looks of what web sites use (Kaptcha, JCaptcha, SimpleCaptcha and others), each with
-one thing that makes it hard. Lengths are shares of the height of the image.
+one thing that makes it hard. Lengths are shares of the height of the image. One more style is that
+of the pycapt library.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Style:
 PYCAPT_FONT = str(FONT_DIR / "DejaVuSans-Bold.ttf")
 PYCAPT_SIZE = 0.75  # of its letters
 PYCAPT_ADVANCE = 1.4  # of a wide letter and the space after it; of its size
+PYCAPT_RISE = 0.25  # of the ends of a text that is turned, likewise
 STYLES = {
     "outline": Style(outline=0.03, lines=2, line_width=0.02),
     "dark": Style(dark=0.5, colours=True, dots=40),
@@ -103,13 +105,15 @@ def check_pycapt() -> None:
 def draw_pycapt(text: str, width: int, height: int, fonts: Sequence[str]) -> Image.Image:
     """Return an RGB image as the pycapt library draws it: black, frayed, turned and shifted.
 
-    The library chooses its text by itself, from a list: here from one of a single text. Its own
-    font is missing in its package.
+    The library chooses its text by itself, from a list: here from one of a single text. It turns
+    the whole image by degrees that keep the letters inside. Its own font is missing in its package.
     """
     import pycapt
 
-    size = max(6, round(min(PYCAPT_SIZE * height, width / (PYCAPT_ADVANCE * len(text)))))
-    return pycapt.easy_train_img([" ".join(text)], width, height, font=size,
+    spaced = " " + " ".join(text)
+    size = max(6, round(min(PYCAPT_SIZE * height, width / (PYCAPT_ADVANCE * (len(text) + 0.5)))))
+    rotation = max(1, round(math.degrees(PYCAPT_RISE * size / (width / 2))))
+    return pycapt.easy_train_img([spaced], width, height, font=size, rotate=rotation,
                                  font_family=random.choice(fonts))[1]
 
 

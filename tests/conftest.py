@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from cnnlib import encoding
+from cnnlib import dataset, encoding
 from cnnlib.config import (
     CaptchaConfig,
     ProjectPath,
@@ -89,6 +91,30 @@ class Project:
         self.config_path.write_text(json.dumps(known | values), encoding="utf-8")
 
 
+class Folders:
+    """An origin folder of files whose content is their own first name, and where they go."""
+
+    def __init__(self, root: Path) -> None:
+        self.origin, self.train, self.test = (root / name for name in ("origin", "train", "test"))
+
+    def fill(self, count: int, start: int = 0) -> Folders:
+        self.origin.mkdir(parents=True, exist_ok=True)
+        for i in range(start, start + count):
+            (self.origin / f"{i:04d}_x.png").write_text(f"{i:04d}_x.png")
+        return self
+
+    def split(self, *bad: str, seed: int = 0) -> None:
+        dataset.split(self.origin, self.train, self.test, bad, seed=seed)
+
+    def names(self) -> tuple[list[str], list[str], list[str]]:
+        return tuple(sorted(os.listdir(folder)) if folder.exists() else []
+                     for folder in (self.origin, self.train, self.test))
+
+    def contents(self) -> Counter[str]:
+        return Counter(path.read_text() for folder in (self.origin, self.train, self.test)
+                       if folder.exists() for path in folder.iterdir())
+
+
 def new_project(root: Path) -> Project:
     made = Project(root)
     made.config_path.parent.mkdir(parents=True)
@@ -100,6 +126,11 @@ def new_project(root: Path) -> Project:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return new_project(tmp_path / "project")
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path / "with space 验证")
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@
 Needs a trained model, gunicorn and nginx. For waitress alone, and for nginx before gunicorn:
 2,000 requests at once about 200 different images, of which each must have its own answer or 503;
 100 clients that dribble their bytes, beside which others must be answered; 3,000 bad uploads, of
-which none may be a 5xx or cost memory; SIGTERM, after which the answers in flight come and the exit
-code is 0. A gunicorn worker is killed with signal 9, and must be replaced. Takes two minutes. Exit
-code 1 if anything fails.
+which none may be a 5xx, nor cost waitress memory; SIGTERM, after which the answers in flight come
+and the exit code is 0. A gunicorn worker is killed with signal 9, and must be replaced. Takes two
+minutes. Exit code 1 if anything fails.
 """
 
 from __future__ import annotations
@@ -251,13 +251,13 @@ def run(config_file: str) -> None:
     known = examples(load_sample_config(config_file))
     port = free_port()
     with process(*waitress(config_file, port), port=port, path="/health/live") as server:
-        for title, trial in (("2,000 at once", many_at_once), ("slow clients", beside_slow_clients),
-                             ("bad uploads", bad_uploads)):
-            before_mb = anonymous_mb(server.pid)
-            check(f"waitress, {title}", asyncio.run(trial(port, known)))
+        check("waitress, 2,000 at once", asyncio.run(many_at_once(port, known)))
+        check("waitress, slow clients", asyncio.run(beside_slow_clients(port, known)))
+        before_mb = anonymous_mb(server.pid)
+        check("waitress, bad uploads", asyncio.run(bad_uploads(port, known)))
         grown_mb = anonymous_mb(server.pid) - before_mb
         check("waitress, memory after bad uploads", f"{grown_mb:+.1f} MB")
-        if grown_mb > MEMORY_MB:
+        if not grown_mb <= MEMORY_MB:  # nor where it is not known
             raise CaptchaError(f"memory has grown by more than {MEMORY_MB} MB")
         check("waitress, SIGTERM", asyncio.run(stopping(port, known, server)))
     behind, port = free_port(), free_port()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -23,10 +24,12 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 60
+USER = "captcha"
 TEXT = "2e8j"
 DRAW = f"from captcha.image import ImageCaptcha; ImageCaptcha(100, 60).write({TEXT!r}, 'x.png')"
 
@@ -65,24 +68,29 @@ def carry_out(python: str, app: Path) -> None:
             subprocess.run(rest, shell=True, cwd=app, env=env, check=True)
     said = dict(steps)
     shutil.copy(app / "conf/pretrained_config.json", app / "conf/sample_config.json")
-    with subprocess.Popen(json.loads(said["CMD"]), cwd=app, env=env, user=said["USER"]) as server:
+    with subprocess.Popen(json.loads(said["CMD"]), cwd=app, env=env, user=said["USER"],
+                          group=said["USER"], extra_groups=()) as server:
         try:
-            wait_until_healthy(shlex.split(said["HEALTHCHECK"].partition("CMD")[2]), env)
+            wait_until_healthy(shlex.split(said["HEALTHCHECK"].partition("CMD")[2]), env, server)
             subprocess.run(["python", "-c", DRAW], cwd=app, env=env, check=True)
-            print(f"healthy; reads {TEXT} as", ask((app / "x.png").read_bytes()))
-            server.terminate()
-            if server.wait(30):
-                raise RuntimeError(f"exit code {server.returncode} after SIGTERM")
-            print("SIGTERM: exit code 0")
+            read = ask((app / "x.png").read_bytes())
+            print(f"healthy; reads {TEXT} as {read}")
+            if len(read) != len(TEXT):
+                raise RuntimeError("that is no answer")
         finally:
-            server.kill()
+            server.terminate()
+            code = server.wait(30)
+    if code:
+        raise RuntimeError(f"exit code {code} after SIGTERM")
+    print("SIGTERM: exit code 0")
 
 
-def wait_until_healthy(command: Sequence[str], env: Mapping[str, str]) -> None:
+def wait_until_healthy(command: Sequence[str], env: Mapping[str, str],
+                       server: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + READY_S
     while subprocess.run(command, env=env, stderr=subprocess.DEVNULL).returncode:
-        if time.monotonic() > until:
-            raise RuntimeError(f"not healthy after {READY_S} s")
+        if time.monotonic() > until or server.poll() is not None:
+            raise RuntimeError("the server does not become healthy")
         time.sleep(1)
 
 
@@ -101,17 +109,21 @@ def main() -> int:
     if os.geteuid() != 0:
         print("this makes a user: run it as root, on a machine of its own", file=sys.stderr)
         return 2
+    with suppress(KeyError):
+        pwd.getpwnam(USER)
+        print(f"there is a user {USER} already, whom this would remove", file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="dockerfile-") as folder:
         Path(folder).chmod(0o755)
         app = Path(folder) / "app"
         app.mkdir()
         try:
             carry_out(args.python, app)
-        except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             print(f"failed: {error}", file=sys.stderr)
             return 1
         finally:
-            subprocess.run(["userdel", "captcha"], check=False)
+            subprocess.run(["userdel", USER], check=False)
     return 0
 
 

@@ -259,8 +259,16 @@ def test_every_style_draws_what_it_is_told(style):
     assert contrast > 60
 
 
+def test_pycapt_draws_the_text_that_it_is_told():
+    drawn = {text: np.asarray(styles.draw_pycapt(text, 160, 40, [styles.PYCAPT_FONT])) < 128
+             for text in ("....", "mmmm")}
+    assert 0 < drawn["...."].sum() < drawn["mmmm"].sum() / 5
+    assert not drawn["mmmm"][:, :4].any()  # no letter is cut
+
+
 @pytest.mark.parametrize(("width", "height"), [(20, 12), (300, 20), (30, 120)])
 def test_styles_draw_odd_sizes(width, height):
+    assert styles.draw_pycapt("0123", width, height, [styles.PYCAPT_FONT]).size == (width, height)
     for style in styles.STYLES.values():
         image = styles.draw(style, "0123", width, height)
         assert image.height == height and (image.width == width or style.advance[0])
