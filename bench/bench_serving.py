@@ -75,8 +75,8 @@ TABLES = {
          "{gunicorn_160_p99_ms:.0f} ms"),
         ("the same, each image recognised alone", "{gunicorn_alone_16:,.0f} a second with 16 "
          "connections, {gunicorn_alone_160:,.0f} with 160"),
-        ("waitress, {soak:,.0f} requests in a row", "{soak_mb:.0f} MB of memory of its own, grown by "
-         "{growth_mb:.1f} MB; 99 % within {soak_first_p99_ms:.0f} ms first, "
+        ("waitress, {soak:,.0f} requests in a row", "{soak_mb:.0f} MB of memory of its own, grown "
+         "by {growth_mb:.1f} MB; 99 % within {soak_first_p99_ms:.0f} ms first, "
          "{soak_last_p99_ms:.0f} ms last"),
         ("ddddocr on the same images", "{ddddocr_ms:.1f} ms, {ddddocr_right:.1%} right; ours "
          "{ours_ms:.1f} ms, {ours_right:.1%}"))),
@@ -98,8 +98,8 @@ TABLES = {
          "{gunicorn_160_p99_ms:.0f} 毫秒内"),
         ("同上，每张图片单独识别", "16 个连接每秒 {gunicorn_alone_16:,.0f} 次，160 个连接每秒 "
          "{gunicorn_alone_160:,.0f} 次"),
-        ("waitress，连续 {soak:,.0f} 次请求", "自有内存 {soak_mb:.0f} MB，增长 {growth_mb:.1f} MB；99 % "
-         "开始时在 {soak_first_p99_ms:.0f} 毫秒内，最后在 {soak_last_p99_ms:.0f} 毫秒内"),
+        ("waitress，连续 {soak:,.0f} 次请求", "自有内存 {soak_mb:.0f} MB，增长 {growth_mb:.1f} MB；"
+         "99 % 开始时在 {soak_first_p99_ms:.0f} 毫秒内，最后在 {soak_last_p99_ms:.0f} 毫秒内"),
         ("ddddocr 识别同样的图片", "{ddddocr_ms:.1f} 毫秒，{ddddocr_right:.1%} 正确；本项目 "
          "{ours_ms:.1f} 毫秒，{ours_right:.1%}"))),
 }

@@ -260,7 +260,7 @@ class TrainingLoop:
         scores = metrics.scores(*outputs, model.ends)
         _check_finite(scores, step)
         total = self._earlier_steps + step
-        if held is None or self._is_best(held, scores):
+        if held is None or self._is_best(held, scores, step == model.cycle_stop):
             self._best_scores = scores
             self._highest = max(self._highest, scores, key=lambda s: s.image_accuracy)
             best, best_step = folder.new_checkpoint("best", total), total
@@ -296,15 +296,20 @@ class TrainingLoop:
             self._model.folder.remove(*new)
             raise
 
-    def _is_best(self, held: ModelInfo, scores: Scores) -> bool:
-        """Tell whether to keep these weights; a char_set that grew needs ones of its shape."""
+    def _is_best(self, held: ModelInfo, scores: Scores, ends: bool) -> bool:
+        """Tell whether to keep these weights; a char_set that grew needs ones of its shape.
+
+        Where a run `ends`, the rate has fallen to nothing: that makes for better weights than those
+        that chance prefers on a small test set.
+        """
         best, count = self._best_scores, len(self._test)
         if held.char_set != self._model.char_set or best is None:
             return True
         if scores.image_accuracy >= self._model.acc_stop > best.image_accuracy:
             return True
-        # Small steps down, each within chance, must not add up.
-        return scores.better_than(best, count) and not self._highest.clearly_above(scores, count)
+        if self._highest.clearly_above(scores, count):
+            return False  # small steps down, each within chance, must not add up
+        return ends or scores.better_than(best, count)
 
     def _write(self, saver: Any, name: str) -> None:
         """Write a checkpoint to the disk."""

@@ -89,7 +89,7 @@ def test_a_second_run_goes_on_with_the_weights_and_never_gets_worse(ready, capsy
     first = train(ready)
     second = train(ready, cycle_stop=10)
     assert "a new run on the weights of " in capsys.readouterr().out
-    assert not first.scores.better_than(second.scores, 20)
+    assert not first.scores.clearly_above(second.scores, 20)
     known = info(ready)
     assert (known.total_step, known.run.step) == (30, 10)
     assert known.step in (10, 20, 30)
@@ -127,6 +127,12 @@ def test_small_steps_down_do_not_add_up(ready, monkeypatch):
     scripted(monkeypatch, *(Scores(0.9, 0.8 - 0.05 * i, 1 - 0.1 * i) for i in range(5)))
     result = train(ready, cycle_stop=50)
     assert result.scores.image_accuracy == 0.75  # by the loss, and within chance of 0.8
+
+
+@pytest.mark.parametrize(("last", "kept"), [(0.85, 0.85), (0.6, 0.9)])
+def test_weights_of_the_end_are_kept_unless_clearly_worse(ready, monkeypatch, last, kept):
+    scripted(monkeypatch, Scores(0.9, 0.9, 0.1), Scores(0.9, last, 0.2))
+    assert train(ready, cycle_stop=20).scores.image_accuracy == kept
 
 
 def test_weights_that_reach_acc_stop_are_kept(ready, monkeypatch):
