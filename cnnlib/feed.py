@@ -64,11 +64,20 @@ class Feed:
                                                   self._rng)
         return Batch(pixels, char_ids, chosen)
 
+    @property
+    def new_kind_at(self) -> int:
+        """The step from which on all images are mixed, where none was before it; else 0."""
+        all_mixed = self._mixes and len(self._pool) == len(self._images)
+        return self._looks()[0] if all_mixed else 0
+
     def look_due(self, step: int) -> bool:
         """Tell whether to look for the characters: the network knows them, or knows them better."""
-        looks = [1 + round(share * self._steps) for share in LOOKS]
+        looks = self._looks()
         late = self.cuts is None and looks[0] < step <= MIXED_UNTIL * self._steps
         return self._mixes and (step in looks or late)  # late: a run that goes on
+
+    def _looks(self) -> list[int]:
+        return [1 + round(share * self._steps) for share in LOOKS]
 
     def look(self, saliency: Callable[[np.ndarray, np.ndarray], np.ndarray],
              stop: threading.Event) -> None:

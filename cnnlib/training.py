@@ -37,15 +37,20 @@ class Recipe:
     augment: bool
     sigmoid: bool  # every class of every character is a yes or no of its own
 
-    def rate(self, network: str, step: int, steps: int) -> float:
-        """Return the learning rate of a step, counted from 1, in a run of so many."""
+    def rate(self, network: str, step: int, steps: int, new_kind_at: int = 0) -> float:
+        """Return the learning rate of a step, counted from 1, in a run of so many.
+
+        It rises a second time from the step on, if any, at which images become of a new kind:
+        Adam's mean of squared gradients is too small then, and its steps would be too long.
+        """
         peak = self.peak_rates[network]
         if not self.warm_up:
             return peak
         rising = max(1, round(self.warm_up * steps))
         if step <= rising:
             return peak * step / rising
-        return peak * (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
+        again = min(1.0, (step - new_kind_at + 1) / rising) if 0 < new_kind_at <= step else 1.0
+        return again * peak * (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
 
     def distortion(self, views: float) -> float:
         """Return the strength of augmentation where each image is seen so many times.

@@ -153,7 +153,7 @@ class TrainingLoop:
                 self._look(feed, stop)
             began = time.perf_counter()
             batch = next(batches)
-            rate = model.recipe.rate(model.network, step, model.cycle_stop)
+            rate = model.recipe.rate(model.network, step, model.cycle_stop, feed.new_kind_at)
             self._step(batch, rate)
             seconds.append(time.perf_counter() - began)
             done = step == model.cycle_stop

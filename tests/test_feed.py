@@ -55,8 +55,10 @@ def test_looks_are_due_twice_and_at_once_in_a_run_that_goes_on(first_step, due):
 
 
 def test_of_many_images_some_are_looked_at_and_mixed_into_each_batch(monkeypatch):
+    assert feed().new_kind_at == 16 and feed(mixes=False).new_kind_at == 0
     monkeypatch.setattr(feed_module, "LOOKED_AT", 20)
     fed = feed()
+    assert fed.new_kind_at == 0
     fed.look(saliency, threading.Event())
     assert fed.cuts.shape == (20, 1)
     known, seen = set(), set()

@@ -458,6 +458,9 @@ def test_rate_rises_then_falls_to_nothing(network):
     assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
     assert rates[-1] < rates[peak] / 1000
     assert recipe.rate(network, 1, 1) == rates[peak]
+    again = [recipe.rate(network, step, 1000, new_kind_at=151) for step in range(1, 1001)]
+    assert again[:150] == rates[:150] and again[220:] == rates[220:]
+    assert again[150] < rates[150] / 50 and again[150:220] == sorted(again[150:220])
     assert {RECIPES["specification"].rate(network, step, 50) for step in (1, 25, 50)} == {1e-4}
 
 
