@@ -256,9 +256,10 @@ def test_stopping_finishes_the_answers_in_flight(running):
     assert slow.entered.acquire(timeout=20)
     stop = threading.Thread(target=running.stop)
     stop.start()
-    with pytest.raises(requests.ConnectionError):
+    address = server.LOCALHOST, int(running.url.rpartition(":")[2])
+    with pytest.raises(ConnectionRefusedError):
         while True:  # until it accepts nothing more
-            requests.post(f"{running.url}/b", files={"image_file": png()}, timeout=0.2)
+            socket.create_connection(address, timeout=20).close()
     slow.allowed.set()
     for thread in (ask, stop, serve):
         thread.join(20)
