@@ -1,7 +1,7 @@
 """Say what is wrong with the labelled images and with the model, and what to do about it.
 
     python3 doctor.py [--config conf/sample_config.json]
-    python3 doctor.py --forecast [--steps N]
+    python3 doctor.py --forecast [--steps N] [--config conf/sample_config.json]
 
 Looks at the images in train_image_dir and test_image_dir: the same picture under two labels, test
 images that were trained on, blank images, characters that are missing or rare, a test set that is

@@ -21,7 +21,7 @@ from bench.practice import drawn_images
 from cnnlib import console, doctor
 from cnnlib.config import PROJECT_ROOT, ProjectPath, load_sample_config
 from cnnlib.recognizer import Recognizer
-from cnnlib.training import NEVER, TrainModel
+from cnnlib.training import TrainModel
 
 TEST, WRONG, BATCH = 1000, 0.01, 64
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         config = dataclasses.replace(
             config, model_save_dir=ProjectPath(folder), log_dir=ProjectPath(folder),
-            cycle_stop=args.steps, acc_stop=NEVER, train_batch_size=BATCH)
+            cycle_stop=args.steps, acc_stop=1.0, train_batch_size=BATCH)
         if TrainModel.from_config(config).try_on(train, test, len(train)).interrupted:
             return console.EXIT_INTERRUPTED
         found = doctor.doubtful_labels(doctor.likelihoods(

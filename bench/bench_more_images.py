@@ -42,9 +42,10 @@ ADDED, TESTED, STEPS = 500, 2000, 1000
 TYPEFACE = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSerif-Bold.ttf"
 WORDS = {
     "README.md": ("| | the old kind | the new kind |", "before",
-                  "with 500 images of the new kind, 1,000 steps later"),
+                  "with 500 images of the new kind, 1,000 steps later",
+                  "{:.1%} ({:.1%} to {:.1%})"),
     "README.zh-CN.md": ("| | 原来的验证码 | 新的验证码 |", "之前",
-                        "加入 500 张新图片，再训练 1,000 步后"),
+                        "加入 500 张新图片，再训练 1,000 步后", "{:.1%}（{:.1%} 至 {:.1%}）"),
 }
 
 
@@ -95,11 +96,11 @@ def measure(folder: Path) -> dict[str, Any]:
     return {"before": before, "after": shares(config, tested)}
 
 
-def table(measured: Mapping[str, Any], words: tuple[str, str, str]) -> str:
-    lines = [words[0], "|---|---|---|"]
-    for when, title in zip(("before", "after"), words[1:], strict=True):
-        cells = [f"{share:.1%} ({low:.1%} to {high:.1%})"
-                 for share, low, high in (measured[when][kind] for kind in ("old", "new"))]
+def table(measured: Mapping[str, Any], words: tuple[str, str, str, str]) -> str:
+    head, *titles, interval = words
+    lines = [head, "|---|---|---|"]
+    for when, title in zip(("before", "after"), titles, strict=True):
+        cells = [interval.format(*measured[when][kind]) for kind in ("old", "new")]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -85,7 +85,7 @@ TABLES = {
          "输入 {feeding_ms:.2f}，{mflop:.0f} MFLOP 前向计算 {forward_ms:.2f}；用训练时的计算图为 "
          "{unfrozen_ms:.2f} 毫秒"),
         ("对 500 张图片调用 `predict`", "每秒 {predict_rate:,.0f} 张，为矩阵乘法峰值的 "
-         "{predict_share:.0%}；包括解码时为其 {predict_decoding_share:.0%}"),
+         "{predict_share:.0%}；计入解码时，速度为前者的 {predict_decoding_share:.0%}"),
         ("启动", "{start_s:.1f} 秒后开始监听，再过 {first_ms:.0f} 毫秒得到第一个结果"),
         ("一个客户端，保持连接", "{one_client_ms:.1f} 毫秒"),
         ("waitress，16 个连接", "每秒 {waitress_16:,.0f} 次，为只读取上传内容的空路由的 "
@@ -98,7 +98,8 @@ TABLES = {
          "{gunicorn_160_p99_ms:.0f} 毫秒内"),
         ("同上，每张图片单独识别", "16 个连接每秒 {gunicorn_alone_16:,.0f} 次，160 个连接每秒 "
          "{gunicorn_alone_160:,.0f} 次"),
-        ("waitress，连续 {soak:,.0f} 次请求", "自有内存 {soak_mb:.0f} MB，增长 {growth_mb:.1f} MB；"
+        ("waitress，连续 {soak:,.0f} 次请求",
+         "进程自身占用内存 {soak_mb:.0f} MB，增长 {growth_mb:.1f} MB；"
          "99 % 开始时在 {soak_first_p99_ms:.0f} 毫秒内，最后在 {soak_last_p99_ms:.0f} 毫秒内"),
         ("ddddocr 识别同样的图片", "{ddddocr_ms:.1f} 毫秒，{ddddocr_right:.1%} 正确；本项目 "
          "{ours_ms:.1f} 毫秒，{ours_right:.1%}"))),

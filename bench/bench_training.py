@@ -63,7 +63,7 @@ from cnnlib.dataset import verify_and_split
 from cnnlib.evaluation import TestBatch
 from cnnlib.files import replacing
 from cnnlib.network import session_options
-from cnnlib.training import NEVER, RECIPES, TrainModel
+from cnnlib.training import RECIPES, TrainModel
 from gen_image import styles
 from gen_image.generator import draw_samples
 
@@ -143,11 +143,19 @@ ABLATION = {
 }
 # By their markers in README.
 TABLES = {"training results": ROWS, "other captchas": OTHERS, "ablation results": ABLATION}
-HEADS = {
-    "README.md": "| case | images | steps x batch | MFLOP an image | training | share of matrix "
-                 "peak | right of 5,000 fresh images, 95 % interval |",
-    "README.zh-CN.md": "| 情形 | 图片数 | 步数 x 批大小 | 每张图片 MFLOP | 训练时间 | "
-                       "占矩阵乘法峰值 | 5,000 张全新图片的整图准确率，95 % 区间 |",
+WORDS = {
+    "README.md": {
+        "head": "| case | images | steps x batch | MFLOP an image | training | share of matrix "
+                "peak | right of 5,000 fresh images, 95 % interval |",
+        "case": "`{}`: {}, {} of {}", "lengths": "{} to {}", "minutes": "{:.1f} min",
+        "not in one go": "not in one go", "right": "{:.2%} ({:.1%} to {:.1%})",
+        "seeds": ", {} seeds", "exact": "; exact case {:.2%}"},
+    "README.zh-CN.md": {
+        "head": "| 情形 | 图片数 | 步数 x 批大小 | 每张图片 MFLOP | 训练时间 | "
+                "占矩阵乘法峰值 | 5,000 张全新图片的整图准确率，95 % 区间 |",
+        "case": "`{}`：{}，{} 个字符，{} 类", "lengths": "{} 至 {}", "minutes": "{:.1f} 分钟",
+        "not in one go": "分几次完成", "right": "{:.2%}（{:.1%} 至 {:.1%}）",
+        "seeds": "，{} 个种子", "exact": "；区分大小写 {:.2%}"},
 }
 
 
@@ -199,15 +207,14 @@ def lay_out(row: Row, folder: Path, seed: int, name: str) -> SampleConfig:
         "char_set": row.characters, "min_captcha": row.min_length, "max_captcha": row.length,
         "image_width": row.width, "image_height": row.height, "image_channels": row.channels,
         "resize": row.resize or False,
-        "cycle_stop": row.steps, "train_batch_size": row.batch, "seed": seed}
+        "cycle_stop": row.steps, "acc_stop": 1.0, "train_batch_size": row.batch, "seed": seed}
     captcha = read_json(PROJECT_ROOT / "conf/captcha_config.json") | drawn
     for file, values in (("sample_config", sample), ("captcha_config", captcha)):
         with replacing(run / "conf" / f"{file}.json") as temporary:
             temporary.write_text(json.dumps(values), encoding="utf-8")
-    # The ablation's networks and recipes are none that conf/ knows. A small test set that is all
-    # right would end a run too early.
+    # The ablation's networks and recipes are none that conf/ knows.
     return dataclasses.replace(load_sample_config(run / "conf/sample_config.json"),
-                               network=row.network, recipe=row.recipe, acc_stop=NEVER)
+                               network=row.network, recipe=row.recipe)
 
 
 def draw(config: SampleConfig, target: Path, count: int) -> None:
@@ -277,38 +284,35 @@ def median_run(row: Row, results: Mapping[str, Mapping[str, Any]]) -> Mapping[st
     return runs[(len(runs) - 1) // 2] if runs else None
 
 
-def _minutes(run: Mapping[str, Any]) -> str:
-    seconds = run["training_s"]
-    return f"{seconds / 60:.1f} min" if seconds else "not in one go"
-
-
-def _lengths(row: Row) -> str:
-    return f"{row.min_length} to {row.length}" if row.min_length else f"{row.length}"
-
-
 def _counted(row: Row) -> str:
     return "right_with_case_ignored" if row.ignore_case else "right"
 
 
-def table(rows: Mapping[str, Row], results: Mapping[str, Mapping[str, Any]], head: str) -> str:
+def table(rows: Mapping[str, Row], results: Mapping[str, Mapping[str, Any]],
+          words: Mapping[str, str]) -> str:
     """Return the measured rows as a Markdown table; the median of a row's seeds."""
-    lines = [head, "|" + "---|" * (head.count("|") - 1)]
+    lines = [words["head"], "|" + "---|" * (words["head"].count("|") - 1)]
     for name, row in rows.items():
         run = median_run(row, results)
         if run is None:
             continue
         key = _counted(row)
-        low, high = metrics.wilson_interval(run[key], run["fresh"])
+        right = words["right"].format(run[key] / run["fresh"],
+                                      *metrics.wilson_interval(run[key], run["fresh"]))
         count = sum(is_of(other, row) for other in results.values())
-        seeds = f", {count} seeds" if count > 1 else ""
-        exact = f"; exact case {run['right'] / run['fresh']:.2%}" if row.ignore_case else ""
+        if count > 1:
+            right += words["seeds"].format(count)
+        if row.ignore_case:
+            right += words["exact"].format(run["right"] / run["fresh"])
+        lengths = words["lengths"] if row.min_length else "{1}"
+        case = words["case"].format(name, row.network, lengths.format(row.min_length, row.length),
+                                    len(row.characters))
+        minutes = words["minutes"] if run["training_s"] else words["not in one go"]
         lines.append(
-            f"| `{name}`: {row.network}, {_lengths(row)} of {len(row.characters)} | "
-            f"{row.images:,} | "
+            f"| {case} | {row.images:,} | "
             f"{run['steps']:,} x {row.batch} | {run['network']['flop'] / 1e6:.0f} | "
-            f"{_minutes(run)} | "
-            f"{run['training_flops'] / run['matrix_peak_flops']:.0%} | "
-            f"{run[key] / run['fresh']:.2%} ({low:.1%} to {high:.1%}){seeds}{exact} |")
+            f"{minutes.format((run['training_s'] or 0) / 60)} | "
+            f"{run['training_flops'] / run['matrix_peak_flops']:.0%} | {right} |")
     return "\n".join(lines) + "\n"
 
 
@@ -395,13 +399,13 @@ def measure_rows(rows: Mapping[str, Row], folder: Path, seed: int) -> int:
             results[run] = measured
             with replacing(RESULTS) as temporary:
                 temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        for page, head in HEADS.items():
+        for page, words in WORDS.items():
             for marker, its_rows in TABLES.items():
                 replace_between_markers(PROJECT_ROOT / page, marker,
-                                        table(its_rows, results, head))
+                                        table(its_rows, results, words))
         plot(results, PROJECT_ROOT / PICTURE)
     for its_rows in TABLES.values():
-        console.say(table(its_rows, results, HEADS["README.md"]))
+        console.say(table(its_rows, results, WORDS["README.md"]))
     return 0
 
 

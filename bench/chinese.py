@@ -16,3 +16,6 @@ COMMON_CHINESE = (  # the most frequent first
     "级历确酒急须团树底细支际改众油领广农阿持图李木标六推江密校奋块阳冷宝息城永温刻错"
     "旧居笔右怀左哥试楼短跑静纪段谁丽春夏秋冬"
 )
+# The most frequent 3,755 of the standard GB 2312: its rows 16 to 55, 94 in each but the last.
+LEVEL_1 = bytes(byte for row in range(16, 56) for cell in range(1, 90 if row == 55 else 95)
+                for byte in (0xA0 + row, 0xA0 + cell)).decode("gb2312")

@@ -51,9 +51,10 @@ WORDS = {
                  "bench/bench_training.py 100k` and `python3 bench/ship_pretrained.py`: two runs "
                  "of {steps:,} steps of {batch}, each on {images:,} images of captcha {captcha}; "
                  "{date}.",
-    "README.zh-CN.md": "在之后专门绘制的 {fresh:,} 张验证码中正确 {right:,} 张，{share:.2%}"
-                       "（{low:.2%} 至 {high:.2%}）。由 `python3 bench/bench_training.py 100k` 和 "
-                       "`python3 bench/ship_pretrained.py` 训练：两次各 {steps:,} 步，批大小 "
+    "README.zh-CN.md": "在训练之后另外绘制的 {fresh:,} 张验证码上读对 {right:,} 张，准确率 "
+                       "{share:.2%}（{low:.2%} 至 {high:.2%}）。由 `python3 "
+                       "bench/bench_training.py 100k` 和 `python3 "
+                       "bench/ship_pretrained.py` 训练得到：两次各 {steps:,} 步，批大小 "
                        "{batch}，每次 {images:,} 张由 captcha {captcha} 绘制的图片；{date}。",
 }
 

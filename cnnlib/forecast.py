@@ -14,7 +14,7 @@ from cnnlib.errors import SampleError
 from cnnlib.image_set import ImageSet
 from cnnlib.metrics import wilson_interval
 from cnnlib.recognizer import Recognizer
-from cnnlib.training import NEVER, TrainModel
+from cnnlib.training import TrainModel
 
 FEWEST = 100  # training images; a quarter of fewer teaches nothing
 TESTED = 2000  # images that a part did not have, to measure it on
@@ -76,7 +76,7 @@ def measure_part(config: SampleConfig, train: ImageSet, test: ImageSet, order: n
     with tempfile.TemporaryDirectory() as folder:
         trial = dataclasses.replace(
             config, model_save_dir=ProjectPath(folder), log_dir=ProjectPath(folder),
-            cycle_stop=steps, acc_stop=NEVER)
+            cycle_stop=steps, acc_stop=1.0)
         model = TrainModel.from_config(trial)
         if model.try_on(train.take(order[:size]), test, whole).interrupted:
             raise KeyboardInterrupt

@@ -22,7 +22,6 @@ from cnnlib.recognizer import Prediction, Recognizer
 from cnnlib.training_loop import TrainingLoop, TrainingResult
 
 PICTURE = "recognized.png"
-NEVER = 1.1  # an acc_stop that no accuracy reaches
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,9 @@ class TrainModel(CNN):
 
     def train_cnn(self) -> TrainingResult:
         """Train until cycle_stop, acc_stop, Ctrl-C or SIGTERM; print the specification's lines.
+
+        An acc_stop of 1 ends no run: a small test set is all right by luck sooner or later. Nor
+        does one that the weights of the run before reach already, which were to be improved.
 
         To be called once. A run that was cut off goes on from its last save; after one that ended
         a new one begins on its best weights. Raises SampleError for folders without usable images

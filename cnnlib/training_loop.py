@@ -66,6 +66,7 @@ class TrainingLoop:
         self._best: ModelInfo | None = None  # what the folder holds
         self._best_scores: Scores | None = None
         self._highest = NOTHING  # with the most images right among those that were best
+        self._acc_stop = model.acc_stop if model.acc_stop < 1 else math.inf
         self._next_check = 0
         self._watch = doctor.Watch(doctor.guessing(train.char_ids),
                                    min(model.test_batch_size, len(test)), model.cycle_stop)
@@ -105,12 +106,16 @@ class TrainingLoop:
         self._load_best(previous)
         self._best_scores = self._score_test()  # the test set may have changed since
         self._highest = self._best_scores
+        reached = self._best_scores.image_accuracy >= self._acc_stop
+        if reached:
+            self._acc_stop = math.inf  # or a run with more images would end as it begins
         if not previous.run.done and (previous.char_set, previous.recipe) == (
                 self._model.char_set, self._model.recipe_name):
             return self._resume(previous)
         self._earlier_steps = previous.total_step
         return (f"a new run on the weights of {previous.step} steps, which have "
-                f"{self._best_scores.image_accuracy:.2%} of the test images right")
+                f"{self._best_scores.image_accuracy:.2%} of the test images right"
+                + (": to its last step, since acc_stop is reached already" if reached else ""))
 
     def _resume(self, previous: ModelInfo) -> str:
         prefix = self._model.folder.full / previous.last
@@ -227,10 +232,10 @@ class TrainingLoop:
 
     def _reaches_acc_stop(self, step: int, estimate: Scores) -> bool:
         """Tell whether the whole test set reaches acc_stop; scored where the estimate does."""
-        if estimate.image_accuracy < self._model.acc_stop or step < self._next_check:
+        if estimate.image_accuracy < self._acc_stop or step < self._next_check:
             return False
         self._next_check = step + CHECK_STEPS
-        return self._score_test().image_accuracy >= self._model.acc_stop
+        return self._score_test().image_accuracy >= self._acc_stop
 
     # Scores
 
@@ -305,7 +310,7 @@ class TrainingLoop:
         best, count = self._best_scores, len(self._test)
         if held.char_set != self._model.char_set or best is None:
             return True
-        if scores.image_accuracy >= self._model.acc_stop > best.image_accuracy:
+        if scores.image_accuracy >= self._acc_stop > best.image_accuracy:
             return True
         if self._highest.clearly_above(scores, count):
             return False  # small steps down, each within chance, must not add up

@@ -1,12 +1,13 @@
-"""Collect the characters that occur in the labels of images into gen_image/labels.json.
+"""Collect the characters that occur in the labels of images into a list for the config.
 
     python3 gen_image/collect_labels.py [FOLDER ...] [--config conf/sample_config.json]
                                         [--output FILE]
 
-Reads the names of the images in the folders; where none is named, in origin_image_dir,
-new_image_dir, train_image_dir and test_image_dir of the config. Writes labels_json_file of the
-config. Characters that are listed there keep their place for ever, since a trained model counts on
-it; new ones follow. "use_labels_json_file": true in the config makes this list the char_set.
+Reads the names of the images, or labels.csv, in the folders; where none is named, in
+origin_image_dir, new_image_dir, train_image_dir and test_image_dir of the config. Writes
+labels_json_file of the config. Characters that are listed there keep their place for ever, since a
+trained model counts on it; new ones follow. "use_labels_json_file": true in the config makes this
+list the char_set.
 """
 
 import json

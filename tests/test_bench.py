@@ -21,7 +21,7 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_training, "RESULTS", tmp_path / "results.json")
     monkeypatch.setattr(bench_training, "PROJECT_ROOT", tmp_path)
     shutil.copytree(PROJECT_ROOT / "conf", tmp_path / "conf")
-    for page in bench_training.HEADS:
+    for page in bench_training.WORDS:
         (tmp_path / page).write_text("before\n<!-- training results -->\nold\n"
                                      "<!-- end of training results -->\nafter\n"
                                      "<!-- other captchas -->\n<!-- end of other captchas -->\n"
@@ -43,10 +43,11 @@ def test_a_row_is_measured_once_and_written_to_both_pages(tiny, tmp_path, capsys
     assert len(list((runs / "test").iterdir())) == 3
     names = {path.name for folder in ("train", "test") for path in (runs / folder).iterdir()}
     assert not names & {path.name for path in (runs / "fresh").iterdir()}
-    for page, head in bench_training.HEADS.items():
+    for page, words in bench_training.WORDS.items():
         text = (tmp_path / page).read_text("utf-8")
-        assert text.startswith(f"before\n<!-- training results -->\n{head}\n|---|")
-        assert "| `tiny`: cnn5, 1 of 2 | 60 | 10 x 8 |" in text and "old" not in text
+        assert text.startswith(f"before\n<!-- training results -->\n{words['head']}\n|---|")
+        case = {"README.md": "`tiny`: cnn5, 1 of 2"}.get(page, "`tiny`：cnn5，1 个字符，2 类")
+        assert f"| {case} | 60 | 10 x 8 |" in text and "old" not in text
     capsys.readouterr()
     assert bench_training.main(arguments) == 0
     assert "次训练" not in capsys.readouterr().out  # nothing is measured twice
@@ -58,7 +59,7 @@ def test_the_median_of_the_seeds_is_shown():
         "right": right, "right_with_case_ignored": right,
         "fresh": 5000, "steps": 500, "training_s": 60, "training_flops": 3e10,
         "matrix_peak_flops": 6e10} for seed, right in enumerate((4990, 4500, 4950))}
-    shown = bench_training.table(ROWS, runs, bench_training.HEADS["README.md"]).splitlines()
+    shown = bench_training.table(ROWS, runs, bench_training.WORDS["README.md"]).splitlines()
     assert len(shown) == 3 and "| 50% | 99.00% (98.7% to 99.2%), 3 seeds |" in shown[2]
 
 

@@ -116,6 +116,19 @@ def test_acc_stop_ends_a_run_when_the_whole_test_set_reaches_it(ready, monkeypat
     assert estimates == [16, 5, 20]  # this batch, some test images, then all of them
 
 
+def test_an_acc_stop_of_1_ends_no_run(ready, monkeypatch):
+    monkeypatch.setattr(metrics, "scores", lambda *_: Scores(1.0, 1.0, 0.1))
+    assert train(ready, cycle_stop=20, acc_stop=1.0).steps == 20
+
+
+def test_a_further_run_is_not_ended_by_what_the_one_before_it_reached(ready, monkeypatch, capsys):
+    monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.9, 0.9, 0.1))
+    assert train(ready, cycle_stop=20, acc_stop=0.8).steps == 10
+    assert "acc_stop is reached already" not in capsys.readouterr().out
+    assert train(ready, cycle_stop=20, acc_stop=0.8).steps == 20
+    assert "acc_stop is reached already" in capsys.readouterr().out
+
+
 def scripted(monkeypatch, *whole):
     """Let the whole test set, of 20 images, be scored as told."""
     told = iter(whole)
