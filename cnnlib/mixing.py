@@ -10,6 +10,8 @@ Shapes: N or B images, H x W pixels (x 3 in colour), L characters in a label.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from cnnlib.encoding import NO_CHARACTER
@@ -66,7 +68,7 @@ def _mix_equal(pixels: np.ndarray, char_ids: np.ndarray, cuts: np.ndarray,
     fits = ((sources != sources[:, :1]).any(axis=1)
             & (widths >= NARROWEST * width / length).all(axis=1)
             & (abs(widths.sum(axis=1) - width) <= SLACK * width))
-    grounds = np.median(pixels, axis=(1, 2))
+    grounds = np.median(pixels, axis=(1, 2)).astype(np.float32)
     overlaps = rng.integers(round(OVERLAP * width) + 1, size=(count, length))
     for i in np.flatnonzero(fits):
         joined = pixels[i, :, :ends[i, 0]]
@@ -100,7 +102,14 @@ def _scaled(pixels: np.ndarray, width: int) -> np.ndarray:
     """Scale uint8 [H, any width] or [H, any width, 3] to a width, linearly."""
     if pixels.shape[1] == width:
         return pixels
-    place = np.linspace(0, pixels.shape[1] - 1, width)
-    left = np.minimum(place.astype(int), pixels.shape[1] - 2)
-    share = (place - left).astype(np.float32).reshape(-1, *[1] * (pixels.ndim - 2))
+    left, share = _places(pixels.shape[1], width)
+    share = share.reshape(-1, *[1] * (pixels.ndim - 2))
     return np.rint(pixels[:, left] * (1 - share) + pixels[:, left + 1] * share).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=1000)
+def _places(old: int, new: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the column to the left of each new one, and the share of that to its right, [new]."""
+    place = np.linspace(0, old - 1, new)
+    left = np.minimum(place.astype(int), old - 2)
+    return left, (place - left).astype(np.float32)

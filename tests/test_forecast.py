@@ -10,14 +10,19 @@ from cnnlib.training import TrainModel
 
 
 def test_error_falls_by_the_ratio_that_was_measured(capsys):
-    made = Forecast(Part(250, 1000, 200), Part(500, 1000, 100), 60)
-    assert made.expected_wrong(0) == pytest.approx(0.1, rel=0.01)
-    assert made.expected_wrong(1) == pytest.approx(0.05, rel=0.01)
-    assert made.expected_wrong(2) == pytest.approx(0.025, rel=0.01)
+    made = Forecast(Part(250, 1000, 200), Part(500, 1000, 160), 60)
+    assert made.expected_wrong(0) == pytest.approx(0.16, rel=0.01)
+    assert made.expected_wrong(1) == pytest.approx(0.128, rel=0.01)
+    assert made.expected_wrong(2) == pytest.approx(0.1024, rel=0.01)
     print_forecast(made)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "    250 images: 80.0% right, measured on 1000 others (77.4% to 82.4%)"
-    assert lines[3] == "   2000 images: about 97.5% right, expected (twice as many)"
+    assert lines[3] == "   2000 images: about 89.7% right, expected (twice as many)"
+
+
+def test_a_steep_beginning_is_not_expected_to_go_on():
+    made = Forecast(Part(250, 1000, 400), Part(500, 1000, 100), 60)
+    assert made.expected_wrong(1) == pytest.approx(0.07, rel=0.01)
 
 
 def test_more_images_are_never_expected_to_harm():
