@@ -129,6 +129,7 @@ OTHERS = {
        if style != "strip"},
     **{f"{style}-in-colour": dataclasses.replace(_STYLE, style=style, channels=3)
        for style in ("dark", "colours", "hard")},
+    "hard-wide": dataclasses.replace(_STYLE, style="hard", network="resnet_attention_wide"),
 }
 _ABLATION = Row(20_000, 1200, batch=64)
 ABLATION = {

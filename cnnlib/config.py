@@ -21,7 +21,7 @@ from cnnlib.errors import ConfigError
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_CONFIG = "conf/sample_config.json"
 CAPTCHA_CONFIG = "conf/captcha_config.json"
-NETWORKS = ("resnet_attention", "cnn5")
+NETWORKS = ("resnet_attention", "resnet_attention_wide", "cnn5")
 RECIPES = ("default", "specification")
 STYLES = ("captcha", "outline", "dark", "fonts", "colours", "lines", "wave", "fisheye", "touching",
           "hard", "strip", "pycapt")

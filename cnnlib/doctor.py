@@ -213,16 +213,27 @@ def _recent(scores: Sequence[Scores], what: str) -> float:
 # --- after training ---
 
 GOOD_ENOUGH = 0.99  # of test images right: no advice is needed
+HARD = 0.05  # of training images wrong, after FAIR_STEPS at least: the network is too narrow
+FAIR_STEPS = 1000
 
 
-def advice(train: Scores, test: Scores, cycle_stop: int) -> str:
+def advice(train: Scores, test: Scores, cycle_stop: int, wider: str = "") -> list[str]:
     """Return what would bring most, or nothing; from the scores of images of both sets.
 
     Where training images are wrong, too, more steps help; where they are right, more images.
+    `wider` is the network to try next, if there is one.
     """
-    wrong, wrong_in_training = 1 - test.image_accuracy, 1 - train.image_accuracy
     if test.image_accuracy >= GOOD_ENOUGH:
-        return ""
+        return []
+    lines = [_steps_or_images(train, test, cycle_stop)]
+    if wider and 1 - train.image_accuracy > HARD and cycle_stop >= FAIR_STEPS:
+        lines.append("this captcha is hard: a wider network would pay, too, and take twice as long "
+                     f"(\"network\": \"{wider}\", with --fresh)")
+    return lines
+
+
+def _steps_or_images(train: Scores, test: Scores, cycle_stop: int) -> str:
+    wrong, wrong_in_training = 1 - test.image_accuracy, 1 - train.image_accuracy
     if 2 * wrong_in_training >= wrong:
         return (f"{wrong_in_training:.1%} of the training images are wrong, too: more steps would "
                 f"pay ({2 * cycle_stop}, say: cycle_stop), and larger images where letters are "

@@ -62,8 +62,8 @@ class Recipe:
 FULLY_DISTORTED_VIEWS = 8
 MIXED_VIEWS = 15  # from so many on, characters are joined to new images; at 8 not tried
 RECIPES = {
-    "default": Recipe({"resnet_attention": 2e-2, "cnn5": 2e-3}, 0.07, 0.05, 1.0, 0.05,
-                      augment=True, sigmoid=False),
+    "default": Recipe({"resnet_attention": 2e-2, "resnet_attention_wide": 2e-2, "cnn5": 2e-3},
+                      0.07, 0.05, 1.0, 0.05, augment=True, sigmoid=False),
     "specification": Recipe(dict.fromkeys(NETWORKS, 1e-4), 0.0, 0.0, 0.75, 0.0,
                             augment=False, sigmoid=True),
 }

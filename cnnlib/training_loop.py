@@ -19,7 +19,7 @@ import PIL
 import tensorflow.compat.v1 as tf
 
 from cnnlib import console, doctor, metrics
-from cnnlib.architectures import Cost, cost, saved_weight
+from cnnlib.architectures import WIDER, Cost, cost, saved_weight
 from cnnlib.errors import CaptchaError, ModelError
 from cnnlib.feed import Batch, Feed
 from cnnlib.image_set import ImageSet, ahead
@@ -224,11 +224,12 @@ class TrainingLoop:
         self._history.add(self._earlier_steps + step, values)
         return test
 
-    def _advice(self, test: Scores) -> str:
+    def _advice(self, test: Scores) -> list[str]:
         """Return what would bring most; training images are read with the weights of the end."""
         rng = np.random.default_rng(self._model.seed)
         train = self._score(*self._train.sample(ADVISED_BY, rng))
-        return doctor.advice(train, test, self._model.cycle_stop)
+        return doctor.advice(train, test, self._model.cycle_stop,
+                             WIDER.get(self._model.network, ""))
 
     def _reaches_acc_stop(self, step: int, estimate: Scores) -> bool:
         """Tell whether the whole test set reaches acc_stop; scored where the estimate does."""
@@ -379,9 +380,9 @@ class TrainingLoop:
             f"best      {result.scores.image_accuracy:.2%} of the test images right "
             f"({right} of {len(self._test)}), at step {self._best.step}")
         if not self._model.is_trial:
-            line = self._advice(result.scores) if last == self._model.cycle_stop else ""
-            if line:
-                console.say(f"check     {line}")
+            if last == self._model.cycle_stop:
+                for line in self._advice(result.scores):
+                    console.say(f"check     {line}")
             console.say(f"model     {self._model.folder}")
             if interrupted:
                 console.say("the same command goes on from here")

@@ -74,7 +74,7 @@ def error_of(project):
     ("remote_url", "127.0.0.1:6100", "http://"),
     ("model_save_dir", 3, "a path in quotes"),
     ("model_save_dir", "", "a path in quotes"),
-    ("network", "vgg", "one of resnet_attention, cnn5"),
+    ("network", "vgg", "one of resnet_attention, resnet_attention_wide, cnn5"),
     ("recipe", "best", "one of default, specification"),
     ("char_set", 123, "a text, or a list"),
     ("char_set", "", "is empty"),

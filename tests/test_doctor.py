@@ -169,8 +169,19 @@ def test_images_that_cost_much_are_said_with_a_size_that_does_not():
     (0.0, 0.0, "more steps would pay .600, say"), (0.999, 0.97, "more images"),
 ])
 def test_what_would_bring_most_after_a_training(train, test, expected):
-    line = doctor.advice(Scores(train, train, 0.1), Scores(test, test, 0.1), 300)
-    assert re.search(expected, line) and bool(line) == bool(expected)
+    lines = doctor.advice(Scores(train, train, 0.1), Scores(test, test, 0.1), 300)
+    assert re.search(expected, "".join(lines)) and len(lines) == bool(expected)
+
+
+@pytest.mark.parametrize(("train", "steps", "wider", "said"), [
+    (0.87, 3000, "wide", True), (0.87, 3000, "", False), (0.87, 999, "wide", False),
+    (0.99, 3000, "wide", False),
+])
+def test_a_wider_network_is_advised_where_training_images_stay_wrong(train, steps, wider, said):
+    lines = doctor.advice(Scores(train, train, 0.1), Scores(0.7, 0.7, 0.1), steps, wider)
+    assert len(lines) == 1 + said
+    if said:
+        assert '"network": "wide"' in lines[1]
 
 
 def test_a_colour_that_does_not_vary_is_no_blank_image():
