@@ -1,6 +1,9 @@
 """Draw the styles of practice captchas, one in each row, as readme_image/styles.png.
 
     python3 bench/style_gallery.py
+
+Beside each stands how many fresh images its row of bench_training.py had right, where that is
+measured.
 """
 
 import argparse
@@ -13,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from PIL import Image, ImageDraw, ImageFont
 
+from bench.bench_training import OTHERS, RESULTS, ROWS, median_run
 from cnnlib import console
-from cnnlib.config import PROJECT_ROOT, STYLES, load_captcha_config
+from cnnlib.config import PROJECT_ROOT, STYLES, load_captcha_config, read_json
 from cnnlib.files import replacing
 from gen_image.generator import CaptchaGenerator
 from gen_image.styles import FONT_DIR, PLAIN
@@ -27,13 +31,15 @@ SHOWN, HEIGHT, WIDTH, GAP, NAME_WIDTH = 4, 60, 130, 8, 110
 def main(argv: Sequence[str] | None = None) -> int:
     argparse.ArgumentParser(description=__doc__,
                             formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
-    rng = random.Random(0)
+    rng, results = random.Random(0), read_json(RESULTS)
     rows = Image.new("RGB", (NAME_WIDTH + SHOWN * (WIDTH + GAP), len(STYLES) * (HEIGHT + GAP)),
                      "white")
     pen, font = ImageDraw.Draw(rows), ImageFont.truetype(str(FONT_DIR / PLAIN[0]), 16)
     for row, style in enumerate(STYLES):
         top = row * (HEIGHT + GAP)
-        pen.text((4, top + HEIGHT / 2), style, "black", font, anchor="lm")
+        run = median_run(OTHERS.get(style, ROWS["20k"]), results)
+        right = f"{run['right'] / run['fresh']:.1%}" if run else ""
+        pen.text((4, top + HEIGHT / 2), f"{style}\n{right}", "black", font, anchor="lm")
         generator = CaptchaGenerator(load_captcha_config(style=style, width=WIDTH, height=HEIGHT))
         for column in range(SHOWN):
             image = generator.draw(generator.random_text(rng))
