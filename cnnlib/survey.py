@@ -20,7 +20,8 @@ from cnnlib.errors import SampleError
 SEPARATORS = ("_", "-", "#", "@", "=", " ")
 DECODED = 500  # images at most, to see their sizes and colours
 SAME_SIZE = 0.98  # of the images: the others are left out, and not all of them scaled
-HIGHEST, LARGEST = 64, 20_000  # pixels of a scaled image: its height, its area
+# Pixels of a scaled image, its height and its area: row `strip` of the bench has 240x48.
+HIGHEST, LARGEST = 48, 12_000
 TOO_LARGE = 60_000  # pixels: such images take more than a second of computing for a step's image
 COLOURFUL = 40.0  # mean distance of a pixel's channels, where colour may tell letters from noise
 CLASSES = (string.digits, string.ascii_lowercase, string.ascii_uppercase)

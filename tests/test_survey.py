@@ -59,7 +59,7 @@ def test_mixed_images_are_all_used(root, tmp_path, draw_images, capsys):
     assert config.label_separator == "-" and config.resize == "pad"
     assert (config.min_captcha, config.max_captcha) == (2, 5)
     assert "".join(config.char_set) == "9Bac"
-    assert config.image_height <= 64 and config.image_width * config.image_height <= 20_000
+    assert config.image_height <= 48 and config.image_width * config.image_height <= 12_000
     shown = capsys.readouterr().out
     assert "without a label: no label.png" in shown and "scaled to" in shown
     assert '"ignore_case": true' in shown
@@ -108,13 +108,13 @@ def test_no_configuration_is_overwritten(root, tmp_path, draw_images, capsys):
 
 @pytest.mark.parametrize(("sizes", "expected"), [
     ({(100, 60): 99, (101, 60): 1}, (100, 60, False)),
-    ({(87, 26): 5}, (87, 26, False)), ({(800, 250): 5}, (205, 64, True)),
+    ({(87, 26): 5}, (87, 26, False)), ({(800, 250): 5}, (154, 48, True)),
     ({(100, 40): 50, (200, 40): 50}, (200, 40, True)),
-    ({(1000, 20): 1, (10, 20): 1}, (949, 21, True)),
+    ({(1000, 20): 1, (10, 20): 1}, (735, 16, True)),
 ])
 def test_size_of_the_networks_images(sizes, expected):
     width, height, resize = survey.input_size(sizes)
-    assert resize == expected[2] and width * height <= 20_000
+    assert resize == expected[2] and width * height <= 12_000
     assert abs(width - expected[0]) <= 0.06 * expected[0] and abs(height - expected[1]) <= 2
 
 
