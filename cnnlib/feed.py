@@ -40,6 +40,7 @@ class Feed:
         self._pool = np.sort(choice_rng.choice(len(images), min(LOOKED_AT, len(images)),
                                                replace=False))  # those to look at
         self.cuts: np.ndarray | None = None  # between their characters, columns int [K, L - 1]
+        self.new_kind_at = 0  # the step from which on all images are mixed, if there is one
 
     def batches(self) -> Iterator[Batch]:
         """Yield a batch for each step, and go on for ever."""
@@ -64,22 +65,16 @@ class Feed:
                                                   self._rng)
         return Batch(pixels, char_ids, chosen)
 
-    @property
-    def new_kind_at(self) -> int:
-        """The step from which on all images are mixed, where none was before it; else 0."""
-        all_mixed = self._mixes and len(self._pool) == len(self._images)
-        return self._looks()[0] if all_mixed else 0
-
     def look_due(self, step: int) -> bool:
         """Tell whether to look for the characters: the network knows them, or knows them better."""
         looks = self._looks()
-        late = self.cuts is None and looks[0] < step <= MIXED_UNTIL * self._steps
-        return self._mixes and (step in looks or late)  # late: a run that goes on
+        goes_on = step == self._first_step + 1 and looks[0] < step <= MIXED_UNTIL * self._steps
+        return self._mixes and (step in looks or goes_on)
 
     def _looks(self) -> list[int]:
         return [1 + round(share * self._steps) for share in LOOKS]
 
-    def look(self, saliency: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    def look(self, step: int, saliency: Callable[[np.ndarray, np.ndarray], np.ndarray],
              stop: threading.Event) -> None:
         """Find the characters; `stop` ends it, and leaves what was known before.
 
@@ -92,4 +87,6 @@ class Feed:
                 return
             part = self._pool[start:start + size]
             cuts.append(mixing.cuts(saliency(images.pixels[part], images.char_ids[part])))
+        if self.cuts is None and len(self._pool) == len(images):
+            self.new_kind_at = max(look for look in self._looks() if look <= step)
         self.cuts = np.concatenate(cuts)

@@ -35,7 +35,7 @@ def mixed_steps(fed, first_step=0):
 def test_nothing_is_mixed_before_the_characters_are_known_nor_at_the_end():
     fed = feed()
     assert mixed_steps(fed) == []
-    fed.look(saliency, threading.Event())
+    fed.look(16, saliency, threading.Event())
     np.testing.assert_array_equal(fed.cuts, [[10]] * 30)
     steps = mixed_steps(fed)
     assert len(steps) > 70 and max(steps) == 75  # by chance a batch may be left as it is
@@ -49,18 +49,26 @@ def test_looks_are_due_twice_and_at_once_in_a_run_that_goes_on(first_step, due):
     for step in range(first_step + 1, 101):
         if fed.look_due(step):
             looked.append(step)
-            fed.look(saliency, threading.Event())
     assert looked == due
     assert not any(feed(mixes=False).look_due(step) for step in range(1, 101))
 
 
+def test_the_step_from_which_on_all_images_are_mixed_is_known():
+    fed = feed(first_step=50)
+    assert fed.new_kind_at == 0
+    fed.look(51, saliency, threading.Event())
+    assert fed.new_kind_at == 36
+    fed = feed()
+    for step in (16, 36):  # at the second look they are mixed already
+        fed.look(step, saliency, threading.Event())
+        assert fed.new_kind_at == 16
+
+
 def test_of_many_images_some_are_looked_at_and_mixed_into_each_batch(monkeypatch):
-    assert feed().new_kind_at == 16 and feed(mixes=False).new_kind_at == 0
     monkeypatch.setattr(feed_module, "LOOKED_AT", 20)
     fed = feed()
-    assert fed.new_kind_at == 0
-    fed.look(saliency, threading.Event())
-    assert fed.cuts.shape == (20, 1)
+    fed.look(16, saliency, threading.Event())
+    assert fed.cuts.shape == (20, 1) and fed.new_kind_at == 0
     known, seen = set(), set()
     for _, batch in zip(range(75), fed.batches(), strict=False):
         own = batch.char_ids[:, 1] - batch.char_ids[:, 0] == 100
@@ -77,7 +85,7 @@ def test_of_many_images_some_are_looked_at_and_mixed_into_each_batch(monkeypatch
 def test_stopped_look_leaves_what_was_known():
     fed, stop = feed(), threading.Event()
     stop.set()
-    fed.look(saliency, stop)
+    fed.look(16, saliency, stop)
     assert fed.cuts is None
 
 

@@ -257,7 +257,8 @@ def after_steps(count, rates):
     return signals
 
 
-def test_images_that_are_seen_often_are_mixed(ready, monkeypatch):
+@pytest.mark.parametrize(("needed", "mixed"), [(0.0, True), (1.1, False)])
+def test_images_that_are_seen_often_and_read_are_mixed(ready, monkeypatch, needed, mixed):
     seen = []
     mix = mixing.mix
 
@@ -267,7 +268,11 @@ def test_images_that_are_seen_often_are_mixed(ready, monkeypatch):
 
     monkeypatch.setattr(mixing, "mix", watched)
     monkeypatch.setattr(training, "MIXED_VIEWS", 12)
+    monkeypatch.setattr(training_loop, "KNOWN", needed)
     train(ready, cycle_stop=40)  # each image comes sixteen times
+    if not mixed:
+        assert not seen
+        return
     # Not before a share of the run, where the characters are not known, and not at its end.
     assert 20 <= len(seen) <= 24 and set(seen) == {((16, 24, 40), (16, 1), True, True)}
 
