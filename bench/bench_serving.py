@@ -4,9 +4,9 @@
                                    [--only process http soak others]
 
 Needs a trained model, and for all but `process` the load generator wrk (Debian: apt install wrk);
-gunicorn is measured where it is installed. Servers run in the environment that
-deploy/cnn_captcha.service gives them. Each figure is the median of five runs; what is compared runs
-in turn. Nothing else should run beside it. Writes bench/serving_results.json and the tables in
+gunicorn, and nginx before it, are measured where they are installed. Servers run in the environment
+that deploy/cnn_captcha.service gives them. Each figure is the median of five runs; what is compared
+runs in turn. Nothing else should run beside it. Writes bench/serving_results.json and the tables in
 README.md and README.zh-CN.md; parts that are not measured again keep their figures.
 """
 
@@ -33,6 +33,7 @@ from PIL import Image
 
 from bench.bench_pipeline import anonymous_mb
 from bench.demo_results import replace_between_markers
+from bench.nginx import nginx
 from bench.practice import drawn_files
 from cnnlib import console, encoding
 from cnnlib.architectures import TrainableWeights, cost
@@ -73,7 +74,9 @@ TABLES = {
          "empty route; 99 % within {gunicorn_16_p99_ms:.0f} ms"),
         ("gunicorn, 160 connections", "{gunicorn_160:,.0f} a second; 99 % within "
          "{gunicorn_160_p99_ms:.0f} ms"),
-        ("the same, each image recognised alone", "{gunicorn_alone_16:,.0f} a second with 16 "
+        ("nginx before gunicorn", "{nginx_16:,.0f} a second with 16 connections, {nginx_160:,.0f} "
+         "with 160; 99 % within {nginx_16_p99_ms:.0f} and {nginx_160_p99_ms:.0f} ms"),
+        ("gunicorn, each image recognised alone", "{gunicorn_alone_16:,.0f} a second with 16 "
          "connections, {gunicorn_alone_160:,.0f} with 160"),
         ("waitress, {soak:,.0f} requests in a row", "{soak_mb:.0f} MB of memory of its own, grown "
          "by {growth_mb:.1f} MB; 99 % within {soak_first_p99_ms:.0f} ms first, "
@@ -96,7 +99,9 @@ TABLES = {
          "99 % 在 {gunicorn_16_p99_ms:.0f} 毫秒内"),
         ("gunicorn，160 个连接", "每秒 {gunicorn_160:,.0f} 次；99 % 在 "
          "{gunicorn_160_p99_ms:.0f} 毫秒内"),
-        ("同上，每张图片单独识别", "16 个连接每秒 {gunicorn_alone_16:,.0f} 次，160 个连接每秒 "
+        ("nginx 在 gunicorn 之前", "16 个连接每秒 {nginx_16:,.0f} 次，160 个连接每秒 "
+         "{nginx_160:,.0f} 次；99 % 在 {nginx_16_p99_ms:.0f} 和 {nginx_160_p99_ms:.0f} 毫秒内"),
+        ("gunicorn，每张图片单独识别", "16 个连接每秒 {gunicorn_alone_16:,.0f} 次，160 个连接每秒 "
          "{gunicorn_alone_160:,.0f} 次"),
         ("waitress，连续 {soak:,.0f} 次请求",
          "进程自身占用内存 {soak_mb:.0f} MB，增长 {growth_mb:.1f} MB；"
@@ -219,6 +224,19 @@ def gunicorn(application: str, threads: int, port: int) -> Iterator[tuple[str, i
             process.terminate()
 
 
+@contextmanager
+def behind_nginx(application: str, port: int) -> Iterator[tuple[str, int, float]]:
+    """Start gunicorn on a port, and nginx before it on the next, as `running` does."""
+    with gunicorn(application, 288, port) as (_, pid, start_s), \
+            tempfile.TemporaryDirectory() as folder, \
+            subprocess.Popen(nginx(Path(folder), port + 1, port)) as process:
+        time.sleep(1)
+        try:
+            yield f"http://127.0.0.1:{port + 1}/b", pid, start_s
+        finally:
+            process.terminate()
+
+
 BOUNDARY = "captcha"
 
 
@@ -283,6 +301,8 @@ def measure_http(config_file: str, images: Sequence[bytes], seconds: int) -> Res
             "gunicorn_empty": lambda: gunicorn("bench.empty_app:create_app()", 8, 6401),
             "gunicorn": lambda: gunicorn(application, 288, 6402),
             "gunicorn_alone": lambda: gunicorn(alone, 288, 6403)}
+        if shutil.which("nginx") or Path("/usr/sbin/nginx").exists():
+            servers["nginx"] = lambda: behind_nginx(application, 6404)
     for name, start in servers.items():
         with start() as (url, _, _):
             url = url if url.endswith("/b") else f"{url}/b"

@@ -17,7 +17,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -34,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import requests
 
 from bench.bench_pipeline import anonymous_mb
+from bench.nginx import nginx
 from bench.practice import drawn_files
 from cnnlib import console, encoding
 from cnnlib.config import (
@@ -107,20 +107,6 @@ def waitress(config: str, port: int) -> Sequence[str]:
 def gunicorn(config: str, port: int) -> Sequence[str]:
     return (sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "--bind",
             f"127.0.0.1:{port}", f"webserver_recognize_api:create_app({config!r}, False)")
-
-
-def nginx(folder: Path, port: int, behind: int) -> Sequence[str]:
-    """Return the command of an nginx with the project's site, on these ports."""
-    site = (PROJECT_ROOT / "deploy/nginx.conf").read_text(encoding="utf-8")
-    site = site.replace("listen 80;", f"listen 127.0.0.1:{port};").replace(
-        "127.0.0.1:6000", f"127.0.0.1:{behind}")
-    (folder / "nginx.conf").write_text(
-        f"daemon off;\npid {folder}/pid;\nerror_log {folder}/errors;\nworker_processes 1;\n"
-        "events { worker_connections 8192; }\n"
-        f"http {{ access_log off; client_body_temp_path {folder}/body;\n{site}\n}}\n",
-        encoding="utf-8")
-    return (shutil.which("nginx") or "/usr/sbin/nginx", "-p", str(folder), "-c",
-            str(folder / "nginx.conf"))
 
 
 def request_of(data: bytes) -> bytes:
