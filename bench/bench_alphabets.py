@@ -11,17 +11,16 @@ model. Draws with Debian's fonts-wqy-microhei. Nothing else should run.
 import argparse
 import dataclasses
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.bench_pipeline import anonymous_mb, step_times
+from bench.bench_serving import median_ms
 from bench.chinese import CHINESE_FONT, COMMON_CHINESE, LEVEL_1
 from bench.practice import drawn_images
 from cnnlib import console
@@ -29,7 +28,7 @@ from cnnlib.config import PROJECT_ROOT, ProjectPath, load_sample_config
 from cnnlib.recognizer import Recognizer
 from cnnlib.training import TrainModel
 
-DRAWN, TESTED = 1000, 100
+DRAWN = 1000
 ALPHABETS = {"36": "0123456789abcdefghijklmnopqrstuvwxyz", "500": COMMON_CHINESE[:500],
              "3755": LEVEL_1}
 
@@ -48,13 +47,9 @@ def measure(alphabet: str, steps: int) -> dict[str, float]:
         TrainModel.from_config(config).try_on(images, images, len(images))
         best = sum(file.stat().st_size for file in Path(folder).glob("best-*"))
         recognizer = Recognizer.from_config(config)
-        seconds = []
-        for pixels in images.pixels[:TESTED]:
-            began = time.perf_counter()
-            recognizer.predict_pixels(pixels[None])
-            seconds.append(time.perf_counter() - began)
+        image_ms, *_ = median_ms(lambda: recognizer.predict_pixels(images.pixels[:1]))
     return {"characters": len(config.char_set), "step_ms": step_ms, "anonymous_mb": anonymous,
-            "best_mb": best / 1e6, "image_ms": 1000 * statistics.median(seconds)}
+            "best_mb": best / 1e6, "image_ms": image_ms}
 
 
 @console.script
