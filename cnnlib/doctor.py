@@ -139,6 +139,7 @@ def _count(number: int, one: str, several: str) -> str:
 WINDOW = 10  # reports, whose mean is compared
 CHANCE_FACTOR = 1.5  # of what guessing gives; at most halfway to all right
 PLATEAU_REPORTS = 30  # of which the loss should have fallen below that of as many before
+PLATEAU_SHARE = 2 / 3  # of the run; before, the rate is high and the images may turn harder
 LEARNED = 0.9  # of training images right: more than that is not stuck
 GAP = 0.15  # of images right, between training and test set
 
@@ -154,12 +155,15 @@ class Watch:
         self._guessing = min(CHANCE_FACTOR * chance, (1 + chance) / 2)
         self._tested = tested
         self._fair_steps = max(300, cycle_stop // 5)
+        self._calm_steps = PLATEAU_SHARE * cycle_stop
+        self._step = 0
         self._train: list[Scores] = []
         self._test: list[Scores] = []
         self._said: set[str] = set()
 
     def look(self, step: int, train: Scores, test: Scores) -> str:
         """Return one line, or nothing; `step` counts from 1, the scores are of this report."""
+        self._step = step
         self._train.append(train)
         self._test.append(test)
         if len(self._train) < WINDOW or step < self._fair_steps:
@@ -188,7 +192,7 @@ class Watch:
                 "estimates what they bring")
 
     def _plateau(self) -> str:
-        if len(self._train) < 2 * PLATEAU_REPORTS:
+        if self._step < self._calm_steps or len(self._train) < 2 * PLATEAU_REPORTS:
             return ""
         before, now = (statistics.median(s.loss for s in part) for part in (
             self._train[-2 * PLATEAU_REPORTS:-PLATEAU_REPORTS], self._train[-PLATEAU_REPORTS:]))

@@ -114,8 +114,10 @@ def test_training_set_far_above_test_set():
 def test_loss_that_stopped_falling():
     falling = [(0.6, 0.4, 2 - i / 50, 0.4) for i in range(50)]
     assert lines_of(falling) == []
-    [line] = lines_of(falling + [(0.6, 0.4, 1.0, 0.4)] * 60)
+    stopped = falling + [(0.6, 0.4, 1.0, 0.4)] * 60
+    [line] = lines_of(stopped)
     assert "the loss has stopped falling at 40% of the training images right" in line
+    assert lines_of(stopped, cycle_stop=1800) == []  # the rate is still high
 
 
 def test_guessing_knows_that_classes_are_not_equally_frequent():
