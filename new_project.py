@@ -1,6 +1,6 @@
 """Write the configuration for a new kind of captcha, after a look at labelled images.
 
-    python3 new_project.py FOLDER_OF_IMAGES [--name NAME]
+    python3 new_project.py FOLDER_OF_IMAGES [--name NAME] [--separator TEXT]
 
 Reads the images: their names, or labels.csv (file,label) beside them, sizes, characters, colours.
 Writes conf/NAME.json, where NAME is that of the folder, and says in a few lines what it saw and how
@@ -26,15 +26,25 @@ def main(argv: Sequence[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=existing_path, metavar="FOLDER_OF_IMAGES")
     parser.add_argument("--name", help="of the configuration (default: that of the folder)")
+    parser.add_argument("--separator", default="", metavar="TEXT",
+                        help="what stands between label and serial in the names (default: found)")
     args = parser.parse_args(argv)
+    if not args.folder.is_dir():
+        raise ConfigError(f"{args.folder} is no folder")
     name = args.name or re.sub(r"[^\w-]+", "_", args.folder.resolve().name) or "captcha"
     if not re.fullmatch(r"[\w-]+", name):
         raise ConfigError(f"--name {name!r}: only letters, digits, '-' and '_' are possible")
     path = PROJECT_ROOT / "conf" / f"{name}.json"
     if path.exists():
         raise ConfigError(f"{path} exists already: remove it, or choose another --name")
+    for taken in (f"conf/{name}_config.json", f"sample/{name}", f"model/{name}"):
+        if (PROJECT_ROOT / taken).exists():
+            raise ConfigError(f"{taken} belongs to another project: choose another --name")
     folder = ProjectPath(args.folder.resolve())
-    seen = survey.survey(folder)
+    if not str(folder).isprintable():
+        raise ConfigError(f"{str(folder)!r} cannot be written to a configuration: rename the "
+                          "folder")
+    seen = survey.survey(folder, args.separator)
     values = survey.configuration(seen, folder, name)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", "utf-8")

@@ -26,6 +26,7 @@ from cnnlib.encoding import InputFormat
 from cnnlib.errors import ImageTooLargeError, SampleError
 
 LABELS, COLUMNS = "labels.csv", ["file", "label"]
+LONGEST_NAME = 240  # bytes: what file systems take, but for what is added while a file moves
 TEST_SHARE = 20  # one image of so many is for testing: 5 %
 CHUNK = 64  # files that a thread takes at a time
 THREADS = 4  # more would only wait for Python's lock, which is held for half of the work
@@ -58,17 +59,21 @@ def listed_labels(folder: ProjectPath) -> dict[str, str]:
     labels: dict[str, str] = {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.reader(file, skipinitialspace=True), 1):
-                if not row or (number == 1 and [cell.strip().lower() for cell in row] == COLUMNS):
+            lines = csv.reader(file, skipinitialspace=True, strict=True)
+            for cells in lines:
+                row = [cell.strip() for cell in cells]
+                if not any(row) or (not labels and [cell.lower() for cell in row] == COLUMNS):
                     continue
-                if len(row) != 2 or not all(row) or labels.get(row[0], row[1]) != row[1]:
-                    raise SampleError(f"{path}, line {number}: expected a file, a comma and its "
-                                      f"label, each file once; got {','.join(row)!r}")
+                if (len(row) != 2 or not all(row) or labels.get(row[0], row[1]) != row[1]
+                        or len(row[1].splitlines()) > 1):
+                    raise SampleError(f"{path}, line {lines.line_num}: expected a file, a comma "
+                                      f"and its label, each file once; got {','.join(row)!r}")
                 labels[row[0]] = row[1]
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SampleError(f"{path} cannot be read ({error}): save it as CSV in UTF-8") from error
+        raise SampleError(f"{path} cannot be read ({error}): save it as CSV in UTF-8, a label "
+                          'with quotes as "quoted ""so"""') from error
     return labels
 
 
@@ -165,6 +170,8 @@ def check(folder: ProjectPath, name: str, rules: Rules,
     if not encoding.has_suffix(name, rules.suffixes):
         raise Defect(console.WRONG_SUFFIX)
     label = _checked_label(name, rules, listed)
+    if listed and len(os.fsencode(_carried(name, {name: listed}, rules.separator))) > LONGEST_NAME:
+        raise Defect(console.WRONG_NAME, "too long, together with its label")
     try:
         image = encoding.open_image(folder.full / name)
     except ImageTooLargeError as error:

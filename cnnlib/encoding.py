@@ -123,7 +123,8 @@ def flat(image: Image.Image, channels: int = 1) -> Image.Image:
     """
     mode = "RGB" if channels == 3 else "L"
     if image.mode.startswith("I"):  # 16 bits a pixel, in modes I;16 and (older Pillow) I
-        grays = np.asarray(image).astype(np.int64).clip(0, 65535) // 257
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        grays = np.where(values == image.info.get("transparency"), 255, values // 257)
         return Image.fromarray(grays.astype(np.uint8)).convert(mode)
     if image.has_transparency_data:
         layer = image.convert("RGBA")

@@ -7,7 +7,6 @@ import os
 import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,29 +19,31 @@ from cnnlib.errors import SampleError
 SEPARATORS = ("_", "-", "#", "@", "=", " ")
 DECODED = 500  # images at most, to see their sizes and colours
 SAME_SIZE = 0.98  # of the images: the others are left out, and not all of them scaled
-# Pixels of a scaled image, its height and its area: row `strip` of the bench has 240x48.
-HIGHEST, LARGEST = 48, 12_000
-TOO_LARGE = 60_000  # pixels: such images take more than a second of computing for a step's image
-COLOURFUL = 40.0  # mean distance of a pixel's channels, where colour may tell letters from noise
+LARGEST = 12_000  # pixels of a scaled image: row `strip` of the bench has 240x48
+TOO_LARGE = 24_000  # pixels: four times the computing that an image of 100x60 takes
+# Root mean square of what gray does not tell, of 255: one ink on one ground has 0 to 1 as PNG and
+# 4 to 5 as JPEG, the practice styles with many colours have 6 to 8.
+COLOURFUL = 5.5
+FEW = 100  # labelled images
+SEVERAL = 10  # images: so many with the same word before the separator have no label
+GRAY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 CLASSES = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was seen; `sizes` and `chroma` are of those images that were decoded."""
+    """What was seen; `sizes` and `hidden` are of those images that were decoded."""
 
+    suffix: str
     suffixes: Counter[str]  # of files that may be images
     labels: list[str]
+    listed: int  # labels out of labels.csv; the others stand in the names
     unlabelled: list[str]  # names without a label
     separator: str
     unmatched: int  # files that labels.csv names and that are not there
     sizes: Counter[tuple[int, int]]
     broken: list[str]
-    chroma: float
-
-    @property
-    def suffix(self) -> str:
-        return self.suffixes.most_common(1)[0][0]
+    hidden: float  # colour that gray does not tell, of 255
 
     @property
     def lengths(self) -> Counter[int]:
@@ -53,67 +54,100 @@ class Survey:
         return sorted({c for label in self.labels for c in label})
 
 
-def survey(folder: ProjectPath, seed: int = 0) -> Survey:
-    """Look at the images of a folder; raises SampleError where none has a label."""
+def survey(folder: ProjectPath, separator: str = "", seed: int = 0) -> Survey:
+    """Look at the images of a folder; raises SampleError where none has a label.
+
+    Without a separator it is the one that most names have.
+    """
     found = [name for name in dataset.file_names(folder)
              if encoding.has_suffix(name, IMAGE_SUFFIXES)]
     listed = dataset.listed_labels(folder)
     if not found:
-        raise SampleError(f"no image in {folder} ({folder.full}): name a folder with files of "
-                          f"the formats {', '.join(IMAGE_SUFFIXES)}")
-    suffixes = Counter(os.path.splitext(name)[1].lstrip(".").lower() for name in found)
-    most = suffixes.most_common(1)[0][0]  # an image_suffix is one
-    names = [name for name in found if encoding.has_suffix(name, [most])]
-    separator = _separator([name for name in names if name not in listed])
-    labels, unlabelled = [], []
-    for name in names:
-        try:
-            labels.append(listed[name] if name in listed else encoding.label_of(name, separator))
-        except SampleError:
-            unlabelled.append(name)
-    if not labels:
+        raise SampleError(f"no image in {folder}: name a folder with files of the formats "
+                          f"{', '.join(IMAGE_SUFFIXES)}; those in its sub-folders do not count")
+    separator = separator or _separator([name for name in found if name not in listed])
+    labelled = {name: label for name in found
+                if (label := listed.get(name) or _label_in_name(name, separator))}
+    _discard_a_common_word(labelled, listed, folder)
+    if not labelled:
         raise SampleError(
             f"no image in {folder} has a label: name them label_serial.suffix, such as "
             f"2e8j_1.png, or list them in {dataset.LABELS} there, a line `file,label` for each")
+    suffixes = Counter(map(_suffix, found))
+    most = Counter(map(_suffix, labelled)).most_common(1)[0][0]  # an image_suffix is one
+    names = [name for name in found if _suffix(name) == most]
     chosen = sorted(np.random.default_rng(seed).permutation(len(names))[:DECODED])
-    return Survey(suffixes, labels, unlabelled, separator, len(set(listed) - set(found)),
-                  *_looks(folder, [names[i] for i in chosen]))
+    return Survey(most, suffixes, [labelled[name] for name in names if name in labelled],
+                  sum(name in listed for name in names),
+                  [name for name in names if name not in labelled], separator,
+                  len(set(listed) - set(found)), *_looks(folder, [names[i] for i in chosen]))
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lstrip(".").lower()
+
+
+def _label_in_name(name: str, separator: str) -> str:
+    try:
+        return encoding.label_of(name, separator)
+    except SampleError:
+        return ""
+
+
+def _discard_a_common_word(labelled: dict[str, str], listed: Mapping[str, str],
+                           folder: ProjectPath) -> None:
+    """Take out what all names begin with, such as `img`: it is no label.
+
+    Raises SampleError where nothing else is there.
+    """
+    in_names = {name: label for name, label in labelled.items() if name not in listed}
+    words = set(in_names.values())
+    if len(in_names) < SEVERAL or len(words) > 1:
+        return
+    if not listed:
+        raise SampleError(f"all {len(in_names)} images in {folder} have the label {words.pop()!r}: "
+                          "begin each name with what the image shows, such as 2e8j_1.png, or list "
+                          f"the labels in {dataset.LABELS} there, a line `file,label` for each")
+    for name in in_names:
+        del labelled[name]
 
 
 def _looks(folder: ProjectPath,
            names: Sequence[str]) -> tuple[Counter[tuple[int, int]], list[str], float]:
-    """Return sizes, the names that cannot be decoded, and the mean distance of channels."""
+    """Return sizes, the names that cannot be decoded, and the mean of the hidden colour."""
     sizes: Counter[tuple[int, int]] = Counter()
-    broken, chroma = [], []
+    broken, reasons, hidden = [], [], []
     for name in console.progress(names, "looking"):
         try:
             image = encoding.flat(encoding.open_image(folder.full / name), channels=3)
-        except SampleError:
+        except SampleError as error:
             broken.append(name)
+            reasons.append(f"{name}: {error}")
             continue
         sizes[image.size] += 1
-        pixels = np.asarray(image).astype(int)
-        chroma.append(float((pixels.max(-1) - pixels.min(-1)).mean()))
+        hidden.append(hidden_colour(np.asarray(image)))
     if not sizes:
-        raise SampleError(f"no image in {folder} can be decoded, {broken[0]} for one: save them as "
-                          "PNG, JPEG, GIF, BMP or WebP")
-    return sizes, broken, float(np.mean(chroma))
+        raise SampleError(f"no image in {folder} can be decoded, such as {reasons[0]}")
+    return sizes, broken, float(np.mean(hidden))
+
+
+def hidden_colour(pixels: np.ndarray) -> float:
+    """Return how far the colours of an image, uint8 [H, W, 3], are from those its grays tell.
+
+    It is the root mean square of what is left when each channel is explained by gray, linearly.
+    """
+    colours = pixels.reshape(-1, 3).astype(float)
+    colours -= colours.mean(axis=0)
+    gray = colours @ GRAY
+    explained = np.outer(gray, gray @ colours / max(gray @ gray, 1.0))
+    return float(np.sqrt(np.mean((colours - explained) ** 2)))
 
 
 def _separator(names: Sequence[str]) -> str:
-    """Return what most names have between label and serial.
-
-    Of several it is the one that leaves the fewest different characters in labels.
-    """
-    def unfitness(separator: str) -> tuple[float, int, int]:
-        labels = []
-        for name in names:
-            with suppress(SampleError):
-                labels.append(encoding.label_of(name, separator))
-        fitting = len(labels) / max(1, len(names))
-        return -round(fitting, 1), len(set("".join(labels))), sum(map(len, labels))
-
-    return min(SEPARATORS, key=unfitness)
+    """Return what most names have between label and serial; the first of several."""
+    fitting = Counter({separator: sum(bool(_label_in_name(name, separator)) for name in names)
+                       for separator in SEPARATORS})
+    return fitting.most_common(1)[0][0]
 
 
 def input_size(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int, bool]:
@@ -122,7 +156,7 @@ def input_size(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int, bool]:
     if count >= SAME_SIZE * sum(sizes.values()) and width * height <= TOO_LARGE:
         return width, height, False
     expanded = np.repeat(np.array(list(sizes)), list(sizes.values()), axis=0)
-    height = min(HIGHEST, round(float(np.median(expanded[:, 1]))))
+    height = round(float(np.median(expanded[:, 1])))
     shape = float(np.quantile(expanded[:, 0] / expanded[:, 1], 0.9))
     width = max(1, round(height * shape))
     shrink = min(1.0, math.sqrt(LARGEST / (width * height)))
@@ -143,7 +177,7 @@ def suggestion(seen: Survey) -> dict[str, Any]:
         "image_width": width, "image_height": height, "resize": resize,
         "min_captcha": min(seen.lengths), "max_captcha": max(seen.lengths),
         "image_suffix": seen.suffix, "char_set": "".join(seen.characters),
-        "image_channels": 3 if seen.chroma >= COLOURFUL else 1,
+        "image_channels": 3 if seen.hidden >= COLOURFUL else 1,
         "label_separator": seen.separator, "cycle_stop": suggested_steps(seen)}
 
 
@@ -162,9 +196,11 @@ def configuration(seen: Survey, folder: ProjectPath, name: str) -> dict[str, Any
 
 def findings(seen: Survey, values: Mapping[str, Any]) -> Iterator[str]:
     """Say in a few lines what was seen, what follows from it, and how sure that is."""
-    yield (f"{seen.suffixes.total()} images; {len(seen.labels)} of them have a label, in "
-           f"{dataset.LABELS} or before the first '{seen.separator}' of their names, such as "
-           f"{seen.labels[0]!r}")
+    yield (f"{seen.suffixes.total()} images; {len(seen.labels)} of them have a label, "
+           f"{seen.listed} in {dataset.LABELS} and {len(seen.labels) - seen.listed} before the "
+           f"first '{seen.separator}' of their names, such as {seen.labels[0]!r}")
+    if len(seen.labels) < FEW:
+        yield f"fewer than {FEW} teach little: label some hundred"
     if seen.unmatched:
         yield f"{dataset.LABELS} names {seen.unmatched} files that are not there"
     if seen.unlabelled:
@@ -182,11 +218,12 @@ def findings(seen: Survey, values: Mapping[str, Any]) -> Iterator[str]:
         ": sure" if len(lengths) == 1 or min(lengths.values()) > 0.02 * len(seen.labels) else
         ". Some lengths are rare: look for wrong labels")
     yield _about_characters(seen)
+    for separator in sorted(set(SEPARATORS) & set(seen.characters)):
+        yield f"labels have {separator!r} in them: where they end there, --separator {separator!r}"
     yield _about_sizes(seen, values)
-    yield (f"colour {seen.chroma:.0f} of 255 on average: "
-           + ("image_channels 3, which helps where colour tells letters from noise; 1 trains a "
-              "little faster" if values["image_channels"] == 3 else
-              "gray is enough, most likely"))
+    yield (f"several colours, {seen.hidden:.0f} of 255 from what gray tells: image_channels 3; 1 "
+           "trains a little faster" if values["image_channels"] == 3 else
+           f"gray tells all but {seen.hidden:.0f} of 255: image_channels 1")
     yield f"cycle_stop {values['cycle_stop']}: a guess by the number of images and characters"
 
 

@@ -238,7 +238,7 @@ def test_labels_csv_gives_labels_that_no_file_name_bears(project, draw_images, c
     (origin / "12-own.png").write_bytes((origin / "7.png").read_bytes())
     labels = ["0/", "?1", "/?", "23", "9a", "0/", "012"]
     (origin / "labels.csv").write_text(
-        "\ufefffile,label\n" + "".join(f'{i}.png,"{label}"\n' for i, label in enumerate(labels)),
+        "\ufefffile,label\n" + "".join(f'{i}.png , "{label}"\n' for i, label in enumerate(labels)),
         "utf-8")
     assert verify_and_split_data.main(["--config", str(project.config_path)]) == 0
     assert sorted(os.listdir(origin)) == ["4.png", "6.png", "7.png", "labels.csv"]
@@ -254,7 +254,9 @@ def test_labels_csv_gives_labels_that_no_file_name_bears(project, draw_images, c
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("file,label\n0.png\n", "line 2: expected a file, a comma and its label"),
-    ("0.png,\n", "line 1: expected"), ("0.png,01\n0.png,02\n", "line 2: expected"),
+    ("0.png,\n", "line 1: expected"), ("0.png,\"ab\n1.png,cd\"\n", "line 2: expected"),
+    ("0.png,\"ab\n1.png,cd\n", 'a label with quotes as "quoted ""so"""'),
+    ("0.png,01\n0.png,02\n", "line 2: expected"),
     (b"\xff\xfe,01", "save it as CSV in UTF-8"),
 ])
 def test_labels_csv_that_cannot_be_used_names_the_line(folders, text, expected):

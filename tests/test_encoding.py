@@ -3,12 +3,13 @@
 import io
 import struct
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlib import encoding, image_set
+from cnnlib import encoding, image_set, serving
 from cnnlib.dataset import Rules
 from cnnlib.encoding import InputFormat
 from cnnlib.errors import ImageFormatError, ImageSizeError, ImageTooLargeError, SampleError
@@ -46,6 +47,26 @@ def sixteen_bits():
     return Image.fromarray(GRAY.astype(np.uint16) * 257)
 
 
+def png(width, height, data, interlace=0):
+    """Return a PNG file, 8 bits of gray, whose lines begin with their filter type."""
+    def chunk(kind, data):
+        return (struct.pack(">I", len(data)) + kind + data
+                + struct.pack(">I", zlib.crc32(kind + data)))
+
+    return (b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, interlace))
+            + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b""))
+
+
+def interlaced(grays):
+    """Return a PNG file in the seven passes of Adam7, which Pillow does not write."""
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+              (0, 1, 1, 2)]  # left, top, steps to the right and down
+    lines = [line for left, top, right, down in passes for line in grays[top::down, left::right]]
+    return png(grays.shape[1], grays.shape[0], b"".join(b"\0" + line.tobytes() for line in lines),
+               interlace=1)
+
+
 CASES = {
     "1": (lambda: file_bytes(L.point(lambda v: 255 * (v > 99), "1"), "PNG"), 255 * (GRAY > 99), 0),
     "L": (lambda: file_bytes(L, "PNG"), GRAY, 0),
@@ -64,6 +85,10 @@ CASES = {
         np.where(GRAY == 5, 255, GRAY), 0),
     "RGBA": (lambda: file_bytes(with_alpha("RGB"), "PNG"), OVER_WHITE, 1),
     "I;16": (lambda: file_bytes(sixteen_bits(), "PNG"), GRAY, 0),
+    "I;16, one gray transparent": (
+        lambda: file_bytes(sixteen_bits(), "PNG", transparency=5 * 257),
+        np.where(GRAY == 5, 255, GRAY), 0),
+    "interlaced PNG": (lambda: interlaced(GRAY), GRAY, 0),
     "CMYK JPEG": (lambda: file_bytes(L.convert("CMYK"), "JPEG", quality=100), GRAY, 4),
     "progressive JPEG": (lambda: file_bytes(L, "JPEG", quality=100, progressive=True), GRAY, 4),
     "GIF, first of two frames": (
@@ -99,16 +124,6 @@ def test_colours_become_their_luma():
     np.testing.assert_array_equal(np.array(encoding.flat(colours)), [[76, 150, 29]])
 
 
-def png_header(width, height):
-    def chunk(kind, data):
-        return (struct.pack(">I", len(data)) + kind + data
-                + struct.pack(">I", zlib.crc32(kind + data)))
-
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height,
-                                                             8, 0, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b""))
-
-
 @pytest.mark.parametrize("data", [
     b"", b"no image", b"\x89PNG\r\n\x1a\n",
     file_bytes(L, "PNG")[:-300], file_bytes(L, "JPEG")[:-200],
@@ -128,7 +143,7 @@ def test_what_is_no_whole_image_of_an_accepted_format_is_refused(data, tmp_path)
 @pytest.mark.parametrize("side", [2001, 12_000, 50_000])  # Pillow: silent, a warning, an error
 def test_huge_images_are_refused_before_they_are_decoded(side):
     with pytest.raises(ImageTooLargeError, match="more than 4000000 pixels"):
-        encoding.open_image(png_header(side, side))
+        encoding.open_image(png(side, side, b"\0" * 1000))
 
 
 def test_wrong_size_says_both_sizes():
@@ -228,18 +243,46 @@ def test_colours_stay_where_there_are_three_channels():
     assert gray.shape == (24, 40, 3) and (gray == GRAY[..., np.newaxis]).all()
 
 
-@pytest.mark.parametrize("case", CASES)
+class Recording:
+    """A recogniser that keeps the pixels of the last request."""
+
+    char_set = "01"
+
+    def __init__(self, fitted):
+        self.format, self.image_width, self.image_height = fitted, fitted.width, fitted.height
+
+    def pixels_of(self, image):
+        return self.format.pixels(image)
+
+    def probabilities(self, pixels):
+        self.pixels = pixels
+        return np.full((len(pixels), 2, 2), 0.5)
+
+    def read(self, probabilities, among=None):
+        return SimpleNamespace(text="01", confidence=0.25, char_confidences=(0.5, 0.5))
+
+    def describe(self):
+        return {}
+
+    def renewed(self):
+        return None
+
+
 @pytest.mark.parametrize("channels", [1, 3])
-def test_training_and_serving_see_the_same_pixels(case, channels, tmp_path):
-    """The first decodes files of a folder, the second bytes of a request."""
-    data = CASES[case][0]()
-    (tmp_path / "01_1.png").write_bytes(data)
+def test_training_and_serving_see_the_same_pixels(channels, tmp_path):
+    """The first decodes files of a folder, the second what comes over HTTP."""
     fitted = InputFormat(30, 20, channels, "pad")
+    recognizer = Recording(fitted)
+    client = serving.create_recognize_app({"one": recognizer}).test_client()
+    for i, (make, _, _) in enumerate(CASES.values()):
+        (tmp_path / f"01_{i:02}.png").write_bytes(make())
     trained = image_set.load_images(tmp_path, Rules(fitted, char_set="01", min_length=2,
-                                                    max_length=2)).pixels[0]
-    served = fitted.pixels(encoding.open_image(data))
-    np.testing.assert_array_equal(trained, served)
-    assert trained.shape == fitted.shape
+                                                    max_length=2))
+    assert len(trained) == len(CASES) and trained.pixels.shape[1:] == fitted.shape
+    for name, pixels in zip(trained.names, trained.pixels, strict=True):
+        with open(tmp_path / name, "rb") as file:
+            assert client.post("/b", data={"image_file": (file, name)}).status_code == 200
+        np.testing.assert_array_equal(recognizer.pixels, pixels[np.newaxis], err_msg=name)
 
 
 @pytest.mark.parametrize("separator", ["-", "#", "__", "@a"])
