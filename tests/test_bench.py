@@ -9,7 +9,7 @@ import pytest
 
 from bench import bench_training
 from bench.bench_training import OTHERS, ROWS, Row
-from cnnlib.config import PROJECT_ROOT, read_json
+from cnnlib.config import PROJECT_ROOT, STYLES, load_captcha_config, read_json
 
 
 @pytest.fixture
@@ -87,3 +87,20 @@ def test_rows_of_before_stay_known_when_rows_of_other_kinds_come(tmp_path):
     places = {str(bench_training.lay_out(row, tmp_path, 0, "x").train_image_dir)
               for row in (ROWS["20k"], OTHERS["wave"], OTHERS["4-to-6"], OTHERS["chinese"])}
     assert len(places) == 4
+
+
+PRACTICE = sorted(PROJECT_ROOT.glob("conf/practice/*.json"))
+
+
+@pytest.mark.parametrize("path", PRACTICE, ids=lambda path: path.stem)
+def test_a_practice_configuration_draws_what_was_measured(path, tmp_path):
+    config = load_captcha_config(path)
+    row = OTHERS[path.stem]
+    assert config.root_dir.full == PROJECT_ROOT / "sample/practice" / path.stem
+    drawn = bench_training.lay_out(row, tmp_path, 0, path.stem).model_save_dir.full.parent
+    measured = load_captcha_config(drawn / "conf/captcha_config.json", root_dir=config.root_dir)
+    assert measured == dataclasses.replace(config, count=measured.count)
+
+
+def test_every_style_has_its_practice_configuration():
+    assert {load_captcha_config(path).style for path in PRACTICE} == set(STYLES)
