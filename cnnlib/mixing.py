@@ -19,7 +19,7 @@ from cnnlib.encoding import NO_CHARACTER
 SWITCH = 0.5  # chance that a character comes from another image than the one to its left
 NARROWEST = 0.2  # of the mean width of a character: a narrower piece shows nothing
 SLACK = 0.15  # of the image's width, by which the pieces may be wider or narrower together
-OVERLAP = 0.1  # of the image's width, at most: neighbours touch and cover each other
+OVERLAP = 0.1  # of the image's width, at most, with four characters; less where there are more
 
 
 def cuts(saliency: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ def _mix_equal(pixels: np.ndarray, char_ids: np.ndarray, cuts: np.ndarray,
             & (abs(widths.sum(axis=1) - width) <= SLACK * width))
     # A ninth of the pixels shows what most of them are.
     grounds = np.median(pixels[:, ::3, ::3], axis=(1, 2)).astype(np.float32)
-    overlaps = rng.integers(round(OVERLAP * width) + 1, size=(count, length))
+    overlaps = rng.integers(round(OVERLAP * width * min(1, 4 / length)) + 1, size=(count, length))
     for i in np.flatnonzero(fits):
         joined = pixels[i, :, :ends[i, 0]]
         for k in range(1, length):
