@@ -25,6 +25,7 @@ TOO_LARGE = 24_000  # pixels: four times the computing that an image of 100x60 t
 # 4 to 5 as JPEG, the practice styles with many colours have 6 to 8.
 COLOURFUL = 5.5
 FEW = 100  # labelled images
+MANY = 1000  # characters: of so many to come less than one will be of a kind not seen yet
 SEVERAL = 10  # images: so many with the same word before the separator have no label
 GRAY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 CLASSES = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
@@ -196,9 +197,9 @@ def configuration(seen: Survey, folder: ProjectPath, name: str) -> dict[str, Any
 
 def findings(seen: Survey, values: Mapping[str, Any]) -> Iterator[str]:
     """Say in a few lines what was seen, what follows from it, and how sure that is."""
-    yield (f"{seen.suffixes.total()} images; {len(seen.labels)} of them have a label, "
-           f"{seen.listed} in {dataset.LABELS} and {len(seen.labels) - seen.listed} before the "
-           f"first '{seen.separator}' of their names, such as {seen.labels[0]!r}")
+    listed = f"{seen.listed} in {dataset.LABELS}, the others " if seen.listed else ""
+    yield (f"{seen.suffixes.total()} images; {len(seen.labels)} of them have a label, {listed}"
+           f"before the first '{seen.separator}' of their names, such as {seen.labels[0]!r}")
     if len(seen.labels) < FEW:
         yield f"fewer than {FEW} teach little: label some hundred"
     if seen.unmatched:
@@ -230,6 +231,10 @@ def findings(seen: Survey, values: Mapping[str, Any]) -> Iterator[str]:
 def _about_characters(seen: Survey) -> str:
     occur = set(seen.characters)
     line = f"{len(occur)} different characters"
+    new = _share_of_new(seen.labels)
+    if new > 1 / MANY:
+        return (f"{line}; about one in {round(1 / new)} of further ones will be a new one: label "
+                "more, or add to char_set what can occur")
     missing = "".join(c for group in CLASSES if 2 * len(occur & set(group)) > len(group)
                       for c in group if c not in occur)
     if missing:
@@ -238,6 +243,15 @@ def _about_characters(seen: Survey) -> str:
     if occur & set(string.ascii_lowercase) and occur & set(string.ascii_uppercase):
         return f"{line}, upper and lower case: \"ignore_case\": true where the site ignores it"
     return line
+
+
+def _share_of_new(labels: Sequence[str]) -> float:
+    """Estimate how many of further characters were never seen: as many as were seen once.
+
+    Good 1953, "The population frequencies of species and the estimation of population parameters".
+    """
+    counts = Counter("".join(labels))
+    return sum(n == 1 for n in counts.values()) / counts.total()
 
 
 def _about_sizes(seen: Survey, values: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def test_labels_csv_is_read(root, tmp_path, draw_images, capsys):
                                        + "gone.png, 0\n")
     assert new_project.main([str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert "30 images; 20 of them have a label, 20 in labels.csv and 0 before" in shown
+    assert "30 images; 20 of them have a label, 20 in labels.csv, the others" in shown
     assert "without a label: img_20.png, img_21.png, img_22.png and 7 more" in shown
     assert "labels.csv names 1 files that are not there" in shown
     config = load_sample_config(root / "conf/listed.json")
@@ -169,3 +170,16 @@ def test_one_rare_length_is_pointed_at(tmp_path, draw_images):
     seen = survey.survey(ProjectPath(tmp_path))
     assert "Some lengths are rare" in "\n".join(survey.findings(seen, survey.suggestion(seen)))
     assert json.dumps(survey.suggestion(seen))
+
+
+def test_characters_that_are_still_to_come_are_reckoned(tmp_path, draw_images):
+    draw_images(tmp_path, texts=["01"])
+    seen = survey.survey(ProjectPath(tmp_path))
+    labels = [c + d for c in "abcdefghij" for d in "0123456789"]
+
+    def said(labels):
+        return "\n".join(survey.findings(replace(seen, labels=labels), survey.suggestion(seen)))
+
+    assert "will be a new one" not in said(labels)
+    assert "about one in 11 of further ones will be a new one" in said(
+        [*labels, *"klmnopqrstuvwxyzABCD"])
