@@ -128,7 +128,7 @@ OTHERS = {
     **{style: dataclasses.replace(_STYLE, style=style) for style in styles.STYLES
        if style != "strip"},
     **{f"{style}-in-colour": dataclasses.replace(_STYLE, style=style, channels=3)
-       for style in ("dark", "colours", "hard")},
+       for style in ("colours", "hard")},
     "hard-wide": dataclasses.replace(_STYLE, style="hard", network="resnet_attention_wide"),
 }
 _ABLATION = Row(20_000, 1200, batch=64)
