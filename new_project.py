@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not args.folder.is_dir():
         raise ConfigError(f"{args.folder} is no folder")
-    name = args.name or re.sub(r"[^\w-]+", "_", args.folder.resolve().name) or "captcha"
+    name = args.name or re.sub(r"[^\w-]+", "_", args.folder.resolve().name)
     if not re.fullmatch(r"[\w-]+", name):
         raise ConfigError(f"--name {name!r}: only letters, digits, '-' and '_' are possible")
     path = PROJECT_ROOT / "conf" / f"{name}.json"
@@ -39,11 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(f"{path} exists already: remove it, or choose another --name")
     for taken in (f"conf/{name}_config.json", f"sample/{name}", f"model/{name}"):
         if (PROJECT_ROOT / taken).exists():
-            raise ConfigError(f"{taken} belongs to another project: choose another --name")
+            raise ConfigError(f"{taken} exists already: choose another --name")
     folder = ProjectPath(args.folder.resolve())
-    if not str(folder).isprintable():
-        raise ConfigError(f"{str(folder)!r} cannot be written to a configuration: rename the "
-                          "folder")
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{str(folder)!r} is no text, which a configuration needs: rename the "
+                          "folder") from error
     seen = survey.survey(folder, args.separator)
     values = survey.configuration(seen, folder, name)
     with replacing(path) as temporary:

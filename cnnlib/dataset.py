@@ -71,9 +71,11 @@ def listed_labels(folder: ProjectPath) -> dict[str, str]:
                 labels[row[0]] = row[1]
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SampleError(f"{path} cannot be read ({error}): save it as CSV in UTF-8, a label "
-                          'with quotes as "quoted ""so"""') from error
+    except csv.Error as error:
+        raise SampleError(f"{path}, line {lines.line_num}: {error}; write a label that has quotes "
+                          'as "quoted ""so"""') from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SampleError(f"{path} cannot be read ({error}): save it as CSV in UTF-8") from error
     return labels
 
 
@@ -170,8 +172,10 @@ def check(folder: ProjectPath, name: str, rules: Rules,
     if not encoding.has_suffix(name, rules.suffixes):
         raise Defect(console.WRONG_SUFFIX)
     label = _checked_label(name, rules, listed)
-    if listed and len(os.fsencode(_carried(name, {name: listed}, rules.separator))) > LONGEST_NAME:
-        raise Defect(console.WRONG_NAME, "too long, together with its label")
+    if listed and (size := len(os.fsencode(
+            _carried(name, {name: listed}, rules.separator)))) > LONGEST_NAME:
+        raise Defect(console.WRONG_NAME, f"{size} bytes together with its label, at most "
+                                         f"{LONGEST_NAME}: rename the file")
     try:
         image = encoding.open_image(folder.full / name)
     except ImageTooLargeError as error:

@@ -156,20 +156,20 @@ class Watch:
         self._tested = tested
         self._fair_steps = max(300, cycle_stop // 5)
         self._calm_steps = PLATEAU_SHARE * cycle_stop
-        self._step = 0
         self._train: list[Scores] = []
         self._test: list[Scores] = []
         self._said: set[str] = set()
 
     def look(self, step: int, train: Scores, test: Scores) -> str:
         """Return one line, or nothing; `step` counts from 1, the scores are of this report."""
-        self._step = step
         self._train.append(train)
         self._test.append(test)
         if len(self._train) < WINDOW or step < self._fair_steps:
             return ""
-        for name, check in (("chance", self._at_chance), ("gap", self._gap),
-                            ("plateau", self._plateau)):
+        checks = {"chance": self._at_chance, "gap": self._gap}
+        if step >= self._calm_steps:
+            checks["plateau"] = self._plateau
+        for name, check in checks.items():
             if name not in self._said and (line := check()):
                 self._said.add(name)
                 return f"after {step} steps {line}"
@@ -192,7 +192,7 @@ class Watch:
                 "estimates what they bring")
 
     def _plateau(self) -> str:
-        if self._step < self._calm_steps or len(self._train) < 2 * PLATEAU_REPORTS:
+        if len(self._train) < 2 * PLATEAU_REPORTS:
             return ""
         before, now = (statistics.median(s.loss for s in part) for part in (
             self._train[-2 * PLATEAU_REPORTS:-PLATEAU_REPORTS], self._train[-PLATEAU_REPORTS:]))

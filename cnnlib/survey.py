@@ -22,7 +22,7 @@ SAME_SIZE = 0.98  # of the images: the others are left out, and not all of them 
 LARGEST = 12_000  # pixels of a scaled image: row `strip` of the bench has 240x48
 TOO_LARGE = 24_000  # pixels: four times the computing that an image of 100x60 takes
 # Root mean square of what gray does not tell, of 255: one ink on one ground has 0 to 1 as PNG and
-# 4 to 5 as JPEG, the practice styles with many colours have 6 to 8.
+# 4 to 6 as JPEG, the practice styles with many colours have 6 to 8.
 COLOURFUL = 5.5
 FEW = 100  # labelled images
 MANY = 1000  # characters: of so many to come less than one will be of a kind not seen yet
@@ -72,8 +72,9 @@ def survey(folder: ProjectPath, separator: str = "", seed: int = 0) -> Survey:
     _discard_a_common_word(labelled, listed, folder)
     if not labelled:
         raise SampleError(
-            f"no image in {folder} has a label: name them label_serial.suffix, such as "
-            f"2e8j_1.png, or list them in {dataset.LABELS} there, a line `file,label` for each")
+            f"no image in {folder} has a label: name them label{separator}serial.suffix, such as "
+            f"2e8j{separator}1.png, or list them in {dataset.LABELS} there, a line `file,label` "
+            "for each")
     suffixes = Counter(map(_suffix, found))
     most = Counter(map(_suffix, labelled)).most_common(1)[0][0]  # an image_suffix is one
     names = [name for name in found if _suffix(name) == most]
@@ -97,7 +98,7 @@ def _label_in_name(name: str, separator: str) -> str:
 
 def _discard_a_common_word(labelled: dict[str, str], listed: Mapping[str, str],
                            folder: ProjectPath) -> None:
-    """Take out what all names begin with, such as `img`: it is no label.
+    """Take out what all names begin with that are not listed, such as `img`: it is no label.
 
     Raises SampleError where nothing else is there.
     """
@@ -146,9 +147,8 @@ def hidden_colour(pixels: np.ndarray) -> float:
 
 def _separator(names: Sequence[str]) -> str:
     """Return what most names have between label and serial; the first of several."""
-    fitting = Counter({separator: sum(bool(_label_in_name(name, separator)) for name in names)
-                       for separator in SEPARATORS})
-    return fitting.most_common(1)[0][0]
+    return max(SEPARATORS, key=lambda separator: sum(bool(_label_in_name(name, separator))
+                                                     for name in names))
 
 
 def input_size(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int, bool]:
@@ -197,15 +197,18 @@ def configuration(seen: Survey, folder: ProjectPath, name: str) -> dict[str, Any
 
 def findings(seen: Survey, values: Mapping[str, Any]) -> Iterator[str]:
     """Say in a few lines what was seen, what follows from it, and how sure that is."""
-    listed = f"{seen.listed} in {dataset.LABELS}, the others " if seen.listed else ""
-    yield (f"{seen.suffixes.total()} images; {len(seen.labels)} of them have a label, {listed}"
-           f"before the first '{seen.separator}' of their names, such as {seen.labels[0]!r}")
+    in_names = len(seen.labels) - seen.listed
+    places = [f"{seen.listed} in {dataset.LABELS}"] * (seen.listed > 0)
+    places += [f"{in_names} before the first '{seen.separator}' of their names"] * (in_names > 0)
+    yield (f"{seen.suffixes.total()} images; {len(seen.labels)} of them have a label, "
+           f"{' and '.join(places)}, such as {seen.labels[0]!r}")
     if len(seen.labels) < FEW:
         yield f"fewer than {FEW} teach little: label some hundred"
     if seen.unmatched:
         yield f"{dataset.LABELS} names {seen.unmatched} files that are not there"
     if seen.unlabelled:
-        yield f"without a label: {_some(seen.unlabelled)}"
+        yield (f"without a label: {_some(seen.unlabelled)}. Move them away: verification takes "
+               f"what stands before a '{seen.separator}' for one")
     others = {suffix: n for suffix, n in seen.suffixes.items() if suffix != seen.suffix}
     if others:
         yield (f"image_suffix is {seen.suffix}; left out: "
@@ -218,31 +221,30 @@ def findings(seen: Survey, values: Mapping[str, Any]) -> Iterator[str]:
     yield f"labels of {counts} characters" + (
         ": sure" if len(lengths) == 1 or min(lengths.values()) > 0.02 * len(seen.labels) else
         ". Some lengths are rare: look for wrong labels")
-    yield _about_characters(seen)
-    for separator in sorted(set(SEPARATORS) & set(seen.characters)):
-        yield f"labels have {separator!r} in them: where they end there, --separator {separator!r}"
+    yield from _about_characters(seen)
     yield _about_sizes(seen, values)
-    yield (f"several colours, {seen.hidden:.0f} of 255 from what gray tells: image_channels 3; 1 "
-           "trains a little faster" if values["image_channels"] == 3 else
+    yield (f"several colours, {seen.hidden:.0f} of 255 from what gray tells: image_channels 3, "
+           "which costs little; 1 may do as well" if values["image_channels"] == 3 else
            f"gray tells all but {seen.hidden:.0f} of 255: image_channels 1")
     yield f"cycle_stop {values['cycle_stop']}: a guess by the number of images and characters"
 
 
-def _about_characters(seen: Survey) -> str:
+def _about_characters(seen: Survey) -> Iterator[str]:
     occur = set(seen.characters)
-    line = f"{len(occur)} different characters"
-    new = _share_of_new(seen.labels)
-    if new > 1 / MANY:
-        return (f"{line}; about one in {round(1 / new)} of further ones will be a new one: label "
-                "more, or add to char_set what can occur")
+    yield f"{len(occur)} different characters"
     missing = "".join(c for group in CLASSES if 2 * len(occur & set(group)) > len(group)
                       for c in group if c not in occur)
     if missing:
-        return (f"{line}; never seen: {missing}. Add to char_set what can occur; some captchas "
-                "leave out what looks alike")
+        yield (f"never seen: {missing}. Add to char_set what can occur; some captchas leave out "
+               "what looks alike")
+    elif (new := _share_of_new(seen.labels)) > 1 / MANY:
+        yield (f"of {round(1 / new)} further characters about one will be a new one: label more, "
+               "or add to char_set what can occur")
     if occur & set(string.ascii_lowercase) and occur & set(string.ascii_uppercase):
-        return f"{line}, upper and lower case: \"ignore_case\": true where the site ignores it"
-    return line
+        yield "upper and lower case: \"ignore_case\": true where the site ignores it"
+    for separator in SEPARATORS:
+        if separator in occur and not seen.listed:
+            yield f"{separator!r} in labels: where they end there, --separator {separator!r}"
 
 
 def _share_of_new(labels: Sequence[str]) -> float:

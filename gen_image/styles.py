@@ -183,7 +183,7 @@ def _distorted(style: Style, image: Image.Image, rng: random.Random) -> Image.Im
     if style.fisheye:
         from_middle = (x - width / 2) / (width / 2), (y - height / 2) / (height / 2)
         radius = np.hypot(*from_middle).clip(max=1)  # the lens ends where the image does
-        shrunk = radius ** style.fisheye / (1 + style.fisheye) + style.fisheye / (1 + style.fisheye)
+        shrunk = (radius ** style.fisheye + style.fisheye) / (1 + style.fisheye)
         x, y = width / 2 * (1 + from_middle[0] * shrunk), height / 2 * (1 + from_middle[1] * shrunk)
     return Image.fromarray(_sampled(np.asarray(image), x, y))
 

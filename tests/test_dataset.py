@@ -255,7 +255,7 @@ def test_labels_csv_gives_labels_that_no_file_name_bears(project, draw_images, c
 @pytest.mark.parametrize(("text", "expected"), [
     ("file,label\n0.png\n", "line 2: expected a file, a comma and its label"),
     ("0.png,\n", "line 1: expected"), ("0.png,\"ab\n1.png,cd\"\n", "line 2: expected"),
-    ("0.png,\"ab\n1.png,cd\n", 'a label with quotes as "quoted ""so"""'),
+    ("0.png,\"ab\n1.png,cd\n", 'line 2: .*write a label that has quotes as "quoted ""so"""'),
     ("0.png,01\n0.png,02\n", "line 2: expected"),
     (b"\xff\xfe,01", "save it as CSV in UTF-8"),
 ])
@@ -268,6 +268,15 @@ def test_labels_csv_that_cannot_be_used_names_the_line(folders, text, expected):
     with pytest.raises(SampleError, match=expected):
         folders.split()
     assert (folders.origin / "0000_x.png").exists()
+
+
+def test_a_name_that_is_too_long_with_its_label_is_refused(folders):
+    folders.fill(1)
+    name = "x" * 236 + ".png"
+    (folders.origin / "0000_x.png").rename(folders.origin / name)
+    (folders.origin / "labels.csv").write_text(f"{name},0123\n")
+    [(_, refused, reason)] = verify(folders.origin, 40, 24, "png")
+    assert refused == name and "245 bytes together with its label, at most 240" in reason
 
 
 def test_case_is_ignored_and_lengths_vary_where_the_config_says_so(project, draw_images):

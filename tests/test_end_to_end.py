@@ -29,6 +29,7 @@ from cnnlib import serving
 from cnnlib.config import PROJECT_ROOT
 from cnnlib.encoding import InputFormat
 from cnnlib.recognizer import Recognizer
+from cnnlib.training import TrainModel
 from gen_image import gen_sample_by_captcha
 from tests.conftest import CAPTCHA, SAMPLE, Project, new_project
 
@@ -230,3 +231,17 @@ def test_scripts_work_from_any_folder_and_explain_themselves(tmp_path: Path) -> 
 def test_missing_config_is_one_line_and_exit_2(script, capsys) -> None:
     assert script.main(["--config", "conf/nowhere.json"]) == 2
     assert re.fullmatch(r"error: .*nowhere\.json does not exist.*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("width", "height"), [(87, 26), (65, 25), (250, 50), (800, 250)])
+def test_odd_sizes_are_trained_and_served(project, draw_images, width, height):
+    project.change(image_width=width, image_height=height, cycle_stop=1, train_batch_size=4,
+                   test_batch_size=4)
+    for folder in ("train", "test"):
+        draw_images(project.root / "sample" / folder, 4, width=width, height=height)
+    TrainModel.from_config(project.sample).train_cnn()
+    client = serving.create_recognize_app(
+        {"odd": Recognizer.from_config(project.sample)}).test_client()
+    with open(next(project.sample.test_image_dir.full.iterdir()), "rb") as file:
+        answer = client.post("/b", data={"image_file": (file, "x.png")})
+    assert answer.status_code == 200 and len(answer.get_json()["value"]) == 2

@@ -65,7 +65,7 @@ def test_texts_of_every_length_are_read(mixed, capsys):
     assert lengths == {1, 2, 3}
 
 
-def test_the_api_reads_them_as_the_batch_test_does(mixed):
+def test_the_api_reads_them_as_a_recogniser_does(mixed):
     recognizer = Recognizer.from_config(mixed.sample)
     client = serving.create_recognize_app({"mine": recognizer}).test_client()
     for path in sorted(mixed.sample.test_image_dir.full.iterdir()):
@@ -89,17 +89,3 @@ def test_no_text_is_shorter_than_the_shortest(mixed):
     model = TrainModel.from_config(mixed.sample)
     assert model.possible()[:, -1].tolist() == [False, True, True]
     assert model.text2vec("ox").reshape(3, 3).argmax(axis=1).tolist() == [0, 1, 2]
-
-
-@pytest.mark.parametrize(("width", "height"), [(87, 26), (65, 25), (250, 50), (800, 250)])
-def test_odd_sizes_are_trained_and_served(project, draw_images, width, height):
-    project.change(image_width=width, image_height=height, cycle_stop=1, train_batch_size=4,
-                   test_batch_size=4)
-    for folder in ("train", "test"):
-        draw_images(project.root / "sample" / folder, 4, width=width, height=height)
-    TrainModel.from_config(project.sample).train_cnn()
-    client = serving.create_recognize_app(
-        {"odd": Recognizer.from_config(project.sample)}).test_client()
-    with open(next(project.sample.test_image_dir.full.iterdir()), "rb") as file:
-        answer = client.post("/b", data={"image_file": (file, "x.png")})
-    assert answer.status_code == 200 and len(answer.get_json()["value"]) == 2

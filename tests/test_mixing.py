@@ -107,3 +107,14 @@ def test_coloured_images_are_mixed_as_gray_ones_are(batch):
     np.testing.assert_array_equal(same_ids, ids)
     for channel in range(3):
         np.testing.assert_array_equal(coloured[..., channel], gray)
+
+
+def test_of_many_characters_none_is_covered_by_its_neighbours():
+    char_ids = np.random.default_rng(0).permuted(np.tile(np.arange(16), (200, 1)), axis=1)[:, :8]
+    pixels = np.zeros((200, 6, 160), np.uint8)
+    pixels[:, :2] = (100 + 10 * char_ids).repeat(20, axis=1)[:, np.newaxis]
+    cuts = np.tile(np.arange(20, 160, 20), (200, 1))
+    mixed, ids = mixing.mix(pixels, char_ids, cuts, np.random.default_rng(1))
+    seen = (mixed[:, 0, np.newaxis] == 100 + 10 * ids[..., np.newaxis]).sum(axis=-1)
+    distinct = [i for i in range(200) if len(set(ids[i])) == 8 and (ids[i] != char_ids[i]).any()]
+    assert len(distinct) > 10 and seen[distinct].min() >= 3  # of 20 columns
