@@ -219,7 +219,8 @@ class TrainModel(CNN):
             self.saliency = self._saliency() if self.mixes else None
             self.rate = tf.placeholder(tf.float32, [], "rate")
             self.train_step = self._train_step(loss)
-            self.initializer = tf.global_variables_initializer()
+            self.all_variables = tf.global_variables()  # with the averages of the optimiser
+            self.initializer = tf.variables_initializer(self.all_variables)
             self.best_saver = tf.train.Saver(self.weight_variables, max_to_keep=None)
             self.last_saver = tf.train.Saver(max_to_keep=None)
         self.graph.finalize()

@@ -26,6 +26,7 @@ from cnnlib.image_set import ImageSet, ahead
 from cnnlib.metrics import Scores
 from cnnlib.model_folder import ModelInfo, Run
 from cnnlib.network import grow_classes, read_checkpoint
+from cnnlib.recovery import Recovery
 from cnnlib.reporting import History, TensorBoard
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class TrainingLoop:
         self._highest = NOTHING  # with the most images right among those that were best
         self._acc_stop = model.acc_stop if model.acc_stop < 1 else math.inf
         self._next_check = 0
+        self._recovery = Recovery(session, model.all_variables, 0.0 if model.recipe.sigmoid
+                                  else math.log(model.classes))
         self._watch = doctor.Watch(doctor.guessing(train.char_ids),
                                    min(model.test_batch_size, len(test)), model.cycle_stop)
 
@@ -161,7 +164,8 @@ class TrainingLoop:
                 self._look(step, feed, stop)
             began = time.perf_counter()
             batch = next(batches)
-            rate = model.recipe.rate(model.network, step, model.cycle_stop, feed.new_kind_at)
+            rate = self._recovery.calm * model.recipe.rate(
+                model.network, step, model.cycle_stop, max(feed.new_kind_at, self._recovery.since))
             self._step(batch, rate)
             seconds.append(time.perf_counter() - began)
             done = step == model.cycle_stop
@@ -216,10 +220,15 @@ class TrainingLoop:
         """Print and write down the scores of this batch and of some test images."""
         train = self._score(self._train.pixels[batch.chosen], self._train.char_ids[batch.chosen])
         test = self._score(*self._test.sample(self._model.test_batch_size, rng))
-        _check_finite(train, step)
+        returned_to = self._recovery.look(step, train.loss)
+        if not returned_to:
+            _check_finite(train, step)
         console.training_step(step)
         console.training_scores("训练集", *dataclasses.astuple(train))
         console.training_scores("验证集", *dataclasses.astuple(test))
+        if returned_to:
+            console.say(f"check     the loss has leapt: back to the weights of step {returned_to}, "
+                        "with half the learning rate")
         line = self._watch.look(step, train, test)
         if line and not self._model.is_trial:
             console.say(f"check     {line}")
@@ -360,7 +369,8 @@ class TrainingLoop:
             f"model     {model.folder}")
 
     def _bytes_needed(self, needs: Cost) -> float:
-        weights = 4 * 4 * needs.parameters  # each with its gradient and Adam's two averages
+        # Each with its gradient and Adam's two averages; a copy of three of them, see Recovery.
+        weights = 4 * 7 * needs.parameters
         batch = min(self._model.train_batch_size, len(self._train))
         return BASE_BYTES + weights + 4 * ACTIVATION_SHARE * needs.activations * batch
 
