@@ -147,6 +147,13 @@ def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
                          f"the folder from a copy ({str(error).splitlines()[0]})") from error
 
 
+def assign(session: Any, values: Iterable[tuple[Any, Any]]) -> None:
+    """Give variables their values, pairs of both; a closed graph gets no new operation."""
+    feeds = {variable.initializer: (variable.initializer.inputs[1], value)
+             for variable, value in values}
+    session.run(list(feeds), dict(feeds.values()))
+
+
 def grow_classes(values: Mapping[str, np.ndarray], old: tuple[str, ...], new: tuple[str, ...],
                  initial: Mapping[str, np.ndarray], ends: bool) -> dict[str, np.ndarray]:
     """Return the weights for a char_set that has grown: what was learned of the old stays.

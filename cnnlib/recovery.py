@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cnnlib.network import assign
+
 KEEP_STEPS = 100  # between two states that are kept
 CALMER = 0.5  # of the learning rate, each time
 
@@ -34,9 +36,7 @@ class Recovery:
             return 0
         if loss <= self._guessing or not self._kept:  # neither holds for nan
             return 0
-        self._session.run([v.initializer for v in self._variables], {
-            v.initializer.inputs[1]: value
-            for v, value in zip(self._variables, self._kept, strict=True)})
+        assign(self._session, zip(self._variables, self._kept, strict=True))
         self.calm *= CALMER
         self.since = step + 1
         return self._kept_at

@@ -25,7 +25,7 @@ from cnnlib.feed import Batch, Feed
 from cnnlib.image_set import ImageSet, ahead
 from cnnlib.metrics import Scores
 from cnnlib.model_folder import ModelInfo, Run
-from cnnlib.network import grow_classes, read_checkpoint
+from cnnlib.network import assign, grow_classes, read_checkpoint
 from cnnlib.recovery import Recovery
 from cnnlib.reporting import History, TensorBoard
 
@@ -141,9 +141,8 @@ class TrainingLoop:
             initial = self._session.run(variables)
             values = grow_classes(values, previous.char_set, self._model.char_set, initial,
                                   self._model.ends)
-        self._session.run([v.initializer for v in variables.values()], {
-            v.initializer.inputs[1]: saved_weight(values, name, v.shape.as_list())
-            for name, v in variables.items()})
+        assign(self._session, ((v, saved_weight(values, name, v.shape.as_list()))
+                               for name, v in variables.items()))
 
     # Steps
 

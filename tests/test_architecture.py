@@ -47,7 +47,7 @@ MODULES = {
     "reporting": {"plots", "files", "tensorflow"},
     "forecast": {"training", "recognizer", "image_set", "encoding", "metrics", "console", "numpy"},
     "feed": {"image_set", "mixing", "console", "numpy"},
-    "recovery": set(),
+    "recovery": {"network"},
     "training_loop": {"doctor", "feed", "recovery", "network", "architectures", "model_folder",
                       "image_set", "metrics", "reporting", "console", "tensorflow", "numpy",
                       "PIL"},
