@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-import quickstart
+from bootstrap import processes, versions, virtual_environment
+from bootstrap.demo import batch_scores
 from cnnlib import console
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -28,7 +29,11 @@ def clone(tmp_path: Path) -> Path:
     folder = tmp_path / "my captchas"
     folder.mkdir()
     shutil.copy(ROOT / "quickstart.py", folder)
-    for name in quickstart.REQUIREMENTS:
+    shutil.copytree(ROOT / "bootstrap", folder / "bootstrap")
+    (folder / "cnnlib").mkdir()
+    for name in ("__init__.py", "cores.py"):
+        shutil.copy(ROOT / "cnnlib" / name, folder / "cnnlib")
+    for name in virtual_environment.REQUIREMENTS:
         (folder / name).write_text("", encoding="utf-8")
     return folder
 
@@ -42,8 +47,13 @@ def run(tmp_path: Path, clone: Path) -> Run:
     env = {**os.environ, "PYTHONPATH": str(elsewhere), "PIP_USER": "1"}
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, str(clone / "quickstart.py"), *arguments],
-                              cwd=elsewhere, env=env, capture_output=True, encoding="utf-8")
+        return subprocess.run(
+            [sys.executable, str(clone / "quickstart.py"), *arguments],
+            cwd=elsewhere,
+            env=env,
+            capture_output=True,
+            encoding="utf-8",
+        )
 
     return call
 
@@ -53,7 +63,7 @@ def borrow_packages(folder: Path, *installed: str) -> None:
     venv.create(folder / ".venv")
     site = next((folder / ".venv").glob("[Ll]ib/**/site-packages"))
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
-    hashes = {name: quickstart.sha256(folder / name) for name in installed}
+    hashes = {name: virtual_environment.sha256(folder / name) for name in installed}
     (folder / ".venv" / "quickstart.json").write_text(json.dumps(hashes), encoding="utf-8")
 
 
@@ -61,10 +71,16 @@ def make_demo(folder: Path, **scripts: str) -> None:
     """Lay out a demo: config, and scripts that do what is given here instead of the real work."""
     shutil.copytree(ROOT / "conf", folder / "conf")
     (folder / "gen_image").mkdir()
-    everything = {"gen_image/gen_sample_by_captcha": DRAW, "verify_and_split_data": "",
-                  "train_model": TRAIN, "test_batch": "print('50个样本识别耗时1.5秒，准确率98.0%')",
-                  "webserver_captcha_image": SERVER, "webserver_recognize_api": SERVER,
-                  "recognize_online": "print('9 of 10 right')", **scripts}
+    everything = {
+        "gen_image/gen_sample_by_captcha": DRAW,
+        "verify_and_split_data": "",
+        "train_model": TRAIN,
+        "test_batch": "print('50个样本识别耗时1.5秒，准确率98.0%')",
+        "webserver_captcha_image": SERVER,
+        "webserver_recognize_api": SERVER,
+        "recognize_online": "print('9 of 10 right')",
+        **scripts,
+    }
     for name, code in everything.items():
         (folder / f"{name}.py").write_text(code, encoding="utf-8")
 
@@ -114,27 +130,48 @@ def test_a_folder_that_is_no_environment_is_left_alone(clone: Path, run: Run) ->
 
 
 def test_changed_requirements_that_cannot_be_installed(clone: Path, run: Run) -> None:
-    borrow_packages(clone, *quickstart.REQUIREMENTS)
+    borrow_packages(clone, *virtual_environment.REQUIREMENTS)
     (clone / "requirements.txt").write_text("./missing.whl\n", encoding="utf-8")
     done = run("demo")
     assert done.returncode == 1
     assert "missing.whl" in done.stderr  # pip's own words
-    assert quickstart.shown([str(clone / "requirements.txt")]) in done.stderr.splitlines()[-1]
+    assert processes.shown([str(clone / "requirements.txt")]) in done.stderr.splitlines()[-1]
+
+
+PYPROJECT = """
+[tool.ruff]
+line-length = 100
+[tool.importlinter]
+root_package = "bootstrap"
+[[tool.importlinter.contracts]]
+name = "no circle"
+type = "acyclic_siblings"
+ancestors = ["bootstrap"]
+"""
+TWO_TESTS = """def test_a():
+    pass
+
+
+def test_b():
+    raise AssertionError
+"""
 
 
 def test_all_checks_run_and_one_that_fails_fails_the_command(clone: Path, run: Run) -> None:
-    borrow_packages(clone, *quickstart.REQUIREMENTS)
+    borrow_packages(clone, *virtual_environment.REQUIREMENTS)
     ruff = shutil.which("ruff", path=sysconfig.get_path("scripts"))
     assert ruff
-    shutil.copy(ruff, Path(quickstart.venv_python(clone / ".venv")).parent)  # it is no module
+    # It is a program of its own, not a module.
+    shutil.copy(ruff, Path(virtual_environment.venv_python(clone / ".venv")).parent)
     (clone / "bad.py").write_text("import os\n", encoding="utf-8")  # ruff: unused import
+    (clone / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
     (clone / "mypy.ini").write_text("[mypy]\nfiles = bad.py\n", encoding="utf-8")
-    (clone / "test_it.py").write_text("def test_a(): pass\ndef test_b(): 1 / 0\n", encoding="utf-8")
+    (clone / "test_it.py").write_text(TWO_TESTS, encoding="utf-8")
     done = run("test", "-k", "test_a")
     assert done.returncode == 1
     assert "F401" in done.stdout and "no issues found" in done.stdout
     assert "1 passed" in done.stdout  # of two: -k went on to pytest
-    assert done.stderr.splitlines()[-1] == "failed: ruff"
+    assert done.stderr.splitlines()[-1] == "failed: ruff check"
 
 
 def test_the_demo_draws_and_trains_once_and_keeps_its_figures(clone: Path, run: Run) -> None:
@@ -180,7 +217,9 @@ def test_a_server_that_ends_at_once_is_reported(clone: Path, run: Run) -> None:
 @pytest.mark.parametrize(("number", "to_group"), ((signal.SIGINT, True), (signal.SIGTERM, False)))
 def test_an_interrupted_training_may_save(clone: Path, number: int, to_group: bool) -> None:
     borrow_packages(clone, "requirements.txt")
-    make_demo(clone, train_model=f"""
+    make_demo(
+        clone,
+        train_model=f"""
 import signal, time
 def save(*_):
     time.sleep(0.2)
@@ -189,10 +228,15 @@ def save(*_):
 signal.signal({int(number)}, save)
 print("training", flush=True)
 time.sleep(600)
-""")
-    with subprocess.Popen([sys.executable, str(clone / "quickstart.py"), "demo", "--images", "1"],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
-                          start_new_session=True) as process:
+""",
+    )
+    with subprocess.Popen(
+        [sys.executable, str(clone / "quickstart.py"), "demo", "--images", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as process:
         assert process.stdout and process.stderr
         while process.stdout.readline() != "training\n":
             assert process.poll() is None
@@ -205,26 +249,27 @@ time.sleep(600)
 
 def test_a_server_that_does_not_stop_is_ended(tmp_path: Path) -> None:
     script = tmp_path / "server.py"
-    script.write_text(f"import os, signal\nos.chdir({str(tmp_path)!r})\n"
-                      "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVER,
-                      encoding="utf-8")
-    with quickstart.serving([sys.executable, str(script)], stop_s=0.2) as address:
+    script.write_text(
+        f"import os, signal\nos.chdir({str(tmp_path)!r})\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SERVER,
+        encoding="utf-8",
+    )
+    with processes.serving([sys.executable, str(script)], stop_s=0.2) as address:
         assert address == "http://127.0.0.1:1/b"
     pid = int((tmp_path / "pid_server.py").read_text("utf-8"))
     with pytest.raises(OSError):
         os.kill(pid, 0)
 
 
-def test_the_demo_understands_the_line_of_the_batch_test(
-        capsys: pytest.CaptureFixture[str]) -> None:
-    console.batch_test_result(1000, 6.513171672821045, 0.981)
-    assert quickstart.batch_scores(capsys.readouterr().out) == {
-        "tested": 1000, "accuracy_percent": 98.1}
+def test_the_demo_understands_the_line_of_the_batch_test() -> None:
+    line = console.batch_test_result(1000, 6.513171672821045, 0.981)
+    assert batch_scores(line) == {"tested": 1000, "accuracy_percent": 98.1}
 
 
-@pytest.mark.parametrize(("version", "fits"), (
-    ((3, 9), False), ((3, 10), True), ((3, 13), True), ((3, 14), False)))
+@pytest.mark.parametrize(
+    ("version", "fits"), (((3, 9), False), ((3, 10), True), ((3, 13), True), ((3, 14), False))
+)
 def test_another_python_is_told_which_to_use(version: tuple[int, int], fits: bool) -> None:
-    said = quickstart.wrong_python(version)
+    said = versions.wrong_python(version)
     assert (said == "") == fits
     assert fits or "3.10 to 3.13" in said
