@@ -3,47 +3,98 @@
     python3 doctor.py [--config conf/sample_config.json]
     python3 doctor.py --forecast [--steps N] [--config conf/sample_config.json]
 
-Looks at the images in train_image_dir and test_image_dir: the same picture under two labels, test
+Checks the images in train_image_dir and test_image_dir: the same picture under two labels, test
 images that were trained on, blank images, characters that are missing or rare, a test set that is
 too small. Where there is a model it then recognises all of them, and lists the labels that it
 doubts, which may be wrong, and the characters that it confuses. The doubtful ones are drawn to
-doubtful.png in model_save_dir; decoded images are kept in .decoded beside theirs.
+doubtful.png in model_save_dir; decoded images are kept in the folder .decoded next to theirs.
 
 --forecast trains on a quarter and on a half of the images, each for N steps (default: a fifth of
-cycle_stop), and estimates what twice the images would bring. It leaves the model alone.
+cycle_stop), and estimates how much twice the images would help. It leaves the model alone.
 """
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from cnnlib import console, dataset, evaluation, image_set
-from cnnlib.config import SAMPLE_CONFIG, load_sample_config
-from cnnlib.doctor import examine
-from cnnlib.forecast import forecast, print_forecast
-from cnnlib.model_folder import ModelFolder
+from cnnlib import console, plots
+from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
+from cnnlib.dataset.image_set import ImageSet, load_images
+from cnnlib.dataset.verification import Rules
+from cnnlib.evaluation.batch_test import confusions_in_words
+from cnnlib.evaluation.checks import check_images
+from cnnlib.evaluation.label_audit import DoubtfulLabel, audit_labels
+from cnnlib.networks.model_folder import ModelFolder
+from cnnlib.recognizer import Recognizer
+from cnnlib.training import forecast
+
+MAX_LISTED = 20  # doubtful labels of a folder
+DOUBTFUL_FILE = "doubtful.png"
 
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     parser = console.parser(__doc__, SAMPLE_CONFIG)
-    parser.add_argument("--forecast", action="store_true", help="what twice the images would bring")
-    parser.add_argument("--steps", type=console.at_least_one, metavar="N",
-                        help="training steps of each part (default: a fifth of cycle_stop)")
+    parser.add_argument(
+        "--forecast", action="store_true", help="how much twice the images would help"
+    )
+    parser.add_argument(
+        "--steps",
+        type=console.at_least_one,
+        metavar="N",
+        help="training steps of each part (default: a fifth of cycle_stop)",
+    )
     args = parser.parse_args(argv)
     config = load_sample_config(args.config)
-    train, test = (image_set.load_images(folder, dataset.rules_of(config), cached=True)
-                   for folder in (config.train_image_dir, config.test_image_dir))
+    rules = Rules.from_config(config)
+    train, test = (
+        load_images(folder, rules, cached=True)
+        for folder in (config.train_image_dir, config.test_image_dir)
+    )
     console.say(f"{len(train)} images for training, {len(test)} for testing")
-    for line in examine(train, test, config.char_set) or ["nothing is wrong with them"]:
+    for line in check_images(train, test, config.char_set) or ["nothing is wrong with them"]:
         console.say(f"- {line}")
     if args.forecast:
-        print_forecast(forecast(config, train, test, args.steps or max(1, config.cycle_stop // 5)))
+        steps = args.steps or max(1, config.cycle_stop // 5)
+        for line in forecast.summary(forecast.forecast(config, train, test, steps)):
+            console.say(line)
     elif ModelFolder(config.model_save_dir).read():
-        evaluation.doubt(config, train, test)
+        audit(config, train, test)
     else:
-        console.say(f"no model in {config.model_save_dir} yet: once there is one, this command "
-                    "lists labels that it doubts")
+        console.say(
+            f"no model in {config.model_save_dir} yet: once there is one, this command "
+            "lists labels that it doubts"
+        )
     return 0
+
+
+def audit(config: SampleConfig, train: ImageSet, test: ImageSet) -> None:
+    """Print and draw the doubtful labels of both sets, and the confusions of the test set."""
+    shown: list[DoubtfulLabel] = []
+    with Recognizer.from_config(config) as recognizer:
+        for images, folder in ((train, config.train_image_dir), (test, config.test_image_dir)):
+            found = audit_labels(recognizer, images)
+            doubtful = found.doubtful
+            console.say(
+                f"{len(doubtful)} labels are doubtful in {folder}"
+                + (f", the {MAX_LISTED} most doubtful:" if len(doubtful) > MAX_LISTED else "")
+            )
+            for item in doubtful[:MAX_LISTED]:
+                console.say(f"  {item.name}: read as {item.answer}")
+            shown += doubtful[:MAX_LISTED]
+    if shown:
+        draw(shown, config.model_save_dir.full / DOUBTFUL_FILE)
+    if found.confusions:
+        console.say(
+            f"confused in the test set: {confusions_in_words(found.confusions)}. "
+            "More images with these characters help most"
+        )
+
+
+def draw(doubtful: Sequence[DoubtfulLabel], picture: Path) -> None:
+    titles = [f"{item.label}? or {item.answer}" for item in doubtful]
+    plots.image_grid([item.pixels for item in doubtful], titles, picture)
+    console.say(f"look at them: {picture}. Rename those whose label is wrong, and train again")
 
 
 if __name__ == "__main__":

@@ -3,31 +3,29 @@
     python3 recognize_online.py [--times N] [--config conf/sample_config.json] [--remote-url URL]
                                 [--api-url URL]
 
-Fetches from remote_url. Prints each answer, how sure the API is, how long it took and, where the
-server shows the text (webserver_captcha_image.py --show-answers), whether it is right. Writes each
-image to online_image_dir, named after the answer. Exit code 1 where one was refused.
+Fetches from remote_url. Prints for each captcha the answer, its confidence, the time it took and,
+where the server shows the text (webserver_captcha_image.py --show-answers), whether it is right.
+Writes each image to online_image_dir, named after the answer. Exit code 1 where one was refused.
 webserver_recognize_api.py must be running, and a server at remote_url.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 
-from cnnlib import console, dataset, encoding
-from cnnlib.client import Client, tally
+from cnnlib import console
+from cnnlib.client.api_client import Client, tally
 from cnnlib.config import SAMPLE_CONFIG, load_sample_config
+from cnnlib.dataset.labels import file_name
 from cnnlib.errors import ApiError
+from cnnlib.files import store_image
 
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = console.parser(__doc__, SAMPLE_CONFIG)
-    parser.add_argument("--times", type=console.at_least_one, default=1, metavar="N",
-                        help="captchas to fetch (default: 1)")
-    parser.add_argument("--remote-url", metavar="URL", help="where captchas are fetched")
-    parser.add_argument("--api-url", metavar="URL", help="address of the API")
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     config = load_sample_config(args.config, remote_url=args.remote_url, api_url=args.api_url)
-    rules = dataset.rules_of(config)
+    normalize = config.spec.normalize
     results: list[bool | None] = []
     with Client(config.remote_url) as remote, Client(config.api_url) as api:
         for _ in range(args.times):
@@ -37,15 +35,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             except ApiError as error:
                 console.warn(str(error))
                 continue
-            right = (None if captcha.text is None
-                     else rules.learned(captcha.text) == rules.learned(answer.value))
+            right = None
+            if captcha.text is not None:
+                right = normalize(captcha.text) == normalize(answer.value)
             results.append(right)
-            console.say(str(answer) + {None: "", True: ", right",
-                                       False: f", wrong: it is {captcha.text}"}[right])
-            encoding.store_image(captcha.image, config.online_image_dir, answer.value,
-                                 config.image_suffix, separator=config.label_separator)
+            verdicts = {None: "", True: ", right", False: f", wrong: it is {captcha.text}"}
+            console.say(f"{answer}{verdicts[right]}")
+            name = file_name(answer.value, config.image_suffix, separator=config.label_separator)
+            store_image(captcha.image, config.online_image_dir, name)
     console.say(tally(results, args.times))
     return int(len(results) < args.times)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = console.parser(__doc__, SAMPLE_CONFIG)
+    parser.add_argument(
+        "--times",
+        type=console.at_least_one,
+        default=1,
+        metavar="N",
+        help="captchas to fetch (default: 1)",
+    )
+    parser.add_argument("--remote-url", metavar="URL", help="where captchas are fetched")
+    parser.add_argument("--api-url", metavar="URL", help="address of the API")
+    return parser
 
 
 if __name__ == "__main__":

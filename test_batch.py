@@ -3,7 +3,7 @@
     python3 test_batch.py [--config conf/sample_config.json] [--total N] [--save-errors FOLDER]
 
 Prints the accuracy of whole images and of characters, the 95 % interval, which characters were
-taken for which, and the least certain wrong answers. Writes nothing, but for copies of the wrong
+confused, and the least certain wrong answers. Writes nothing, but for copies of the wrong
 images to the folder that --save-errors names.
 """
 
@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from cnnlib import console
-from cnnlib.config import SAMPLE_CONFIG, existing_path, load_sample_config
+from cnnlib.config import SAMPLE_CONFIG, load_sample_config
 from cnnlib.evaluation import TestBatch
+from cnnlib.paths import resolve_input_path
 
 __all__ = ["TestBatch", "main"]
 
@@ -20,10 +21,18 @@ __all__ = ["TestBatch", "main"]
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     parser = console.parser(__doc__, SAMPLE_CONFIG)
-    parser.add_argument("--total", type=console.at_least_one, metavar="N",
-                        help="so many images, chosen at random (default: all)")
-    parser.add_argument("--save-errors", type=existing_path, metavar="FOLDER",
-                        help="copy the wrong images there")
+    parser.add_argument(
+        "--total",
+        type=console.at_least_one,
+        metavar="N",
+        help="this many images, chosen at random (default: all)",
+    )
+    parser.add_argument(
+        "--save-errors",
+        type=resolve_input_path,
+        metavar="FOLDER",
+        help="copy the wrong images there",
+    )
     args = parser.parse_args(argv)
     test = TestBatch.from_config(load_sample_config(args.config), args.total)
     result = test.test_batch()

@@ -11,7 +11,7 @@ curves for TensorBoard to log_dir.
 It stops after cycle_stop steps, or when acc_stop of the test images are right. Ctrl-C and SIGTERM
 save and leave (exit code 130); the same command goes on from there, as it does after a crash.
 Started after its end, it trains the same weights further; --fresh starts over.
---recognize answers one random training image, and draws it to recognized.png beside the model.
+--recognize answers one random training image, and draws it to recognized.png in model_save_dir.
 """
 
 import sys

@@ -21,8 +21,12 @@ __all__ = ["main", "split", "verify"]
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     parser = console.parser(__doc__, SAMPLE_CONFIG)
-    parser.add_argument("--seed", type=int, metavar="N",
-                        help="chooses the test images (default: that of the config)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="chooses the test images (default: that of the config)",
+    )
     args = parser.parse_args(argv)
     config = load_sample_config(args.config, seed=args.seed)
     verify_and_split(config, config.seed)

@@ -5,10 +5,10 @@
                                        [--api-key-file FILE] [--cors-origin ORIGIN]
     curl -F image_file=@captcha.png http://127.0.0.1:6000/b
 
-Reads the model in model_save_dir, and takes up better weights when a training saves them there.
+Reads the model in model_save_dir, and loads newer weights when a training saves them there.
 Further models answer at /b/NAME; they are options --model, or lines in `load_recognizers` below.
 Writes each image to api_image_dir, named after the answer. /models, /health/ready, /metrics and
-/openapi.json tell of the server itself. Listens on this machine alone; --host 0.0.0.0 lets others
+/openapi.json report on the server itself. Listens on this machine alone; --host 0.0.0.0 lets others
 in. Stops on Ctrl-C and SIGTERM when the answers in flight are finished. For several processes
 behind nginx see deploy/.
 """
@@ -20,10 +20,16 @@ from collections.abc import Sequence
 
 from flask import Flask
 
-from cnnlib import console, server, serving
-from cnnlib.config import SAMPLE_CONFIG, AnyPath, SampleConfig, existing_path, load_sample_config
+from cnnlib import console
+from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
 from cnnlib.errors import ConfigError
+from cnnlib.paths import AnyPath, resolve_input_path
 from cnnlib.recognizer import Recognizer
+from cnnlib.serving.app import create_recognize_app, read_api_keys
+from cnnlib.serving.batching import MAX_BATCH_SIZE
+from cnnlib.serving.logs import log_to_stderr
+from cnnlib.serving.service import ServingOptions
+from cnnlib.serving.waitress_server import LOCALHOST, Server
 
 
 def load_recognizers(config: SampleConfig) -> dict[str, Recognizer]:
@@ -38,59 +44,94 @@ def load_recognizers(config: SampleConfig) -> dict[str, Recognizer]:
     }
 
 
-def create_app(config: AnyPath = SAMPLE_CONFIG, save: bool = True, *,
-               models: Sequence[tuple[str, str]] = (), api_key_file: AnyPath | None = None,
-               cors_origin: str = "*", together: int = serving.TOGETHER) -> Flask:
+def create_app(
+    config: AnyPath = SAMPLE_CONFIG,
+    save: bool = True,
+    *,
+    models: Sequence[tuple[str, str]] = (),
+    api_key_file: AnyPath | None = None,
+    cors_origin: str = "*",
+    max_batch_size: int = MAX_BATCH_SIZE,
+) -> Flask:
     """Make the WSGI application; it logs to stderr.
 
     `save`: write each image to api_image_dir. `models`: names and configs of further models.
-    `together`: images in a run of the network; 1 recognises each alone. How many runs go on at a
-    time is the number of cores, or what TF_NUM_INTEROP_THREADS says, as for one of several workers.
+    `max_batch_size`: images in a run of the network; 1 recognises each alone. The number of runs at
+    a time is that of the cores, or TF_NUM_INTEROP_THREADS, as for one of several workers.
     """
-    runs = int(os.environ.get("TF_NUM_INTEROP_THREADS") or 0) or None
-    server.log_to_stderr()
+    log_to_stderr()
     sample = load_sample_config(config)
     recognizers = load_recognizers(sample)
     for name, path in models:
         if name in recognizers:
             raise ConfigError(f"two models are named {name}: give each its own with --model")
         recognizers[name] = Recognizer.from_config(load_sample_config(path))
-    return serving.create_recognize_app(recognizers, serving.ServingOptions(
-        api_image_dir=sample.api_image_dir if save else None, image_suffix=sample.image_suffix,
+    options = ServingOptions(
+        api_image_dir=sample.api_image_dir if save else None,
+        image_suffix=sample.image_suffix,
         label_separator=sample.label_separator,
-        api_image_limit=sample.api_image_limit, together=together, runs=runs,
+        api_image_limit=sample.api_image_limit,
+        max_batch_size=max_batch_size,
+        num_batch_threads=int(os.environ.get("TF_NUM_INTEROP_THREADS") or 0) or None,
         allow_origin=cors_origin,
-        api_keys=serving.read_api_keys(api_key_file) if api_key_file else (), watch=True))
+        api_keys=read_api_keys(api_key_file) if api_key_file else (),
+        hot_reload=True,
+    )
+    return create_recognize_app(recognizers, options)
 
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = console.parser(__doc__, SAMPLE_CONFIG)
-    parser.add_argument("--host", default=server.LOCALHOST, help="address to listen on")
-    parser.add_argument("--port", type=int, default=6000, metavar="N", help="0 takes a free one")
-    parser.add_argument("--no-save", action="store_true", help="keep no images")
-    parser.add_argument("--model", type=named_config, action="append", default=[],
-                        metavar="NAME=CONFIG", help="serve a further model at /b/NAME; repeatable")
-    parser.add_argument("--api-key-file", type=existing_path, metavar="FILE",
-                        help="ask callers for one of the keys in it, one a line")
-    parser.add_argument("--cors-origin", default="*", metavar="ORIGIN",
-                        help="pages that may ask from another origin (default: all; '': none)")
-    args = parser.parse_args(argv)
-    app = create_app(args.config, not args.no_save, models=args.model,
-                     api_key_file=args.api_key_file, cors_origin=args.cors_origin)
-    running = server.Server(app, args.host, args.port)
-    console.say(f"listening on {running.url}/b")
-    running.run_until_signal()
+    args = _parser().parse_args(argv)
+    app = create_app(
+        args.config,
+        not args.no_save,
+        models=args.model,
+        api_key_file=args.api_key_file,
+        cors_origin=args.cors_origin,
+    )
+    server = Server(app, args.host, args.port)
+    console.say(f"listening on {server.url}/b")
+    server.run_until_signal()
     app.extensions["service"].close()
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = console.parser(__doc__, SAMPLE_CONFIG)
+    parser.add_argument("--host", default=LOCALHOST, help="address to listen on")
+    parser.add_argument("--port", type=int, default=6000, metavar="N", help="0 takes a free one")
+    parser.add_argument("--no-save", action="store_true", help="keep no images")
+    parser.add_argument(
+        "--model",
+        type=named_config,
+        action="append",
+        default=[],
+        metavar="NAME=CONFIG",
+        help="serve a further model at /b/NAME; repeatable",
+    )
+    parser.add_argument(
+        "--api-key-file",
+        type=resolve_input_path,
+        metavar="FILE",
+        help="ask callers for one of the keys in it, one a line",
+    )
+    parser.add_argument(
+        "--cors-origin",
+        default="*",
+        metavar="ORIGIN",
+        help="pages that may ask from another origin (default: all; '': none)",
+    )
+    return parser
 
 
 def named_config(text: str) -> tuple[str, str]:
     """Read an option such as shop=conf/shop.json; argparse shows the error."""
     name, _, path = text.partition("=")
     if not name or not path:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=CONFIG, such as "
-                                         "shop=conf/shop.json")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=CONFIG, such as shop=conf/shop.json"
+        )
     return name, path
 
 

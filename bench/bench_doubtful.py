@@ -6,7 +6,6 @@ Draws N images (20,000), gives 1 % of them another label, trains on all (1,200 s
 random weights, and lists the labels that the model doubts. Changes nothing in the project.
 """
 
-import argparse
 import dataclasses
 import sys
 import tempfile
@@ -17,39 +16,58 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from bench.practice import drawn_images
-from cnnlib import console, doctor
-from cnnlib.config import PROJECT_ROOT, ProjectPath, load_sample_config
+from bench.lib.practice import drawn_images
+from cnnlib import console
+from cnnlib.config import SAMPLE_CONFIG, load_sample_config
+from cnnlib.dataset.image_set import ImageSet
+from cnnlib.evaluation.label_audit import audit_labels
+from cnnlib.paths import PROJECT_ROOT, ProjectPath
 from cnnlib.recognizer import Recognizer
 from cnnlib.training import TrainModel
 
-TEST, WRONG, BATCH = 1000, 0.01, 64
+TEST_IMAGES, WRONG_SHARE, BATCH_SIZE = 1000, 0.01, 64
 
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = console.parser(__doc__)
     parser.add_argument("--images", type=console.at_least_one, default=20_000, metavar="N")
     parser.add_argument("--steps", type=console.at_least_one, default=1200, metavar="N")
     args = parser.parse_args(argv)
-    config = load_sample_config(PROJECT_ROOT / "conf/sample_config.json", seed=0)
-    drawn = drawn_images(config, TEST + args.images)
-    test, train = (drawn.take(part) for part in np.split(np.arange(len(drawn)), [TEST]))
-    wrong = np.arange(round(WRONG * len(train)))  # of the training images, which come at random
-    train.char_ids[wrong] = train.char_ids[np.roll(wrong, 1)]  # the labels of other images
+    config = load_sample_config(PROJECT_ROOT / SAMPLE_CONFIG, seed=0)
+    drawn = drawn_images(config, TEST_IMAGES + args.images)
+    order = np.arange(len(drawn))
+    test, train = drawn.take(order[:TEST_IMAGES]), drawn.take(order[TEST_IMAGES:])
+    wrong = mislabel(train)
     with tempfile.TemporaryDirectory() as folder:
         config = dataclasses.replace(
-            config, model_save_dir=ProjectPath(folder), log_dir=ProjectPath(folder),
-            cycle_stop=args.steps, acc_stop=1.0, train_batch_size=BATCH)
-        if TrainModel.from_config(config).try_on(train, test, len(train)).interrupted:
+            config,
+            model_save_dir=ProjectPath(folder),
+            log_dir=ProjectPath(folder),
+            cycle_stop=args.steps,
+            acc_stop=1.0,
+            train_batch_size=BATCH_SIZE,
+        )
+        if TrainModel.from_config(config).train_subset(train, test, len(train)).interrupted:
             return console.EXIT_INTERRUPTED
-        found = doctor.doubtful_labels(doctor.likelihoods(
-            Recognizer.from_config(config).probabilities(train.pixels), train.char_ids, ends=False))
-    right = len(set(found) & set(wrong.tolist()))
-    console.say(f"{len(wrong)} wrong labels among {len(train)}: {len(found)} doubted, {right} of "
-                f"them wrong ({right / len(wrong):.1%} of the wrong ones)")
+        with Recognizer.from_config(config) as recognizer:
+            doubtful = {label.name for label in audit_labels(recognizer, train).doubtful}
+    right = len(doubtful & wrong)
+    console.say(
+        f"{len(wrong)} wrong labels among {len(train)}: {len(doubtful)} doubted, {right} of "
+        f"them wrong ({right / len(wrong):.1%} of the wrong ones)"
+    )
     return 0
+
+
+def mislabel(images: ImageSet) -> set[str]:
+    """Give a share of the images each other's labels, two at least; return their names.
+
+    The images are in a random order already.
+    """
+    wrong = np.arange(max(2, round(WRONG_SHARE * len(images))))
+    images.char_ids[wrong] = images.char_ids[np.roll(wrong, 1)]
+    return {images.names[i] for i in wrong}
 
 
 if __name__ == "__main__":

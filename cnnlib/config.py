@@ -1,392 +1,299 @@
-"""conf/*.json as checked, frozen dataclasses: every default, path rule and char_set rule.
+"""conf/*.json as checked, frozen dataclasses: a line of each says check, default and meaning.
 
 Relative paths are relative to the project root, the folder above conf/, never to the working
-directory. A config outside a folder named conf uses the root of this checkout.
+directory. A config outside a folder named conf uses the root of this checkout. The meanings, in
+English and Chinese, become the tables of docs/ by bench/config_tables.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import json
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from cnnlib.captcha_spec import CaptchaSpec
+from cnnlib.config_reader import ConfigReader, one_of, read_json
 from cnnlib.errors import ConfigError
+from cnnlib.paths import PROJECT_ROOT, AnyPath, ProjectPath, resolve_input_path
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_CONFIG = "conf/sample_config.json"
 CAPTCHA_CONFIG = "conf/captcha_config.json"
-NETWORKS = ("resnet_attention", "resnet_attention_wide", "cnn5")
-RECIPES = ("default", "specification")
-STYLES = ("captcha", "outline", "dark", "fonts", "colours", "lines", "wave", "fisheye", "touching",
-          "hard", "strip", "pycapt")
-# How images of other sizes are fitted where `resize` is true: of the bench's `strip` 0.6 % more are
-# right than with "stretch".
-RESIZE = "pad"
-
-T = TypeVar("T")
-
-
-class ProjectPath(os.PathLike[str]):
-    """A path with the text as it was written: `str()` gives that, `os.fspath()` the full path."""
-
-    def __init__(self, text: str | os.PathLike[str], root: Path = PROJECT_ROOT) -> None:
-        self.text: str = text.text if isinstance(text, ProjectPath) else os.fspath(text)
-        # An absolute text stays as it is.
-        self.full: Path = text.full if isinstance(text, ProjectPath) else root / self.text
-        self.root: Path = text.root if isinstance(text, ProjectPath) else root
-
-    def __fspath__(self) -> str:
-        return str(self.full)
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return f"ProjectPath({self.text!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ProjectPath) and self.full == other.full
-
-    def __hash__(self) -> int:
-        return hash(self.full)
+NETWORK_NAMES = ("resnet_attention", "resnet_attention_wide", "cnn5")
+RECIPE_NAMES = ("default", "specification")
+STYLE_NAMES = (
+    "captcha",
+    "outline",
+    "dark",
+    "fonts",
+    "colours",
+    "lines",
+    "wave",
+    "fisheye",
+    "touching",
+    "hard",
+    "strip",
+    "pycapt",
+)
 
 
-AnyPath = str | os.PathLike[str]
+def _key(
+    read: Callable[[ConfigReader, str], Any],
+    english: str,
+    chinese: str,
+    default: Any = dataclasses.MISSING,
+) -> Any:
+    """Return the field of a key; without a default the key must be there."""
+    return dataclasses.field(default=default, metadata={"read": read, "en": english, "zh": chinese})
 
 
 @dataclass(frozen=True)
 class SampleConfig:
     """conf/sample_config.json: data, model, training and serving of one kind of captcha."""
 
-    origin_image_dir: ProjectPath
-    new_image_dir: ProjectPath
-    train_image_dir: ProjectPath
-    test_image_dir: ProjectPath
-    api_image_dir: ProjectPath
-    online_image_dir: ProjectPath
-    local_image_dir: ProjectPath
-    model_save_dir: ProjectPath
-    image_width: int
-    image_height: int
-    max_captcha: int
-    image_suffix: str
-    char_set: tuple[str, ...]
-    use_labels_json_file: bool
-    remote_url: str
-    cycle_stop: int
-    acc_stop: float
-    cycle_save: int
-    enable_gpu: bool
-    train_batch_size: int
-    test_batch_size: int
-    labels_json_file: ProjectPath = ProjectPath("gen_image/labels.json")
-    log_dir: ProjectPath = ProjectPath("logs/")
-    api_url: str = "http://127.0.0.1:6000/b"
-    network: str = "resnet_attention"
-    recipe: str = "default"
-    seed: int = 0
-    api_image_limit: int = 20_000
-    min_captcha: int = 0  # of what was read: max_captcha where the file has 0
-    resize: str = ""
-    image_channels: int = 1
-    ignore_case: bool = False
-    label_separator: str = "_"
+    origin_image_dir: ProjectPath = _key(
+        ConfigReader.path, "labelled images to verify and split", "待校验和拆分的已标注图片"
+    )
+    new_image_dir: ProjectPath = _key(
+        ConfigReader.path,
+        "further labelled images, treated the same",
+        "以后增加的已标注图片，处理方式相同",
+    )
+    train_image_dir: ProjectPath = _key(ConfigReader.path, "training set", "训练集")
+    test_image_dir: ProjectPath = _key(ConfigReader.path, "test set", "测试集")
+    api_image_dir: ProjectPath = _key(
+        ConfigReader.path, "images that the API received", "API 收到的图片"
+    )
+    online_image_dir: ProjectPath = _key(
+        ConfigReader.path,
+        "images that `recognize_online.py` fetched",
+        "`recognize_online.py` 获取的图片",
+    )
+    local_image_dir: ProjectPath = _key(
+        ConfigReader.path,
+        "images that `recognize_local.py` asked about",
+        "`recognize_local.py` 识别过的图片",
+    )
+    model_save_dir: ProjectPath = _key(ConfigReader.path, "the model", "模型")
+    image_width: int = _key(
+        ConfigReader.count,
+        "width of the images, or what they are scaled to, pixels",
+        "图片宽度，或缩放后的宽度，像素",
+    )
+    image_height: int = _key(ConfigReader.count, "height, likewise", "高度，同上")
+    max_captcha: int = _key(
+        ConfigReader.count, "characters in a label, at most", "标签的最多字符数"
+    )
+    image_suffix: str = _key(ConfigReader.suffix, "suffix of the images", "图片后缀")
+    char_set: tuple[str, ...] = _key(
+        ConfigReader.char_set,
+        "the characters that occur: a string, or a list of one-character strings",
+        "出现的字符：一个字符串，或单字符字符串的列表",
+    )
+    use_labels_json_file: bool = _key(
+        ConfigReader.flag,
+        "take them from `labels_json_file` instead",
+        "改用 `labels_json_file` 中的字符",
+    )
+    remote_url: str = _key(
+        ConfigReader.url,
+        "where `recognize_online.py` fetches captchas",
+        "`recognize_online.py` 获取验证码的地址",
+    )
+    cycle_stop: int = _key(
+        ConfigReader.count,
+        "training steps, counted from the start of a run",
+        "训练步数，从本次训练开始时计算",
+    )
+    acc_stop: float = _key(
+        ConfigReader.share,
+        "stop earlier at this share of right test images; `1.0`: never",
+        "测试集图片准确率达到此值时提前停止；`1.0`：从不",
+    )
+    cycle_save: int = _key(
+        ConfigReader.count,
+        "steps between two saves; the test set is scored at each",
+        "每隔多少步保存一次，并测试整个测试集",
+    )
+    enable_gpu: bool = _key(ConfigReader.flag, "`1`: train on a GPU", "`1`：用 GPU 训练")
+    train_batch_size: int = _key(
+        ConfigReader.count, "images in a training step", "每步训练的图片张数"
+    )
+    test_batch_size: int = _key(
+        ConfigReader.count,
+        "test images for the lines printed while training",
+        "训练中每次输出时使用的测试图片张数",
+    )
+    labels_json_file: ProjectPath = _key(
+        ConfigReader.path,
+        "list of characters, written by `collect_labels.py`",
+        "字符列表，由 `collect_labels.py` 生成",
+        ProjectPath("gen_image/labels.json"),
+    )
+    log_dir: ProjectPath = _key(
+        ConfigReader.path, "curves for TensorBoard", "TensorBoard 曲线", ProjectPath("logs/")
+    )
+    api_url: str = _key(
+        ConfigReader.url,
+        "the API that the clients ask",
+        "客户端访问的 API",
+        "http://127.0.0.1:6000/b",
+    )
+    network: str = _key(
+        one_of(NETWORK_NAMES),
+        'or `"resnet_attention_wide"`, for hard captchas, twice the computing; or `"cnn5"`, three '
+        "convolutions and two dense layers",
+        '或 `"resnet_attention_wide"`：用于困难的验证码，计算量为两倍；或 `"cnn5"`：'
+        "三个卷积层和两个全连接层",
+        "resnet_attention",
+    )
+    recipe: str = _key(
+        one_of(RECIPE_NAMES),
+        'or `"specification"`: sigmoid loss, no augmentation',
+        '或 `"specification"`：sigmoid 损失，无数据增强',
+        "default",
+    )
+    seed: int = _key(
+        ConfigReader.count_or_zero, "for the split and the training", "用于拆分和训练", 0
+    )
+    api_image_limit: int = _key(
+        ConfigReader.count_or_zero,
+        "files in `api_image_dir` at most",
+        "`api_image_dir` 中最多的文件数",
+        20_000,
+    )
+    min_captcha: int = _key(
+        ConfigReader.count_or_zero,
+        "fewest characters in a label; `0`: as many as `max_captcha`",
+        "标签的最少字符数；`0`：与 `max_captcha` 相同",
+        0,
+    )
+    resize: str = _key(
+        ConfigReader.resize,
+        '`true`, the same as `"pad"`: images of other sizes are scaled to this one, with their '
+        'proportions kept and the rest filled with the background; `"stretch"`: each side is '
+        "scaled",
+        '`true`，即 `"pad"`：其他尺寸的图片保持宽高比缩放到此尺寸，空余部分用背景色填充；'
+        '`"stretch"`：宽和高分别缩放',
+        "",
+    )
+    image_channels: int = _key(ConfigReader.channels, "`3`: colour", "`3`：彩色", 1)
+    ignore_case: bool = _key(
+        ConfigReader.flag,
+        "`true`: upper and lower case are the same, in labels and answers",
+        "`true`：标签和识别结果不区分大小写",
+        False,
+    )
+    label_separator: str = _key(
+        ConfigReader.separator,
+        "what separates label and serial in a file name",
+        "文件名中标签与序列号之间的分隔符",
+        "_",
+    )
 
     @property
     def root(self) -> Path:
         """The project root, which relative paths are relative to."""
         return self.model_save_dir.root
 
+    @property
+    def spec(self) -> CaptchaSpec:
+        """The kind of captcha."""
+        names = (field.name for field in dataclasses.fields(CaptchaSpec))
+        return CaptchaSpec(**{name: getattr(self, name) for name in names})
+
 
 @dataclass(frozen=True)
 class CaptchaConfig:
     """conf/captcha_config.json: practice captchas to draw."""
 
-    root_dir: ProjectPath
-    image_suffix: str
-    characters: tuple[str, ...]
-    count: int
-    char_count: int
-    width: int
-    height: int
-    fonts: tuple[ProjectPath, ...] = ()
-    style: str = "captcha"
-    min_char_count: int = 0  # of what was read: char_count where the file has 0
+    root_dir: ProjectPath = _key(ConfigReader.path, "where they are written", "保存位置")
+    image_suffix: str = _key(ConfigReader.suffix, 'or `"jpg"`', '或 `"jpg"`')
+    characters: tuple[str, ...] = _key(ConfigReader.characters, "what is drawn", "可选字符")
+    count: int = _key(ConfigReader.count_or_zero, "how many", "张数")
+    char_count: int = _key(
+        ConfigReader.count, "characters in an image, at most", "每张图片的最多字符数"
+    )
+    width: int = _key(ConfigReader.count, "pixels", "像素")
+    height: int = _key(ConfigReader.count, "pixels", "像素")
+    fonts: tuple[ProjectPath, ...] = _key(
+        ConfigReader.paths,
+        "font files (TrueType, OpenType); none: those of the style",
+        "字体文件（TrueType、OpenType）；为空时用该样式自带的字体",
+        (),
+    )
+    style: str = _key(
+        one_of(STYLE_NAMES),
+        "that of the `captcha` library, or one of `outline`, `dark`, `fonts`, `colours`, `lines`, "
+        "`wave`, `fisheye`, `touching`, `hard`, `strip`, whose images are as wide as their text "
+        "and need `resize`, or `pycapt`, that of a library which `pip install -r "
+        "requirements-practice.txt` installs",
+        "`captcha` 库的样式，或 `outline`、`dark`、`fonts`、`colours`、`lines`、`wave`、"
+        "`fisheye`、`touching`、`hard`、`strip`、`pycapt` 之一；`strip` 的图片宽度随文本变化，"
+        "需要 `resize`；`pycapt` 是同名库的样式，用 "
+        "`pip install -r requirements-practice.txt` 安装",
+        "captcha",
+    )
+    min_char_count: int = _key(
+        ConfigReader.count_or_zero,
+        "fewest characters in an image; `0`: as many as `char_count`",
+        "图片中的最少字符数；`0`：与 `char_count` 相同",
+        0,
+    )
 
 
 def load_sample_config(path: AnyPath = SAMPLE_CONFIG, **overrides: Any) -> SampleConfig:
     """Read a sample config; overrides that are not None replace keys, with the same checks."""
     values, reader = _read(path, SampleConfig, overrides)
-    config = SampleConfig(**{name: _SAMPLE_READERS[name](reader, name) for name in values})
-    reader.check_sample(config)
+    config = SampleConfig(**values)
+    _check_folders(config, reader.file)
+    if config.min_captcha > config.max_captcha:
+        raise reader.error("min_captcha", f"at most max_captcha, {config.max_captcha}")
     return dataclasses.replace(config, min_captcha=config.min_captcha or config.max_captcha)
 
 
 def load_captcha_config(path: AnyPath = CAPTCHA_CONFIG, **overrides: Any) -> CaptchaConfig:
     """Read a config of practice captchas; overrides that are not None replace keys."""
     values, reader = _read(path, CaptchaConfig, overrides)
-    config = CaptchaConfig(**{name: _CAPTCHA_READERS[name](reader, name) for name in values})
+    config = CaptchaConfig(**values)
     if config.min_char_count > config.char_count:
-        raise reader.fail("min_char_count", f"at most char_count, {config.char_count}")
+        raise reader.error("min_char_count", f"at most char_count, {config.char_count}")
     return dataclasses.replace(config, min_char_count=config.min_char_count or config.char_count)
 
 
-def existing_path(text: AnyPath) -> Path:
-    """Resolve a path typed on the command line: as the shell means it, else from the root."""
-    typed = Path(text).expanduser()
-    return typed.absolute() if typed.exists() else PROJECT_ROOT / typed
-
-
-def parse_char_set(char_set: str | Iterable[str], where: str = "char_set") -> tuple[str, ...]:
-    """Return the characters as a tuple; class i of a network is the i-th of them.
-
-    Raises ConfigError for an empty set, an entry of another length than 1, or one listed twice.
-    """
-    characters = tuple(char_set)
-    if not characters:
-        raise ConfigError(f"{where} is empty: list the characters that occur in your labels")
-    for character in characters:
-        if not isinstance(character, str) or len(character) != 1:
-            raise ConfigError(f"{where} has the entry {character!r}: "
-                              "every entry must be one character")
-    doubled = sorted({c for c in characters if characters.count(c) > 1})
-    if doubled:
-        raise ConfigError(f"{where} lists {', '.join(map(repr, doubled))} more than once: "
-                          "every character must stand in it once")
-    return characters
-
-
-def fold(text: str) -> str:
-    """Return the text in lower case, character by character, so that its length stays."""
-    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-
-
-def read_json(path: Path) -> Any:
-    """Parse a UTF-8 file, with or without byte order mark; every error names file and line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist: name an existing file with --config") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8: save it as UTF-8 in your editor") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        return json.loads(text, object_pairs_hook=lambda pairs: _no_doubles(pairs, path))
-    except json.JSONDecodeError as error:
-        comment = _first_comment(text)
-        if comment:
-            raise ConfigError(f"{path}, line {comment[0]}: JSON has no comments; "
-                              f"remove the '{comment[1]}' and what follows it") from error
-        raise ConfigError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}; "
-                          "correct the JSON there") from error
-
-
-def _no_doubles(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        doubled = next(name for name in names if names.count(name) > 1)
-        raise ConfigError(f"{path}: key '{doubled}' stands there twice; remove one")
-    return values
-
-
-def _first_comment(text: str) -> tuple[int, str] | None:
-    """Return the number of the first line with '#' or '//' outside a string, and which."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        mark = re.search("#|//", re.sub(r'"(\\.|[^"\\])*"', "", line))
-        if mark:
-            return number, mark[0]
-    return None
-
-
-def _read(path: AnyPath, kind: type, overrides: Mapping[str, Any]) -> tuple[list[str], _Reader]:
-    """Return the names of the keys that are given, and a reader of their values."""
-    file = existing_path(path)
+def _read(
+    path: AnyPath, kind: type, overrides: Mapping[str, Any]
+) -> tuple[dict[str, Any], ConfigReader]:
+    """Return the checked values of the keys that are given, and their reader."""
+    file = resolve_input_path(path)
     values = read_json(file)
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: expected a JSON object with keys and values")
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    for name in values:
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1, cutoff=0.0)
-            raise ConfigError(f"{file}: unknown key '{name}'; the nearest known key is '{near[0]}'")
-    values |= {name: value for name, value in overrides.items() if value is not None}
-    for name, f in fields.items():
-        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if required and name not in values:
-            raise ConfigError(f"{file}: key '{name}' is missing; add it")
     root = file.parent.parent if file.parent.name == "conf" else PROJECT_ROOT
-    if kind is SampleConfig:  # defaults that depend on the root
-        values |= {"labels_json_file": "gen_image/labels.json", "log_dir": "logs/"} | values
-    return list(values), _Reader(file, root, values)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    defaults = {  # paths among them, which depend on the root
+        name: field.default
+        for name, field in fields.items()
+        if isinstance(field.default, ProjectPath)
+    }
+    ConfigReader(file, root, values).check_keys(fields, ())
+    reader = ConfigReader(
+        file, root, {**{n: p.text for n, p in defaults.items()}, **values, **given}
+    )
+    required = (name for name, field in fields.items() if field.default is dataclasses.MISSING)
+    reader.check_keys(fields, required)
+    return {name: fields[name].metadata["read"](reader, name) for name in reader.values}, reader
 
 
-class _Reader:
-    """Checked access to the values of one file; errors name the file, the key and the remedy."""
-
-    def __init__(self, file: Path, root: Path, values: Mapping[str, Any]) -> None:
-        self.file, self.root, self.values = file, root, values
-
-    def fail(self, key: str, expected: str) -> ConfigError:
-        return ConfigError(f"{self.file}: '{key}' is {self.values[key]!r}; it must be {expected}")
-
-    def typed(self, key: str, kind: type[T], expected: str) -> T:
-        value = self.values[key]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise self.fail(key, expected)
-        return value
-
-    def path(self, key: str) -> ProjectPath:
-        text = self.values[key]
-        if not isinstance(text, (str, os.PathLike)) or not os.fspath(text):
-            raise self.fail(key, "a path in quotes")
-        return ProjectPath(text, self.root)
-
-    def paths(self, key: str) -> tuple[ProjectPath, ...]:
-        texts = self.typed(key, list, "a list of paths")
-        if not all(isinstance(text, str) and text for text in texts):
-            raise self.fail(key, "a list of paths")
-        return tuple(ProjectPath(text, self.root) for text in texts)
-
-    def count(self, key: str, least: int = 1) -> int:
-        expected = f"a whole number of at least {least}"
-        value = self.typed(key, int, expected)
-        if value < least:
-            raise self.fail(key, expected)
-        return value
-
-    def serial(self, key: str) -> int:
-        return self.count(key, least=0)
-
-    def share(self, key: str) -> float:
-        value = self.values[key]
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= 1:
-            raise self.fail(key, "a number above 0 and at most 1")
-        return float(value)
-
-    def flag(self, key: str) -> bool:
-        if self.values[key] not in (0, 1):
-            raise self.fail(key, "true or false (or 1 or 0)")
-        return bool(self.values[key])
-
-    def channels(self, key: str) -> int:
-        if self.values[key] not in (1, 3):
-            raise self.fail(key, "1 (gray) or 3 (colour)")
-        return int(self.values[key])
-
-    def resize(self, key: str) -> str:
-        value = self.values[key]
-        if value not in (False, True, "pad", "stretch"):
-            raise self.fail(key, 'true or false, or "pad" or "stretch"')
-        return value if isinstance(value, str) else RESIZE if value else ""
-
-    def separator(self, key: str) -> str:
-        expected = "one or more of _ - # @ = + ~ , ; ! $ & ' ( ) [ ] { } ^ ` and space"
-        value = self.typed(key, str, expected)
-        if not value or set(value) - set("_-#@=+~,;!$&'()[]{}^` "):
-            raise self.fail(key, expected)
-        return value
-
-    def suffix(self, key: str) -> str:
-        value = self.typed(key, str, "a suffix such as \"png\"").lstrip(".").lower()
-        if value not in IMAGE_SUFFIXES:
-            raise self.fail(key, f"one of {', '.join(IMAGE_SUFFIXES)}")
-        return value
-
-    def url(self, key: str) -> str:
-        value = self.typed(key, str, "an address that begins with http:// or https://")
-        if not value.startswith(("http://", "https://")):
-            raise self.fail(key, "an address that begins with http:// or https://")
-        return value
-
-    def choice(self, *known: str) -> Callable[[str], str]:
-        def read(key: str) -> str:
-            if self.values[key] not in known:
-                raise self.fail(key, f"one of {', '.join(known)}")
-            return str(self.values[key])
-        return read
-
-    def characters(self, key: str) -> tuple[str, ...]:
-        value = self.values[key]
-        if not isinstance(value, (str, list)):
-            raise self.fail(key, "a text, or a list of one-character texts")
-        return parse_char_set(value, f"{self.file}: '{key}'")
-
-    def char_set(self, key: str) -> tuple[str, ...]:
-        characters = self._listed_characters(key)
-        if self.values.get("ignore_case"):
-            characters = tuple(dict.fromkeys(fold(c) for c in characters))
-        return characters
-
-    def _listed_characters(self, key: str) -> tuple[str, ...]:
-        if not self.flag("use_labels_json_file"):
-            return self.characters(key)
-        labels_file = self.path("labels_json_file").full
-        if not labels_file.exists():
-            raise ConfigError(f"{labels_file} does not exist, and {self.file} has "
-                              "use_labels_json_file on: run gen_image/collect_labels.py first")
-        return read_labels(labels_file)
-
-    def check_sample(self, config: SampleConfig) -> None:
-        folders: dict[ProjectPath, str] = {}
-        for key in ("origin_image_dir", "new_image_dir", "train_image_dir", "test_image_dir"):
-            folder = ProjectPath(os.path.normpath(getattr(config, key)))
-            if folder in folders:
-                raise ConfigError(f"{self.file}: '{folders[folder]}' and '{key}' are the same "
-                                  "folder; give each its own")
-            folders[folder] = key
-        if config.min_captcha > config.max_captcha:
-            raise self.fail("min_captcha", f"at most max_captcha, {config.max_captcha}")
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Read labels.json: a JSON list of one-character strings."""
-    labels = read_json(path)
-    if not isinstance(labels, list):
-        raise ConfigError(f"{path}: expected a JSON list of one-character texts; "
-                          "make it with gen_image/collect_labels.py")
-    return parse_char_set(labels, str(path))
-
-
-# Suffixes of the formats that encoding.py decodes.
-IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "webp")
-
-_DIRS = ("origin_image_dir", "new_image_dir", "train_image_dir", "test_image_dir",
-         "api_image_dir", "online_image_dir", "local_image_dir", "model_save_dir",
-         "labels_json_file", "log_dir")
-_COUNTS = ("image_width", "image_height", "max_captcha", "cycle_stop", "cycle_save",
-           "train_batch_size", "test_batch_size")
-_SAMPLE_READERS: dict[str, Callable[[_Reader, str], Any]] = {
-    **dict.fromkeys(_DIRS, _Reader.path),
-    **dict.fromkeys(_COUNTS, _Reader.count),
-    "image_suffix": _Reader.suffix,
-    "char_set": _Reader.char_set,
-    "use_labels_json_file": _Reader.flag,
-    "remote_url": _Reader.url,
-    "api_url": _Reader.url,
-    "acc_stop": _Reader.share,
-    "enable_gpu": _Reader.flag,
-    "ignore_case": _Reader.flag,
-    "image_channels": _Reader.channels,
-    "resize": _Reader.resize,
-    "label_separator": _Reader.separator,
-    "network": lambda reader, key: reader.choice(*NETWORKS)(key),
-    "recipe": lambda reader, key: reader.choice(*RECIPES)(key),
-    **dict.fromkeys(("seed", "api_image_limit", "min_captcha"), _Reader.serial),
-}
-_CAPTCHA_READERS: dict[str, Callable[[_Reader, str], Any]] = {
-    "root_dir": _Reader.path,
-    "image_suffix": _Reader.suffix,
-    "characters": _Reader.characters,
-    "fonts": _Reader.paths,
-    **dict.fromkeys(("char_count", "width", "height"), _Reader.count),
-    "style": lambda reader, key: reader.choice(*STYLES)(key),
-    **dict.fromkeys(("count", "min_char_count"), _Reader.serial),
-}
+def _check_folders(config: SampleConfig, file: Path) -> None:
+    known: dict[ProjectPath, str] = {}
+    for key in ("origin_image_dir", "new_image_dir", "train_image_dir", "test_image_dir"):
+        folder = ProjectPath(os.path.normpath(getattr(config, key)))
+        if folder in known:
+            raise ConfigError(
+                f"{file}: '{known[folder]}' and '{key}' are the same folder; give each its own"
+            )
+        known[folder] = key

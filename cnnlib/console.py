@@ -1,7 +1,7 @@
-"""What the scripts show: the specification's lines, word for word, and progress bars.
+"""What the scripts show: the Chinese lines of version 2, word for word, and progress bars.
 
-The lines go to stdout in Chinese, as section 2 and 3 of the specification print them; progress
-goes to stderr, and only on a terminal.
+The lines (docs/en/version-2.md) are returned as text; a Reporter prints them. Lines go to stdout,
+progress and warnings to stderr, progress only on a terminal.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ WRONG_LENGTH = "标签长度不正确"
 WRONG_CHARACTERS = "标签含有字符集以外的字符"
 UNREADABLE = "图片无法正常打开"
 WRONG_SIZE = "图片尺寸不正确"
+SPLIT_STARTS = "开始分离原始图片集为：测试集（5%）和训练集（95%）"
+
+
+# --- scripts ---
 
 
 def script(main: Callable[..., int]) -> Callable[..., int]:
@@ -53,11 +57,16 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
     return run
 
 
-def parser(manual: str | None, config: str) -> argparse.ArgumentParser:
-    """Return a script's parser: its docstring is the manual, --config names a file as `config`."""
-    made = argparse.ArgumentParser(description=manual,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--config", default=config, metavar="FILE", help=f"(default: {config})")
+def parser(manual: str | None, config: str = "") -> argparse.ArgumentParser:
+    """Return a script's parser: its docstring is the manual.
+
+    `config` adds the option --config, with this default.
+    """
+    made = argparse.ArgumentParser(
+        description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    if config:
+        made.add_argument("--config", default=config, metavar="FILE", help=f"(default: {config})")
     return made
 
 
@@ -66,6 +75,9 @@ def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+# --- output ---
 
 
 def say(line: str = "") -> None:
@@ -80,64 +92,113 @@ def warn(line: str) -> None:
 
 
 def _printable(line: str) -> str:
-    """Escape bytes of file names that are no text, which no stream could print."""
+    """Escape bytes of file names that are not text, which no stream could print."""
     return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def progress(items: Iterable[T], title: str, total: int | None = None,
-             unit: str = "image") -> tqdm[T]:
+def progress(
+    items: Iterable[T], title: str, total: int | None = None, unit: str = "image"
+) -> tqdm[T]:
     """Wrap items in a progress bar; without a terminal nothing is shown."""
-    return tqdm(items, desc=title, total=total, unit=unit, disable=None, file=sys.stderr,
-                leave=False, dynamic_ncols=True)
+    return tqdm(
+        items,
+        desc=title,
+        total=total,
+        unit=unit,
+        disable=None,
+        file=sys.stderr,
+        leave=False,
+        dynamic_ncols=True,
+    )
 
 
-def verification_starts(folder: object) -> None:
-    say(f">>> 开始校验目录：[{folder}]")
+class Reporter:
+    """Where the library reports what it does: the console. Override its methods to send it on."""
+
+    def say(self, line: str = "") -> None:
+        say(line)
+
+    def warn(self, line: str) -> None:
+        warn(line)
+
+    def progress(
+        self, items: Iterable[T], title: str, total: int | None = None, unit: str = "image"
+    ) -> tqdm[T]:
+        return progress(items, title, total, unit)
 
 
-def folder_created(folder: object) -> None:
-    say(f"【警告】找不到目录{folder}，即将创建")
+class SilentReporter(Reporter):
+    """Reports nothing: for programs that use what the library returns."""
+
+    def say(self, line: str = "") -> None:
+        pass
+
+    def warn(self, line: str) -> None:
+        pass
+
+    def progress(
+        self, items: Iterable[T], title: str, total: int | None = None, unit: str = "image"
+    ) -> tqdm[T]:
+        return tqdm(items, disable=True)
 
 
-def verification_counts(total: int) -> None:
-    say("开始校验原始图片集")
-    say(f"原始集共有图片: {total}张")
+CONSOLE = Reporter()
 
 
-def verification_result(bad_images: Sequence[tuple[int, str, str]], total: int) -> None:
-    say(f"====以下{len(bad_images)}张图片有异常====")
-    for index, name, reason in bad_images:
-        say(f"[第{index}张图片] [{name}] [{reason}]")
-    if not bad_images:
-        say(f"未发现异常（共 {total} 张图片）")
-    say("========end")
+# --- the lines of version 2 ---
 
 
-def split_starts() -> None:
-    say("开始分离原始图片集为：测试集（5%）和训练集（95%）")
+def verification_starts(folder: object) -> str:
+    return f">>> 开始校验目录：[{folder}]"
 
 
-def split_result(test_count: int, train_count: int, left_count: int) -> None:
-    say(f"共分配{test_count + train_count}张图片到训练集和测试集，"
-        f"其中{left_count}张为异常留在原始目录")
-    say(f"测试集数量为：{test_count}")
-    say(f"训练集数量为：{train_count}")
+def folder_created(folder: object) -> str:
+    return f"【警告】找不到目录{folder}，即将创建"
 
 
-def training_step(step: int) -> None:
-    say(f"第{step}次训练 >>> ")
+def verification_counts(total: int) -> str:
+    return f"开始校验原始图片集\n原始集共有图片: {total}张"
 
 
-def training_scores(which: str, char_accuracy: float, image_accuracy: float, loss: float) -> None:
-    """Print the scores of one set; `which` is "训练集" (training) or "验证集" (validation)."""
-    say(f"[{which}] 字符准确率为 {char_accuracy:.5f} 图片准确率为 {image_accuracy:.5f} "
-        f">>> loss {loss:.10f}")
+def verification_result(bad_images: Sequence[tuple[int, str, str]], total: int) -> str:
+    return "\n".join(
+        [
+            f"====以下{len(bad_images)}张图片有异常====",
+            *(f"[第{index}张图片] [{name}] [{reason}]" for index, name, reason in bad_images),
+            *([] if bad_images else [f"未发现异常（共 {total} 张图片）"]),
+            "========end",
+        ]
+    )
 
 
-def batch_test_result(count: int, seconds: float, image_accuracy: float) -> None:
-    say(f"{count}个样本识别耗时{seconds}秒，准确率{round(image_accuracy * 100, 4)}%")
+def split_result(test_count: int, train_count: int, left_count: int) -> str:
+    return (
+        f"共分配{test_count + train_count}张图片到训练集和测试集，"
+        f"其中{left_count}张为异常留在原始目录\n"
+        f"测试集数量为：{test_count}\n"
+        f"训练集数量为：{train_count}"
+    )
 
 
-def time_test_line(serial: int, value: str, clock: str, total_ms: int, recognize_ms: int,
-                   request_ms: int) -> None:
-    say(f"{serial},{value},{clock},总耗时：{total_ms}ms,识别：{recognize_ms}ms,请求：{request_ms}ms")
+def training_step(step: int) -> str:
+    return f"第{step}次训练 >>> "
+
+
+def training_scores(which: str, char_accuracy: float, image_accuracy: float, loss: float) -> str:
+    """Return the scores of one set; `which` is "训练集" (training) or "验证集" (validation)."""
+    return (
+        f"[{which}] 字符准确率为 {char_accuracy:.5f} 图片准确率为 {image_accuracy:.5f} "
+        f">>> loss {loss:.10f}"
+    )
+
+
+def batch_test_result(count: int, seconds: float, image_accuracy: float) -> str:
+    return f"{count}个样本识别耗时{seconds}秒，准确率{round(image_accuracy * 100, 4)}%"
+
+
+def time_test_line(
+    serial: int, value: str, clock: str, total_ms: int, recognize_ms: int, request_ms: int
+) -> str:
+    return (
+        f"{serial},{value},{clock},总耗时：{total_ms}ms,识别：{recognize_ms}ms,请求：{request_ms}ms"
+    )

@@ -14,11 +14,11 @@ class SampleError(CaptchaError):
 
 
 class ImageFormatError(SampleError):
-    """The bytes are no image, or an image of a format that is not accepted."""
+    """The bytes are not an image, or an image of a format that is not accepted."""
 
 
 class ImageSizeError(SampleError):
-    """The image is not as wide and high as the model expects."""
+    """The image has another width or height than the model expects."""
 
 
 class ImageTooLargeError(SampleError):
@@ -26,11 +26,11 @@ class ImageTooLargeError(SampleError):
 
 
 class CharsetError(SampleError):
-    """The answer should be among characters that the model does not know."""
+    """The answer is restricted to characters that the model does not know."""
 
 
 class OverloadError(CaptchaError):
-    """More images wait than are ever recognised in time; to be tried again later."""
+    """The queue is full: try again later."""
 
 
 class ModelError(CaptchaError):
@@ -38,8 +38,8 @@ class ModelError(CaptchaError):
 
 
 class ServiceError(CaptchaError):
-    """An address on the network does not answer, or not as it should."""
+    """An address on the network does not answer, or not as expected."""
 
 
 class ApiError(ServiceError):
-    """The recognition API refused a request; its error_code stands in the message."""
+    """The recognition API refused a request; the message contains its error_code."""

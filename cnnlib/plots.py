@@ -11,23 +11,37 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
-from cnnlib.config import AnyPath
 from cnnlib.files import replacing
+from cnnlib.paths import AnyPath
 
-CHINESE_FONTS = ("Noto Sans CJK SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "AR PL UMing CN",
-                 "Microsoft YaHei", "SimHei", "PingFang SC", "Heiti TC")
+CHINESE_FONTS = (
+    "Noto Sans CJK SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "AR PL UMing CN",
+    "Microsoft YaHei",
+    "SimHei",
+    "PingFang SC",
+    "Heiti TC",
+)
 
 
-def box_plot(columns: Mapping[str, Sequence[float]], path: AnyPath, *, title: str = "",
-             unit: str = "") -> None:
+def box_plot(
+    columns: Mapping[str, Sequence[float]], path: AnyPath, *, title: str = "", unit: str = ""
+) -> None:
     """Draw one box a column: quartiles, median, whiskers to the 1st and 99th percentile.
 
     The dashed line is the mean. The PNG at `path` is replaced as a whole.
     """
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    axes.boxplot(list(columns.values()), whis=(1, 99), showmeans=True, meanline=True,
-                 flierprops={"markersize": 2})
+    axes.boxplot(
+        list(columns.values()),
+        whis=(1, 99),
+        showmeans=True,
+        meanline=True,
+        flierprops={"markersize": 2},
+    )
     axes.set_xticks(range(1, len(columns) + 1), list(columns))
     axes.set(title=title, ylabel=unit)
     axes.set_ylim(bottom=0)
@@ -35,8 +49,14 @@ def box_plot(columns: Mapping[str, Sequence[float]], path: AnyPath, *, title: st
     save_png(figure, path)
 
 
-def line_plot(x: Sequence[float], lines: Mapping[str, Sequence[float]], path: AnyPath, *,
-              x_label: str, y_label: str) -> None:
+def line_plot(
+    x: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    path: AnyPath,
+    *,
+    x_label: str,
+    y_label: str,
+) -> None:
     """Draw lines over the same x, from 0 to 1; the PNG at `path` is replaced as a whole."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
@@ -48,16 +68,20 @@ def line_plot(x: Sequence[float], lines: Mapping[str, Sequence[float]], path: An
     save_png(figure, path)
 
 
-def dot_plot(x: Sequence[float], y: Sequence[float], path: AnyPath, *, title: str, x_label: str,
-             y_label: str) -> None:
+def dot_plot(
+    x: Sequence[float], y: Sequence[float], path: AnyPath, *, title: str, x_label: str, y_label: str
+) -> None:
     """Draw a dot for each value, and their median over twentieths of x as a line."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(x, y, ".", markersize=2, alpha=0.5)
     order = np.argsort(x)
     parts = [part for part in np.array_split(order, 20) if len(part)]
-    axes.plot([np.median(np.take(x, part)) for part in parts],
-              [np.median(np.take(y, part)) for part in parts], label="median")
+    axes.plot(
+        [np.median(np.take(x, part)) for part in parts],
+        [np.median(np.take(y, part)) for part in parts],
+        label="median",
+    )
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
@@ -66,7 +90,7 @@ def dot_plot(x: Sequence[float], y: Sequence[float], path: AnyPath, *, title: st
 
 
 def image_plot(pixels: np.ndarray, path: AnyPath, *, title: str) -> None:
-    """Draw pixels, uint8 [H, W] or [H, W, 3], below a title."""
+    """Draw pixels, uint8 [H, W] or [H, W, 3], under a title."""
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
@@ -75,9 +99,10 @@ def image_plot(pixels: np.ndarray, path: AnyPath, *, title: str) -> None:
     save_png(figure, path)
 
 
-def image_grid(images: Sequence[np.ndarray], titles: Sequence[str], path: AnyPath, *,
-               columns: int = 6) -> None:
-    """Draw pixels, each uint8 [H, W] or [H, W, 3], in rows, each below its title."""
+def image_grid(
+    images: Sequence[np.ndarray], titles: Sequence[str], path: AnyPath, *, columns: int = 6
+) -> None:
+    """Draw pixels, each uint8 [H, W] or [H, W, 3], in rows, each under its title."""
     rows = math.ceil(len(images) / columns)
     figure = Figure(figsize=(1.8 * columns, 1.5 * rows), layout="constrained")
     for place, (pixels, title) in enumerate(zip(images, titles, strict=True), 1):

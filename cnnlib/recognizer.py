@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,16 +13,24 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from cnnlib import encoding, reading
-from cnnlib.architectures import ConstantWeights, Weights
-from cnnlib.batching import cores
-from cnnlib.config import AnyPath, SampleConfig, fold, parse_char_set
+from cnnlib.captcha_spec import CaptchaSpec, fold_case, parse_char_set
+from cnnlib.config import SampleConfig
+from cnnlib.cores import usable_cores
+from cnnlib.dataset.images import to_pixels
+from cnnlib.dataset.labels import ids_to_label, label_to_ids, unknown_characters
 from cnnlib.errors import CharsetError, ModelError
-from cnnlib.model_folder import ModelFolder, ModelInfo
-from cnnlib.network import CNN, read_checkpoint, session_options
+from cnnlib.network import CNN
+from cnnlib.networks.checkpoint import read_checkpoint
+from cnnlib.networks.decoding import decode
+from cnnlib.networks.model_folder import ModelFolder, ModelInfo
+from cnnlib.networks.session import session_options
+from cnnlib.networks.weights import ConstantWeights
+from cnnlib.paths import AnyPath
 
-BATCH = 32  # images at a time in each thread: more is hardly faster, and takes 1 MB for each
-AHEAD = 64  # batches
+IMAGES_PER_RUN = (
+    32  # of the network, in each thread: more is hardly faster, and takes 1 MB an image
+)
+RUNS_AHEAD = 64
 
 
 @dataclass(frozen=True)
@@ -36,70 +45,108 @@ class Prediction:
 class Recognizer(CNN):
     """The best weights of a model folder as constants in a finalised graph.
 
-    Safe to call from many threads. Raises ModelError where there is no model in the folder, or
-    not one of this size, length and char_set, and of what else is not None.
+    Safe to call from many threads. `close` ends its session; so does leaving a `with` block. Raises
+    ModelError where the folder holds no model, or one of another size, length or char_set; where
+    `spec` is given, of another captcha in anything.
     """
 
-    def __init__(self, image_height: int, image_width: int, max_captcha: int,
-                 char_set: str | Iterable[str], model_save_dir: AnyPath, *,
-                 min_captcha: int | None = None, image_channels: int | None = None,
-                 resize: str | None = None) -> None:
+    def __init__(
+        self,
+        image_height: int,
+        image_width: int,
+        max_captcha: int,
+        char_set: str | Iterable[str],
+        model_save_dir: AnyPath,
+        *,
+        spec: CaptchaSpec | None = None,
+    ) -> None:
         folder = ModelFolder(model_save_dir)
-        self.info, self._values = _best_weights(folder)
-        self._tried = self.info.best  # the weights that were loaded last, or should have been
-        wanted = {"min_captcha": min_captcha, "channels": image_channels, "resize": resize}
-        folder.check_fits(
-            self.info, "Where char_set has grown, run train_model.py: it keeps what was learned. "
-            "Otherwise correct conf/, or name the model_save_dir of the right model",
-            image_height=image_height, image_width=image_width, max_captcha=max_captcha,
+        self.info, values = _read_best(folder)
+        self._last_attempted = self.info.best  # weights that were loaded, or could not be
+        wanted = dataclasses.replace(
+            spec or self.info.spec,
+            image_height=image_height,
+            image_width=image_width,
+            max_captcha=max_captcha,
             char_set=parse_char_set(char_set),
-            **{name: value for name, value in wanted.items() if value is not None})
-        super().__init__(image_height, image_width, max_captcha, char_set, model_save_dir,
-                         network=self.info.network, min_captcha=self.info.min_captcha,
-                         image_channels=self.info.channels, resize=self.info.resize)
-        self.model()
-        del self._values
+        )
+        folder.check_fits(
+            self.info,
+            wanted,
+            self.info.network,
+            "Where char_set has grown, run train_model.py: it keeps what was learned. "
+            "Otherwise correct conf/, or name the model_save_dir of the right model",
+        )
+        super().__init__(
+            image_height,
+            image_width,
+            max_captcha,
+            char_set,
+            model_save_dir,
+            spec=self.info.spec,
+            network=self.info.network,
+        )
+        self.model(ConstantWeights(values))
         with self.graph.as_default():
-            self._probabilities = tf.nn.softmax(self.logits / self.info.temperature)
+            probabilities = tf.nn.softmax(self.logits / self.info.temperature)  # [B, P, C]
         self.graph.finalize()
         options = session_options()
         # Each run in its caller's thread: one image takes 0.4 of the time that two threads need to
         # share it, and many take 0.7, a batch in each. The first session of a process decides.
         options.inter_op_parallelism_threads = -1
         options.intra_op_parallelism_threads = 1
-        session = tf.Session(graph=self.graph, config=options)
-        self._run = session.make_callable(self._probabilities, feed_list=[self.X])
-        for count in (1, 2):  # what the first runs alone set up, for one image and for several
-            self.predict_pixels(np.zeros((count, *self.format.shape), np.uint8))
+        self._session = tf.Session(graph=self.graph, config=options)
+        self._run = self._session.make_callable(probabilities, feed_list=[self.X])
+        for count in (1, 2):  # the first runs set up what later ones need, for one and for several
+            self.predict_pixels(np.zeros((count, *self.spec.shape), np.uint8))
+
+    @classmethod
+    def from_spec(cls, spec: CaptchaSpec, model_save_dir: AnyPath) -> Recognizer:
+        return cls(
+            spec.image_height,
+            spec.image_width,
+            spec.max_captcha,
+            spec.char_set,
+            model_save_dir,
+            spec=spec,
+        )
 
     @classmethod
     def from_config(cls, config: SampleConfig) -> Recognizer:
-        return cls(config.image_height, config.image_width, config.max_captcha, config.char_set,
-                   config.model_save_dir, min_captcha=config.min_captcha,
-                   image_channels=config.image_channels, resize=config.resize)
+        return cls.from_spec(config.spec, config.model_save_dir)
 
-    def weights(self) -> Weights:
-        return ConstantWeights(self._values)
+    def __enter__(self) -> Recognizer:
+        return self
 
-    def renewed(self) -> Recognizer | None:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session and free its memory; to be called when no thread is recognising."""
+        self._session.close()
+
+    def load_newer(self) -> Recognizer | None:
         """Load the folder's weights where they are others than these, once; else return None.
 
         Raises ModelError where they cannot be used.
         """
-        best = self.folder.required().best
-        if best == self._tried:
+        best = self.folder.read_required().best
+        if best == self._last_attempted:
             return None
-        self._tried = best
-        return Recognizer(self.image_height, self.image_width, self.max_captcha, self.char_set,
-                          self.folder.path, min_captcha=self.min_captcha,
-                          image_channels=self.format.channels, resize=self.format.resize)
+        self._last_attempted = best
+        return Recognizer.from_spec(self.spec, self.folder.path)
 
     def describe(self) -> dict[str, Any]:
-        """Say what the model is, in words that JSON knows."""
+        """Return what the model is, as JSON values."""
         info = self.info
-        return {"min_captcha": info.min_captcha, "max_captcha": info.max_captcha,
-                "network": info.network, "step": info.step,
-                "accuracy": info.scores["image_accuracy"], "origin": info.origin}
+        return {
+            "min_captcha": info.spec.min_captcha,
+            "max_captcha": info.spec.max_captcha,
+            "network": info.network,
+            "step": info.step,
+            "accuracy": info.scores["image_accuracy"],
+            "origin": info.origin,
+        }
 
     def rec_image(self, img: Image.Image) -> str:
         """Return the text of an image; raises ImageSizeError for one of another size."""
@@ -112,24 +159,25 @@ class Recognizer(CNN):
 
     def predict_pixels(self, pixels: np.ndarray) -> list[Prediction]:
         """Recognise pixels, uint8 [N, H, W] or [N, H, W, 3], in their order."""
-        return [self.read(p) for part in self._in_batches(pixels) for p in part]
+        return [self.read(p) for part in self._run_in_parts(pixels) for p in part]
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Return the probability of each class at each position, float32 [N, P, C]; N is not 0."""
-        return np.concatenate(list(self._in_batches(pixels)))
+        return np.concatenate(list(self._run_in_parts(pixels)))
 
-    def _in_batches(self, pixels: np.ndarray) -> Iterator[np.ndarray]:
-        parts = [pixels[start:start + BATCH] for start in range(0, len(pixels), BATCH)]
+    def _run_in_parts(self, pixels: np.ndarray) -> Iterator[np.ndarray]:
+        starts = range(0, len(pixels), IMAGES_PER_RUN)
+        parts = [pixels[start : start + IMAGES_PER_RUN] for start in starts]
         if len(parts) < 2:
             yield from map(self._run, parts)
             return
-        with ThreadPoolExecutor(cores()) as threads:
-            for start in range(0, len(parts), AHEAD):  # what nobody has taken yet is held in memory
-                yield from threads.map(self._run, parts[start:start + AHEAD])
+        with ThreadPoolExecutor(usable_cores()) as threads:
+            for start in range(0, len(parts), RUNS_AHEAD):  # results not taken yet are in memory
+                yield from threads.map(self._run, parts[start : start + RUNS_AHEAD])
 
     def pixels_of(self, image: Image.Image) -> np.ndarray:
         """Return an image's pixels, of the shape of X; raises ImageSizeError for another size."""
-        return self.format.pixels(image)
+        return to_pixels(image, self.spec)
 
     def read(self, probabilities: np.ndarray, among: Sequence[str] | None = None) -> Prediction:
         """Read one image's probabilities, float [P, C].
@@ -139,31 +187,33 @@ class Recognizer(CNN):
         """
         char_set: Sequence[str] = self.char_set
         if among is not None:
-            if self.info.ignore_case:
-                among = tuple(dict.fromkeys(map(fold, among)))
-            probabilities, char_set = self._restricted(probabilities, among), among
-        [char_ids], [confidences] = reading.most_probable(probabilities[np.newaxis], self.ends)
-        text = encoding.ids_to_label(char_ids, char_set)
-        shown = tuple(confidences[:len(text)].tolist())
-        return Prediction(text, math.prod(shown), shown)
+            if self.spec.ignore_case:
+                among = tuple(dict.fromkeys(map(fold_case, among)))
+            probabilities, char_set = self._restrict(probabilities, among), among
+        [char_ids], [confidences] = decode(probabilities[np.newaxis], self.spec.has_end_class)
+        text = ids_to_label(char_ids, char_set)
+        char_confidences = tuple(confidences[: len(text)].tolist())
+        return Prediction(text, math.prod(char_confidences), char_confidences)
 
-    def _restricted(self, probabilities: np.ndarray, among: Sequence[str]) -> np.ndarray:
+    def _restrict(self, probabilities: np.ndarray, among: Sequence[str]) -> np.ndarray:
         """Return the probabilities of these characters, where no others occur."""
-        strangers = encoding.unknown_characters("".join(among), self.char_set)
-        if strangers or not among:
-            raise CharsetError(f"charset has {' '.join(map(repr, strangers)) or 'no characters'}: "
-                               f"the model knows {''.join(self.char_set)}")
-        classes = encoding.label_to_ids("".join(among), self.char_set)
-        some = probabilities[:, classes + [-1] * self.ends]
+        unknown = unknown_characters("".join(among), self.char_set)
+        if unknown or not among:
+            raise CharsetError(
+                f"charset has {' '.join(map(repr, unknown)) or 'no characters'}: "
+                f"the model knows {''.join(self.char_set)}"
+            )
+        classes = label_to_ids("".join(among), self.char_set)
+        some = probabilities[:, classes + [-1] * self.spec.has_end_class]  # [P, classes of among]
         return some / np.maximum(some.sum(axis=-1, keepdims=True), np.finfo(some.dtype).tiny)
 
 
-def _best_weights(folder: ModelFolder) -> tuple[ModelInfo, dict[str, np.ndarray]]:
+def _read_best(folder: ModelFolder) -> tuple[ModelInfo, dict[str, np.ndarray]]:
     """Read model.json and the weights that it names."""
     while True:
-        info = folder.required()
+        info = folder.read_required()
         try:
             return info, read_checkpoint(folder.full / info.best)
         except ModelError:
-            if folder.required().best == info.best:  # else a training has saved in between
+            if folder.read_required().best == info.best:  # else a training has saved in between
                 raise

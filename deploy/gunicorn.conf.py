@@ -4,31 +4,25 @@
     gunicorn -c deploy/gunicorn.conf.py "webserver_recognize_api:create_app()"
 
 One worker for each core that this process may use, and one thread of TensorFlow in each: together
-they use the machine, and do not get into each other's way. Another number of workers, or another
-address, on the command line: --workers 4 --bind 127.0.0.1:7000.
+they use the machine without competing for its cores. Another number of workers, or another address,
+on the command line: --workers 4 --bind 127.0.0.1:7000.
 """
 
-import math
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
+# gunicorn may be started from another folder, and imports this file by its path.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-def cores() -> int:
-    """Return how many cores this process may use, also in a container."""
-    allowed = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no cgroup of version 2, or no limit
-        return allowed
-
+from cnnlib.cores import usable_cores
 
 bind = "127.0.0.1:6000"
-workers = cores()
+workers = usable_cores()
 worker_class = "gthread"
-# More than the images that may wait in a worker: the spare ones answer 503.
+# More than the images that a worker queues (MAX_QUEUE_SIZE): the spare ones answer 503.
 threads = 288
 # TensorFlow does not survive a fork: each worker imports it and loads the models itself.
 preload_app = False
@@ -44,7 +38,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="cnn_captcha_me
 
 
 def worker_exit(server, worker):
-    """Write the uploads that wait."""
+    """Finish what is queued: images to recognise, and uploads to write."""
     app = getattr(worker, "wsgi", None)
     if app is not None:
         app.extensions["service"].close()

@@ -17,28 +17,25 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cnnlib import console, dataset, encoding
-from cnnlib.config import (
-    IMAGE_SUFFIXES,
-    SAMPLE_CONFIG,
-    ProjectPath,
-    SampleConfig,
-    existing_path,
-    load_sample_config,
-    read_labels,
-)
-from cnnlib.dataset import Rules
+from cnnlib import console
+from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
+from cnnlib.config_reader import IMAGE_SUFFIXES, read_labels_json
+from cnnlib.dataset.folders import candidate_names
+from cnnlib.dataset.labels import has_suffix
+from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
 from cnnlib.files import replacing
+from cnnlib.paths import ProjectPath, resolve_input_path
 
 
-def collect(folders: Iterable[Path], output: Path,
-            rules: Rules) -> tuple[list[str], list[str], int]:
+def collect(
+    folders: Iterable[Path], output: Path, rules: Rules
+) -> tuple[list[str], list[str], int]:
     """Bring the list in `output` up to date: (characters listed before, new ones, files skipped).
 
     Raises SampleError where no file is a labelled image.
     """
-    known = list(read_labels(output)) if output.exists() else []
+    known = list(read_labels_json(output)) if output.exists() else []
     labels, skipped = _labels(folders, rules)
     new = sorted({character for label in labels for character in label} - set(known))
     if new:
@@ -48,51 +45,54 @@ def collect(folders: Iterable[Path], output: Path,
 
 
 def _labels(folders: Iterable[Path], rules: Rules) -> tuple[list[str], int]:
-    """Return the labels in the folders, and how many files are no labelled images."""
+    """Return the labels in the folders, and how many files are not labelled images."""
     folders = list(folders)
     labels, skipped = [], 0
     for folder in folders:
-        listed = dataset.listed_labels(ProjectPath(folder))
-        for name in (path.name for path in _files(folder) if path.name != dataset.LABELS):
+        folder_labels = rules.labels(ProjectPath(folder))
+        for name in candidate_names(ProjectPath(folder)):
             try:
-                if not encoding.has_suffix(name, IMAGE_SUFFIXES):
-                    raise SampleError(f"{name} is no image")
-                labels.append(rules.learned(listed[name]) if name in listed else rules.label(name))
+                if not has_suffix(name, IMAGE_SUFFIXES):
+                    raise SampleError(f"{name} is not an image")
+                labels.append(folder_labels.label(name))
             except SampleError:
                 skipped += 1
     if not labels:
-        raise SampleError(f"no labelled image in {', '.join(map(str, folders))} "
-                          f"({skipped} files): name a folder of images such as 2e8j_17322d3d.png")
+        raise SampleError(
+            f"no labelled image in {', '.join(map(str, folders))} "
+            f"({skipped} files): name a folder of images such as 2e8j_17322d3d.png"
+        )
     return labels, skipped
 
 
-def _files(folder: Path) -> list[Path]:
-    try:
-        return [path for path in folder.iterdir() if not path.is_dir()]
-    except OSError as error:
-        raise SampleError(f"folder {folder} cannot be read: {error.strerror}") from error
-
-
 def _sample_folders(config: SampleConfig) -> list[Path]:
-    folders = [config.origin_image_dir.full, config.new_image_dir.full,
-               config.train_image_dir.full, config.test_image_dir.full]
+    folders = [
+        config.origin_image_dir.full,
+        config.new_image_dir.full,
+        config.train_image_dir.full,
+        config.test_image_dir.full,
+    ]
     return [folder for folder in folders if folder.is_dir()] or folders[:1]
 
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     parser = console.parser(__doc__, SAMPLE_CONFIG)
-    parser.add_argument("folders", nargs="*", type=existing_path, metavar="FOLDER")
-    parser.add_argument("--output", type=existing_path, metavar="FILE", help="the list to update")
+    parser.add_argument("folders", nargs="*", type=resolve_input_path, metavar="FOLDER")
+    parser.add_argument(
+        "--output", type=resolve_input_path, metavar="FILE", help="the list to update"
+    )
     args = parser.parse_args(argv)
     # char_set may come from the very list that is made here: neither is needed.
     config = load_sample_config(args.config, use_labels_json_file=False, char_set="?")
     output = args.output or config.labels_json_file.full
-    known, new, skipped = collect(args.folders or _sample_folders(config), output,
-                                  dataset.rules_of(config))
-    console.say(f"{len(known) + len(new)} characters in {output}, "
-                f"{len(new)} of them new {''.join(new)}")
-    console.say(f"{skipped} files were no labelled images")
+    known, new, skipped = collect(
+        args.folders or _sample_folders(config), output, Rules.from_config(config)
+    )
+    console.say(
+        f"{len(known) + len(new)} characters in {output}, {len(new)} of them new {''.join(new)}"
+    )
+    console.say(f"{skipped} files were not labelled images")
     console.say('"use_labels_json_file": true in the config makes them the char_set')
     return 0
 

@@ -19,18 +19,19 @@ from typing import Any
 from captcha.image import DEFAULT_FONTS, ImageCaptcha
 from PIL import Image, ImageFont
 
-from cnnlib import console, encoding
-from cnnlib.batching import cores
 from cnnlib.config import CaptchaConfig
+from cnnlib.console import CONSOLE, Reporter
+from cnnlib.cores import usable_cores
+from cnnlib.dataset.labels import file_name
 from cnnlib.errors import ConfigError, SampleError
 from gen_image import styles
 
 PYCAPT_STYLE = "pycapt"
-FULL_HEIGHT, FULL_AREA = 60, 100 * 60  # from this size on the library draws as it does by itself
+FULL_HEIGHT, FULL_AREA = 60, 100 * 60  # from this size on the library draws as it is
 FONT_SIZES = (42, 50, 56)  # the library's own
 NOISE_DOTS = 30  # the library's own
-CHUNK = 50  # images a worker draws at a time: about 0.3 s, which is how long Ctrl-C may take
-ALONE = 200  # up to so many images are drawn sooner than workers start
+IMAGES_PER_TASK = 50  # of a worker: about 0.3 s, which is how long Ctrl-C may take
+MAX_WITHOUT_WORKERS = 200  # images, drawn sooner than workers start
 
 
 class CaptchaGenerator:
@@ -50,8 +51,9 @@ class CaptchaGenerator:
             _check_font(font, config.characters)
         self._draw = self._drawing(style, fonts)
 
-    def _drawing(self, style: styles.Style | None,
-                 fonts: list[str]) -> Callable[[str], Image.Image]:
+    def _drawing(
+        self, style: styles.Style | None, fonts: list[str]
+    ) -> Callable[[str], Image.Image]:
         """Return what draws a text."""
         width, height = self.config.width, self.config.height
         if style is not None:
@@ -95,8 +97,8 @@ class _ScaledCaptcha(ImageCaptcha):
         self._dots = round(NOISE_DOTS * min(1.0, width * height / FULL_AREA))
 
     def create_noise_dots(  # type: ignore[override]  # static there, but called on the instance
-            self, image: Image.Image, color: Any, width: int = 3,
-            number: int = NOISE_DOTS) -> Image.Image:
+        self, image: Image.Image, color: Any, width: int = 3, number: int = NOISE_DOTS
+    ) -> Image.Image:
         return ImageCaptcha.create_noise_dots(image, color, width, min(number, self._dots))
 
 
@@ -104,16 +106,22 @@ def _check_font(font: str | os.PathLike[str], characters: Sequence[str]) -> None
     try:
         face = ImageFont.truetype(os.fspath(font), 24)
     except OSError as error:
-        raise ConfigError(f"font {font} cannot be read ({error}): name an existing TrueType or "
-                          "OpenType file in 'fonts'") from error
+        raise ConfigError(
+            f"font {font} cannot be read ({error}): name an existing TrueType or "
+            "OpenType file in 'fonts'"
+        ) from error
     no_glyph = bytes(face.getmask("\uffff"))  # what a font shows for characters that it lacks
     missing = [c for c in characters if not c.isspace() and bytes(face.getmask(c)) == no_glyph]
     if missing:
-        raise ConfigError(f"font {font} has no glyph for {' '.join(map(repr, missing[:10]))}: "
-                          "name another font in 'fonts' or remove these from 'characters'")
+        raise ConfigError(
+            f"font {font} has no glyph for {' '.join(map(repr, missing[:10]))}: "
+            "name another font in 'fonts' or remove these from 'characters'"
+        )
 
 
-def draw_samples(config: CaptchaConfig, seed: int | None = None) -> int:
+def draw_samples(
+    config: CaptchaConfig, seed: int | None = None, reporter: Reporter = CONSOLE
+) -> int:
     """Draw `count` labelled captchas into `root_dir` on all cores; return how many were written.
 
     The seed decides the texts and their order, not the pixels; None takes other texts each time.
@@ -122,29 +130,36 @@ def draw_samples(config: CaptchaConfig, seed: int | None = None) -> int:
     generator = CaptchaGenerator(config)
     rng = random.Random(seed)
     texts = [generator.random_text(rng) for _ in range(config.count)]
-    chunks = [texts[start:start + CHUNK] for start in range(0, len(texts), CHUNK)]
+    chunks = [
+        texts[start : start + IMAGES_PER_TASK] for start in range(0, len(texts), IMAGES_PER_TASK)
+    ]
     try:
         os.makedirs(config.root_dir, exist_ok=True)
-        with console.progress(range(0), "drawing", config.count) as bar, \
-                _written(generator, chunks) as counts:
+        with (
+            reporter.progress(range(0), "drawing", config.count) as bar,
+            _written(generator, chunks) as counts,
+        ):
             for count in counts:
                 bar.update(count)
     except OSError as error:
-        raise SampleError(f"cannot write images to {config.root_dir} "
-                          f"({os.fspath(config.root_dir)}): {error.strerror or error}") from error
+        raise SampleError(
+            f"cannot write images to {config.root_dir} "
+            f"({os.fspath(config.root_dir)}): {error.strerror or error}"
+        ) from error
     return len(texts)
 
 
 @contextmanager
 def _written(generator: CaptchaGenerator, chunks: list[list[str]]) -> Iterator[Iterator[int]]:
     """Give the numbers of images written, chunk by chunk as they are done."""
-    if len(chunks) * CHUNK <= ALONE:
+    if len(chunks) * IMAGES_PER_TASK <= MAX_WITHOUT_WORKERS:
         yield map(functools.partial(_write, generator), chunks)
         return
-    # Workers are started afresh: forking is unsafe beside threads and unknown on Windows, and
+    # Workers are started afresh: forking is unsafe with threads and unknown on Windows, and
     # captcha before 0.7 would draw the same random noise in every forked worker.
-    pool = ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn"),
-                               _start_worker, (generator.config,))
+    pool = ProcessPoolExecutor(
+        usable_cores(), multiprocessing.get_context("spawn"), _start_worker, (generator.config,)
+    )
     try:
         with _interrupts_held():  # while workers start, which would answer Ctrl-C with tracebacks
             results = pool.map(_write_in_worker, chunks)
@@ -192,7 +207,7 @@ def _write(generator: CaptchaGenerator, texts: Sequence[str]) -> int:
     """Write one image of each text, under a temporary name until it is whole."""
     folder = Path(generator.config.root_dir)
     for text in texts:
-        name = encoding.file_name(text, generator.config.image_suffix)
+        name = file_name(text, generator.config.image_suffix)
         temporary = folder / f".{name}.tmp"
         try:
             with open(temporary, "xb") as file:

@@ -1,8 +1,8 @@
-"""Styles of practice captchas beside that of the `captcha` library, drawn with Pillow.
+"""Styles of practice captchas other than that of the `captcha` library, drawn with Pillow.
 
-They have the looks of what web sites use (Kaptcha, JCaptcha, SimpleCaptcha and others), each with
-one thing that makes it hard. Lengths are shares of the height of the image. One more style is that
-of the pycapt library.
+They imitate what web sites use (Kaptcha, JCaptcha, SimpleCaptcha and others), each with one thing
+that makes it hard. Lengths are shares of the height of the image. One more style is that of the
+pycapt library.
 """
 
 from __future__ import annotations
@@ -22,8 +22,16 @@ from cnnlib.errors import ConfigError
 
 FONT_DIR = Path(matplotlib.get_data_path(), "fonts", "ttf")
 PLAIN = ("DejaVuSans.ttf",)
-SEVERAL = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSerif-BoldItalic.ttf",
-           "DejaVuSansMono-Oblique.ttf", "STIXGeneralBol.ttf", "cmr10.ttf", "cmtt10.ttf")
+SEVERAL = (
+    "DejaVuSans.ttf",
+    "DejaVuSans-Bold.ttf",
+    "DejaVuSerif.ttf",
+    "DejaVuSerif-BoldItalic.ttf",
+    "DejaVuSansMono-Oblique.ttf",
+    "STIXGeneralBol.ttf",
+    "cmr10.ttf",
+    "cmtt10.ttf",
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Style:
     spacing: tuple[float, float] = (0.95, 1.1)  # of a letter's width, to the next one
     advance: tuple[float, float] = (0.0, 0.0)  # where not 0, from letter to letter; sets the width
     jitter: float = 0.08  # up and down
-    outline: float = 0.0  # letters are hollow, with a line so thick
+    outline: float = 0.0  # letters are hollow, with a line this thick
     dark: float = 0.0  # share of the images that are light on dark
     colours: bool = False  # each letter has its own
     lines: int = 0
@@ -63,14 +71,28 @@ STYLES = {
     "wave": Style(wave=0.07, lines=1, line_width=0.03),
     "fisheye": Style(fisheye=0.5, lines=4, line_width=0.02),
     "touching": Style(spacing=(0.65, 0.85), rotation=20.0),
-    "hard": Style(SEVERAL, rotation=25.0, spacing=(0.75, 1.0), dark=0.5, colours=True, lines=3,
-                  line_width=0.07, wave=0.04),
+    "hard": Style(
+        SEVERAL,
+        rotation=25.0,
+        spacing=(0.75, 1.0),
+        dark=0.5,
+        colours=True,
+        lines=3,
+        line_width=0.07,
+        wave=0.04,
+    ),
     "strip": Style(SEVERAL, advance=(0.375, 1.125), rotation=20.0, outline=0.025, lines=2),
 }
 
 
-def draw(style: Style, text: str, width: int, height: int, fonts: Sequence[str] = (),
-         rng: random.Random | None = None) -> Image.Image:
+def draw(
+    style: Style,
+    text: str,
+    width: int,
+    height: int,
+    fonts: Sequence[str] = (),
+    rng: random.Random | None = None,
+) -> Image.Image:
     """Return an RGB image of a text; of this size, but for styles whose text sets the width."""
     rng = rng or random.Random()
     if style.advance[0]:
@@ -82,13 +104,14 @@ def draw(style: Style, text: str, width: int, height: int, fonts: Sequence[str] 
     colours = [_colour(rng, light=dark) if style.colours else colour for _ in text]
     letters = [_letter(style, c, height, fonts, rng) for c in text]
     if style.advance[0]:
-        lefts = [sum(advances[:i]) + (advances[i] - letter.width) / 2
-                 for i, letter in enumerate(letters)]
+        lefts = [
+            sum(advances[:i]) + (advances[i] - letter.width) / 2 for i, letter in enumerate(letters)
+        ]
     else:
         letters, lefts = _spread(style, letters, width, rng)
-    for letter, left, its_colour in zip(letters, lefts, colours, strict=True):
+    for letter, left, letter_colour in zip(letters, lefts, colours, strict=True):
         top = (height - letter.height) / 2 + rng.uniform(-1, 1) * style.jitter * height
-        ground.paste(its_colour, (round(left), round(top)), letter)
+        ground.paste(letter_colour, (round(left), round(top)), letter)
     _scribble(style, ground, colours, rng)
     return _distorted(style, ground, rng)
 
@@ -98,8 +121,9 @@ def check_pycapt() -> None:
     try:
         import pycapt  # noqa: F401
     except ImportError as error:
-        raise ConfigError("style pycapt needs a library: pip install -r "
-                          "requirements-practice.txt") from error
+        raise ConfigError(
+            "style pycapt needs a library: pip install -r requirements-practice.txt"
+        ) from error
 
 
 def draw_pycapt(text: str, width: int, height: int, fonts: Sequence[str]) -> Image.Image:
@@ -113,8 +137,9 @@ def draw_pycapt(text: str, width: int, height: int, fonts: Sequence[str]) -> Ima
     spaced = " " + " ".join(text)
     size = max(6, round(min(PYCAPT_SIZE * height, width / (PYCAPT_ADVANCE * (len(text) + 0.5)))))
     rotation = max(1, round(math.degrees(PYCAPT_RISE * size / (width / 2))))
-    return pycapt.easy_train_img([spaced], width, height, font=size, rotate=rotation,
-                                 font_family=random.choice(fonts))[1]
+    return pycapt.easy_train_img(
+        [spaced], width, height, font=size, rotate=rotation, font_family=random.choice(fonts)
+    )[1]
 
 
 def _colour(rng: random.Random, light: bool) -> tuple[int, int, int]:
@@ -124,8 +149,9 @@ def _colour(rng: random.Random, light: bool) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _letter(style: Style, character: str, height: int, fonts: Sequence[str],
-            rng: random.Random) -> Image.Image:
+def _letter(
+    style: Style, character: str, height: int, fonts: Sequence[str], rng: random.Random
+) -> Image.Image:
     """Return one letter, turned, as a mask of mode L that fits tightly."""
     name = rng.choice(fonts or style.default_fonts())
     size = max(6, round(rng.uniform(*style.sizes) * height))
@@ -141,21 +167,25 @@ def _letter(style: Style, character: str, height: int, fonts: Sequence[str],
     return mask.crop(mask.getbbox() or (0, 0, 1, 1))
 
 
-def _spread(style: Style, letters: list[Image.Image], width: int,
-            rng: random.Random) -> tuple[list[Image.Image], list[float]]:
+def _spread(
+    style: Style, letters: list[Image.Image], width: int, rng: random.Random
+) -> tuple[list[Image.Image], list[float]]:
     """Return letters, narrower where the width is too small for them, and their left edges."""
     steps = [letter.width * rng.uniform(*style.spacing) for letter in letters]
     needed = sum(steps[:-1]) + letters[-1].width
     scale = min(1.0, 0.96 * width / needed)
     if scale < 1:
-        letters = [letter.resize((max(1, round(letter.width * scale)), letter.height))
-                   for letter in letters]
+        letters = [
+            letter.resize((max(1, round(letter.width * scale)), letter.height))
+            for letter in letters
+        ]
     left = rng.uniform(0.2, 0.8) * (width - needed * scale)
     return letters, [left + scale * sum(steps[:i]) for i in range(len(letters))]
 
 
-def _scribble(style: Style, image: Image.Image, colours: Sequence[tuple[int, int, int]],
-              rng: random.Random) -> None:
+def _scribble(
+    style: Style, image: Image.Image, colours: Sequence[tuple[int, int, int]], rng: random.Random
+) -> None:
     """Draw crossing lines, and dots."""
     pen = ImageDraw.Draw(image)
     width, height = image.size
@@ -183,7 +213,7 @@ def _distorted(style: Style, image: Image.Image, rng: random.Random) -> Image.Im
     if style.fisheye:
         from_middle = (x - width / 2) / (width / 2), (y - height / 2) / (height / 2)
         radius = np.hypot(*from_middle).clip(max=1)  # the lens ends where the image does
-        shrunk = (radius ** style.fisheye + style.fisheye) / (1 + style.fisheye)
+        shrunk = (radius**style.fisheye + style.fisheye) / (1 + style.fisheye)
         x, y = width / 2 * (1 + from_middle[0] * shrunk), height / 2 * (1 + from_middle[1] * shrunk)
     return Image.fromarray(_sampled(np.asarray(image), x, y))
 
@@ -192,11 +222,11 @@ def _sampled(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return what pixels, uint8 [H, W, 3], show at these places, float [H, W], linearly."""
     x, y = x.clip(0, pixels.shape[1] - 1), y.clip(0, pixels.shape[0] - 1)
     left, top = np.floor(x).astype(int), np.floor(y).astype(int)
-    right, bottom = (np.minimum(left + 1, pixels.shape[1] - 1),
-                     np.minimum(top + 1, pixels.shape[0] - 1))
+    right, bottom = (
+        np.minimum(left + 1, pixels.shape[1] - 1),
+        np.minimum(top + 1, pixels.shape[0] - 1),
+    )
     across, down = (x - left)[..., np.newaxis], (y - top)[..., np.newaxis]
     above = pixels[top, left] * (1 - across) + pixels[top, right] * across
     below = pixels[bottom, left] * (1 - across) + pixels[bottom, right] * across
     return np.rint(above * (1 - down) + below * down).astype(np.uint8)
-
-

@@ -5,7 +5,6 @@
 Reads conf/captcha_config.json; writes readme_image/captchas.png.
 """
 
-import argparse
 import random
 import sys
 from collections.abc import Sequence
@@ -16,28 +15,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from PIL import Image
 
 from cnnlib import console
-from cnnlib.config import PROJECT_ROOT, load_captcha_config
+from cnnlib.config import CAPTCHA_CONFIG, load_captcha_config
 from cnnlib.files import replacing
+from cnnlib.paths import PROJECT_ROOT
 from gen_image.generator import CaptchaGenerator
 
+PICTURE = PROJECT_ROOT / "readme_image" / "captchas.png"
 COLUMNS, GAP = 6, 8
 
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
-    generator = CaptchaGenerator(load_captcha_config())
+    console.parser(__doc__).parse_args(argv)
+    generator = CaptchaGenerator(load_captcha_config(PROJECT_ROOT / CAPTCHA_CONFIG))
     width, height = generator.config.width, generator.config.height
     row = Image.new("RGB", (COLUMNS * (width + GAP) - GAP, height), "white")
     rng = random.Random(0)
     for column in range(COLUMNS):
         row.paste(generator.draw(generator.random_text(rng)), (column * (width + GAP), 0))
-    path = PROJECT_ROOT / "readme_image" / "captchas.png"
-    with replacing(path) as temporary:
+    with replacing(PICTURE) as temporary:
         row.save(temporary, "PNG", optimize=True)
-    console.say(f"written: {path}")
+    console.say(f"written: {PICTURE}")
     return 0
 
 

@@ -1,7 +1,6 @@
-"""The direction of imports, the fixed names and the start-up cost, held against the code.
+"""Fixed names, shape of the scripts and start-up cost, held against the code.
 
-A new module in cnnlib/ is a new row of MODULES. Whoever needs a row to grow changes the design:
-say why in CHANGELOG.md.
+The direction of imports is held by the contracts of import-linter in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,57 +18,16 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What a module may import, beside the standard library, EVERYWHERE and what it needs for its
-# annotations only (below `if TYPE_CHECKING`).
-EVERYWHERE = {"errors", "config"}
-MODULES = {
-    "__init__": set(),
-    "errors": set(),
-    "config": set(),
-    "files": set(),
-    "console": {"tqdm"},
-    "encoding": {"numpy", "PIL"},
-    "moving": {"console"},
-    "dataset": {"encoding", "moving", "console", "numpy", "PIL"},
-    "image_set": {"dataset", "encoding", "console", "files", "numpy"},
-    "reading": {"encoding", "numpy"},
-    "metrics": {"encoding", "reading", "numpy"},
-    "mixing": {"encoding", "numpy"},
-    "doctor": {"encoding", "image_set", "reading", "metrics", "numpy"},
-    "plots": {"files", "matplotlib", "numpy"},
-    "survey": {"dataset", "encoding", "console", "numpy"},
-    "model_folder": {"files", "filelock"},
-    "architectures": {"tensorflow", "numpy"},
-    "augmentation": {"tensorflow"},
-    "network": {"architectures", "model_folder", "encoding", "tensorflow", "numpy", "PIL"},
-    "recognizer": {"batching", "network", "reading", "architectures", "model_folder", "encoding",
-                   "tensorflow", "numpy", "PIL"},
-    "reporting": {"plots", "files", "tensorflow"},
-    "forecast": {"training", "recognizer", "image_set", "encoding", "metrics", "console", "numpy"},
-    "feed": {"image_set", "mixing", "console", "numpy"},
-    "recovery": {"network"},
-    "training_loop": {"doctor", "feed", "recovery", "network", "architectures", "model_folder",
-                      "image_set", "metrics", "reporting", "console", "tensorflow", "numpy",
-                      "PIL"},
-    "training": {"training_loop", "network", "architectures", "augmentation", "model_folder",
-                 "recognizer", "dataset", "image_set", "encoding", "plots", "console",
-                 "tensorflow", "numpy"},
-    "evaluation": {"recognizer", "model_folder", "doctor", "dataset", "image_set", "encoding",
-                   "metrics", "reading", "plots", "console", "numpy"},
-    "batching": {"numpy"},
-    "served": {"batching", "numpy", "PIL"},
-    "wire": {"served", "flask", "werkzeug"},
-    "openapi": {"wire"},
-    "keeping": {"encoding"},
-    "telemetry": {"prometheus_client"},
-    "server": {"batching", "flask", "waitress"},
-    "serving": {"batching", "encoding", "keeping", "openapi", "served", "server", "telemetry",
-                "wire", "flask", "werkzeug"},
-    "client": {"files", "requests", "urllib3"},
-}
-LIGHT_SCRIPTS = ("gen_image.gen_sample_by_captcha", "gen_image.collect_labels",
-                 "new_project", "verify_and_split_data", "webserver_captcha_image",
-                 "recognize_local", "recognize_online", "recognize_time_test")
+LIGHT_SCRIPTS = (
+    "gen_image.gen_sample_by_captcha",
+    "gen_image.collect_labels",
+    "new_project",
+    "verify_and_split_data",
+    "webserver_captcha_image",
+    "recognize_local",
+    "recognize_online",
+    "recognize_time_test",
+)
 HEAVY_SCRIPTS = ("train_model", "test_batch", "doctor", "webserver_recognize_api")
 
 # Class or function -> its parameters in this order; more may follow if they have defaults.
@@ -78,14 +36,14 @@ SIGNATURES = {
     "cnnlib.network:CNN.convert2gray": "self img",
     "cnnlib.network:CNN.text2vec": "self text",
     "cnnlib.network:CNN.model": "self",
-    "cnnlib.recognizer:Recognizer":
-        "image_height image_width max_captcha char_set model_save_dir",
+    "cnnlib.recognizer:Recognizer": "image_height image_width max_captcha char_set model_save_dir",
     "cnnlib.recognizer:Recognizer.rec_image": "self img",
     "cnnlib.recognizer:Recognizer.predict": "self images",
     "cnnlib.recognizer:Prediction": "text confidence char_confidences",
-    "cnnlib.training:TrainModel":
+    "cnnlib.training:TrainModel": (
         "train_img_path verify_img_path char_set model_save_dir cycle_stop acc_stop cycle_save "
-        "image_suffix train_batch_size test_batch_size",
+        "image_suffix train_batch_size test_batch_size"
+    ),
     "cnnlib.training:TrainModel.train_cnn": "self",
     "cnnlib.training:TrainModel.recognize_captcha": "self",
     "cnnlib.evaluation:TestBatch": "img_path char_set model_save_dir total",
@@ -97,28 +55,14 @@ SIGNATURES = {
 
 
 def imports(file: Path) -> set[str]:
-    """Return what a file imports, also inside functions: modules of cnnlib, else top packages."""
+    """Return the top packages that a file imports, also inside functions."""
     found: set[str] = set()
-    for node in running_nodes(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            package = "cnnlib" if node.level else ""
-            base = ".".join(filter(None, (package, node.module)))
-            names = ([f"cnnlib.{alias.name}" for alias in node.names] if base == "cnnlib"
-                     else [base])
-        else:
-            continue
-        found |= {name.removeprefix("cnnlib.").split(".")[0] for name in names}
-    return found - sys.stdlib_module_names
-
-
-def running_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk a tree without the bodies of `if TYPE_CHECKING`."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")):
-            yield from running_nodes(child)
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
 
 
 def scripts() -> list[Path]:
@@ -133,32 +77,6 @@ def find(name: str) -> Callable[..., object]:
     return found  # type: ignore[return-value]
 
 
-def test_every_module_has_its_row() -> None:
-    assert {file.stem for file in (ROOT / "cnnlib").glob("*.py")} == set(MODULES)
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_what_its_row_allows(module: str) -> None:
-    too_much = imports(ROOT / "cnnlib" / f"{module}.py") - MODULES[module] - EVERYWHERE
-    assert not too_much, f"cnnlib/{module}.py may not import {sorted(too_much)}"
-
-
-def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:
-    file = tmp_path / "module.py"
-    file.write_text("""
-import os, tqdm.auto
-from typing import TYPE_CHECKING
-from cnnlib import console
-from cnnlib.network import CNN
-from . import dataset
-if TYPE_CHECKING:
-    import flask
-def late():
-    import tensorflow.compat.v1 as tf
-""", encoding="utf-8")
-    assert imports(file) == {"tqdm", "console", "network", "dataset", "tensorflow"}
-
-
 @pytest.mark.parametrize("file", scripts(), ids=lambda file: file.name)
 def test_progress_bars_and_networks_are_the_librarys_business(file: Path) -> None:
     assert not imports(file) & {"tqdm", "tensorflow"}
@@ -169,8 +87,11 @@ def test_a_script_is_a_manual_a_main_and_nothing_at_import(file: Path) -> None:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree)
     assert "main" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    acting = [ast.unparse(node) for node in tree.body[1:]
-              if isinstance(node, ast.Expr) and not in_path_setup(node)]
+    acting = [
+        ast.unparse(node)
+        for node in tree.body[1:]
+        if isinstance(node, ast.Expr) and not in_path_setup(node)
+    ]
     assert not acting, "runs when the script is imported"
 
 
@@ -180,10 +101,12 @@ def in_path_setup(node: ast.Expr) -> bool:
 
 
 def test_light_scripts_start_without_tensorflow() -> None:
-    code = ("import importlib, sys\n"
-            f"for name in {LIGHT_SCRIPTS!r}:\n"
-            "    importlib.import_module(name)\n"
-            "    assert 'tensorflow' not in sys.modules, name + ' imports TensorFlow'\n")
+    code = (
+        "import importlib, sys\n"
+        f"for name in {LIGHT_SCRIPTS!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'tensorflow' not in sys.modules, name + ' imports TensorFlow'\n"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -192,26 +115,47 @@ def test_light_scripts_start_without_tensorflow() -> None:
 def test_names_that_users_code_depends_on(name: str) -> None:
     parameters = list(inspect.signature(find(name)).parameters.values())
     fixed = SIGNATURES[name].split()
-    assert [p.name for p in parameters[:len(fixed)]] == fixed
-    required = [p.name for p in parameters[len(fixed):] if p.default is p.empty
-                and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    assert [p.name for p in parameters[: len(fixed)]] == fixed
+    required = [
+        p.name
+        for p in parameters[len(fixed) :]
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     assert not required, "later parameters need defaults"
 
 
-@pytest.mark.parametrize(("script", "home"), (
-    ("train_model:TrainModel", "cnnlib.training:TrainModel"),
-    ("test_batch:TestBatch", "cnnlib.evaluation:TestBatch"),
-    ("verify_and_split_data:verify", "cnnlib.dataset:verify"),
-    ("verify_and_split_data:split", "cnnlib.dataset:split"),
-))
+@pytest.mark.parametrize(
+    ("script", "home"),
+    (
+        ("train_model:TrainModel", "cnnlib.training:TrainModel"),
+        ("test_batch:TestBatch", "cnnlib.evaluation:TestBatch"),
+        ("verify_and_split_data:verify", "cnnlib.dataset:verify"),
+        ("verify_and_split_data:split", "cnnlib.dataset:split"),
+    ),
+)
 def test_fixed_names_can_be_imported_from_the_scripts(script: str, home: str) -> None:
     assert find(script) is find(home)
 
 
 def test_config_knows_every_network() -> None:
-    from cnnlib import architectures, config
+    from cnnlib.config import NETWORK_NAMES
+    from cnnlib.networks.architectures import NETWORKS
 
-    assert tuple(architectures.NETWORKS) == config.NETWORKS
+    assert tuple(NETWORKS) == NETWORK_NAMES
+
+
+def test_config_knows_every_recipe() -> None:
+    from cnnlib.config import RECIPE_NAMES
+    from cnnlib.training.recipes import RECIPES
+
+    assert tuple(RECIPES) == RECIPE_NAMES
+
+
+def test_config_knows_every_style() -> None:
+    from cnnlib.config import STYLE_NAMES
+    from gen_image.styles import STYLES
+
+    assert {"captcha", *STYLES, "pycapt"} == set(STYLE_NAMES)
 
 
 @pytest.mark.parametrize("folder", ("conf", "cnnlib", "gen_image", "sample", "model", "tests"))
@@ -224,8 +168,10 @@ def test_the_folders_are_there_in_a_fresh_clone(folder: str) -> None:
 def test_the_claimed_lower_bounds_are_the_tried_ones() -> None:
     def versions(name: str, pattern: str) -> dict[str, Version]:
         text = (ROOT / name).read_text(encoding="utf-8")
-        return {package: Version(version)
-                for package, version in re.findall(rf"^([\w-]+){pattern}([\d.]+)", text, re.M)}
+        return {
+            package: Version(version)
+            for package, version in re.findall(rf"^([\w-]+){pattern}([\d.]+)", text, re.M)
+        }
 
     claimed = versions("requirements.txt", ">=") | versions("requirements-dev.txt", ">=")
     tried = versions("tests/oldest.txt", "==")

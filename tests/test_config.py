@@ -1,21 +1,24 @@
 """conf/*.json: what a user can get wrong in them, and what the message then says."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from cnnlib import config
+from cnnlib.captcha_spec import CaptchaSpec
+from cnnlib.config import load_captcha_config, load_sample_config
 from cnnlib.errors import ConfigError
+from cnnlib.paths import PROJECT_ROOT
 
-SHIPPED = Path(config.PROJECT_ROOT, "conf")
+SHIPPED = PROJECT_ROOT / "conf"
 
 
 def test_shipped_configs_load_and_agree():
-    for samples, captchas in (("sample_config", "captcha_config"),
-                              ("demo_config", "demo_captcha_config")):
-        sample = config.load_sample_config(SHIPPED / f"{samples}.json")
-        captcha = config.load_captcha_config(SHIPPED / f"{captchas}.json")
+    for samples, captchas in (
+        ("sample_config", "captcha_config"),
+        ("demo_config", "demo_captcha_config"),
+    ):
+        sample = load_sample_config(SHIPPED / f"{samples}.json")
+        captcha = load_captcha_config(SHIPPED / f"{captchas}.json")
         assert captcha.root_dir == sample.origin_image_dir
         assert (captcha.width, captcha.height) == (sample.image_width, sample.image_height)
         assert captcha.char_count == sample.max_captcha
@@ -23,31 +26,18 @@ def test_shipped_configs_load_and_agree():
         assert captcha.image_suffix == sample.image_suffix
 
 
-def test_paths_are_relative_to_the_folder_above_conf_and_keep_their_text(project, monkeypatch):
+def test_default_paths_are_relative_to_the_folder_above_conf(project, monkeypatch):
     monkeypatch.chdir("/")
-    folder = project.sample.origin_image_dir
-    assert str(folder) == "sample/origin/"
-    assert folder.full == project.root / "sample" / "origin"
     assert project.sample.labels_json_file.full == project.root / "gen_image" / "labels.json"
-
-
-def test_absolute_path_stays(project, tmp_path):
-    project.change(origin_image_dir=str(tmp_path / "elsewhere"))
-    assert project.sample.origin_image_dir.full == tmp_path / "elsewhere"
-
-
-def test_path_typed_on_the_command_line(tmp_path, monkeypatch):
-    (tmp_path / "here.json").touch()
-    monkeypatch.chdir(tmp_path)
-    assert config.existing_path("here.json") == tmp_path / "here.json"
-    assert config.existing_path("conf/x.json") == config.PROJECT_ROOT / "conf" / "x.json"
+    assert project.sample.log_dir.full == project.root / "logs"
+    assert project.sample.root == project.root
 
 
 def test_overrides_replace_keys_with_the_same_checks(project):
-    assert config.load_sample_config(project.config_path, seed=7, cycle_stop=None).seed == 7
+    assert load_sample_config(project.config_path, seed=7, cycle_stop=None).seed == 7
     assert project.sample.cycle_stop == 20
     with pytest.raises(ConfigError, match="'cycle_stop' is 0; it must be a whole number of at le"):
-        config.load_sample_config(project.config_path, cycle_stop=0)
+        load_sample_config(project.config_path, cycle_stop=0)
 
 
 def error_of(project):
@@ -57,30 +47,39 @@ def error_of(project):
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("key", "value", "expected"), [
-    ("image_width", "100", "whole number of at least 1"),
-    ("image_width", 100.0, "whole number of at least 1"),
-    ("image_width", True, "whole number of at least 1"),
-    ("max_captcha", 0, "whole number of at least 1"),
-    ("train_batch_size", -1, "whole number of at least 1"),
-    ("seed", -1, "whole number of at least 0"),
-    ("acc_stop", 0, "above 0 and at most 1"),
-    ("acc_stop", 99, "above 0 and at most 1"),
-    ("acc_stop", True, "above 0 and at most 1"),
-    ("enable_gpu", "yes", "true or false"),
-    ("use_labels_json_file", "True", "true or false"),
-    ("image_suffix", "tiff", "one of png, jpg"),
-    ("image_suffix", 1, "suffix"),
-    ("remote_url", "127.0.0.1:6100", "http://"),
-    ("model_save_dir", 3, "a path in quotes"),
-    ("model_save_dir", "", "a path in quotes"),
-    ("network", "vgg", "one of resnet_attention, resnet_attention_wide, cnn5"),
-    ("recipe", "best", "one of default, specification"),
-    ("char_set", 123, "a text, or a list"),
-    ("char_set", "", "is empty"),
-    ("char_set", ["a", "bc"], "'bc': every entry must be one character"),
-    ("char_set", "abcab", "'a', 'b' more than once"),
-])
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("image_width", "100", "whole number of at least 1"),
+        ("image_width", 100.0, "whole number of at least 1"),
+        ("image_width", True, "whole number of at least 1"),
+        ("max_captcha", 0, "whole number of at least 1"),
+        ("train_batch_size", -1, "whole number of at least 1"),
+        ("seed", -1, "whole number of at least 0"),
+        ("acc_stop", 0, "above 0 and at most 1"),
+        ("acc_stop", 99, "above 0 and at most 1"),
+        ("acc_stop", True, "above 0 and at most 1"),
+        ("enable_gpu", "yes", "true or false"),
+        ("use_labels_json_file", "True", "true or false"),
+        ("image_suffix", "tiff", "one of png, jpg"),
+        ("image_suffix", 1, "suffix"),
+        ("remote_url", "127.0.0.1:6100", "http://"),
+        ("model_save_dir", 3, "a path in quotes"),
+        ("model_save_dir", "", "a path in quotes"),
+        ("network", "vgg", "one of resnet_attention, resnet_attention_wide, cnn5"),
+        ("recipe", "best", "one of default, specification"),
+        ("char_set", 123, "a string, or a list"),
+        ("char_set", "", "is empty"),
+        ("char_set", ["a", "bc"], "'bc': every entry must be one character"),
+        ("char_set", "abcab", "'a', 'b' more than once"),
+        ("min_captcha", 3, "at most max_captcha, 2"),
+        ("resize", "crop", 'true or false, or "pad" or "stretch"'),
+        ("image_channels", 4, "1 (gray) or 3 (colour)"),
+        ("ignore_case", "yes", "true or false"),
+        ("label_separator", "", "one or more of _ - #"),
+        ("label_separator", "a", "one or more of _ - #"),
+    ],
+)
 def test_wrong_value_is_named_with_its_key(project, key, value, expected):
     project.change(**{key: value})
     message = error_of(project)
@@ -90,7 +89,8 @@ def test_wrong_value_is_named_with_its_key(project, key, value, expected):
 def test_unknown_key_names_the_nearest(project):
     project.change(cycle_stopp=10)
     assert error_of(project).endswith(
-        "unknown key 'cycle_stopp'; the nearest known key is 'cycle_stop'")
+        "unknown key 'cycle_stopp'; the nearest known key is 'cycle_stop'"
+    )
 
 
 def test_missing_key(project):
@@ -100,17 +100,18 @@ def test_missing_key(project):
     assert "key 'max_captcha' is missing" in error_of(project)
 
 
-def test_doubled_key(project):
+def test_duplicate_key(project):
     text = project.config_path.read_text(encoding="utf-8")
     project.config_path.write_text('{"seed": 1, "seed": 2, ' + text[1:], encoding="utf-8")
-    assert "key 'seed' stands there twice" in error_of(project)
+    assert "key 'seed' occurs twice" in error_of(project)
 
 
 @pytest.mark.parametrize("mark", ["#", "//"])
 def test_comment_is_named_with_its_line(project, mark):
     project.config_path.write_text(
         f'{{\n  "remote_url": "http://host/#part",\n  "seed": 1,  {mark} as in the README\n}}',
-        encoding="utf-8")
+        encoding="utf-8",
+    )
     message = error_of(project)
     assert f"line 3: JSON has no comments; remove the '{mark}'" in message
 
@@ -120,7 +121,7 @@ def test_broken_json_is_named_with_line_and_column(project):
     assert "line 3, column 3" in error_of(project)
 
 
-def test_no_json_object(project):
+def test_json_that_is_not_an_object(project):
     project.config_path.write_text("[1]", encoding="utf-8")
     assert "expected a JSON object" in error_of(project)
 
@@ -135,7 +136,7 @@ def test_byte_order_mark_is_accepted_and_other_encodings_are_refused(project):
 
 def test_missing_file_is_named():
     with pytest.raises(ConfigError, match="nowhere.json does not exist"):
-        config.load_sample_config("conf/nowhere.json")
+        load_sample_config("conf/nowhere.json")
 
 
 def test_same_folder_twice(project):
@@ -152,10 +153,19 @@ def test_labels_file_is_the_char_set_where_it_is_on(project):
     labels.parent.mkdir()
     labels.write_text('["验", "证", "a"]', encoding="utf-8")
     assert project.sample.char_set == ("验", "证", "a")
-    for wrong in ('{"a": 1}', '["ab"]', '["a", "a"]', '[1]', "[]"):
+    for wrong in ('{"a": 1}', '["ab"]', '["a", "a"]', "[1]", "[]"):
         labels.write_text(wrong, encoding="utf-8")
         with pytest.raises(ConfigError, match="labels.json"):
             _ = project.sample
+
+
+@pytest.mark.parametrize(
+    ("value", "resize"),
+    [(False, ""), (0, ""), (True, "pad"), ("pad", "pad"), ("stretch", "stretch")],
+)
+def test_spec_has_the_keys_that_say_what_the_captcha_is(project, value, resize):
+    project.change(resize=value, min_captcha=1, image_channels=3, ignore_case=True, char_set="aAb")
+    assert project.sample.spec == CaptchaSpec(24, 40, 2, ("a", "b"), 1, 3, resize, True)
 
 
 def test_captcha_config(project):
@@ -169,3 +179,15 @@ def test_captcha_config(project):
     project.captcha_config_path.write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(ConfigError, match="'fonts' is .* it must be a list of paths"):
         _ = project.captcha
+
+
+def test_lengths_of_practice_captchas_are_checked(project):
+    values = json.loads(project.captcha_config_path.read_text(encoding="utf-8"))
+    assert project.captcha.min_char_count == 2
+    for changed, expected in (
+        ({"min_char_count": 3}, "'min_char_count' is 3; it must be at most char_count, 2"),
+        ({"style": "comic"}, "'style' is 'comic'; it must be one of captcha, outline"),
+    ):
+        project.captcha_config_path.write_text(json.dumps(values | changed), encoding="utf-8")
+        with pytest.raises(ConfigError, match=expected):
+            _ = project.captcha

@@ -1,15 +1,14 @@
 """The base class: what users' own code relies on."""
 
-import os
-
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from cnnlib import network
-from cnnlib.errors import ConfigError, ModelError, SampleError
-from cnnlib.network import CNN, grow_classes, read_checkpoint, session_options
+from cnnlib.captcha_spec import CaptchaSpec
+from cnnlib.errors import ConfigError, SampleError
+from cnnlib.network import CNN
+from cnnlib.networks.session import session_options
 
 
 @pytest.fixture
@@ -35,14 +34,20 @@ def test_inference_feeds_x_alone(cnn):
         pixels = np.random.default_rng(0).integers(0, 256, (3, 24, 40), np.uint8)
         first, again = (session.run(logits, {cnn.X: pixels}) for _ in range(2))
     np.testing.assert_array_equal(first, again)  # no dropout
+    assert len(np.unique(first.round(6), axis=0)) == 3
     assert cnn.Y.shape.as_list() == [None, 2] and cnn.Y.dtype == tf.int32
 
 
 def test_images_are_standardised_one_by_one(cnn):
-    pixels = np.stack([np.full((24, 40), 9, np.uint8), np.tile(np.uint8([0, 255]), (24, 20)),
-                       np.tile(np.uint8([100, 101]), (24, 20))])
+    pixels = np.stack(
+        [
+            np.full((24, 40), 9, np.uint8),
+            np.tile(np.uint8([0, 255]), (24, 20)),
+            np.tile(np.uint8([100, 101]), (24, 20)),
+        ]
+    )
     with cnn.graph.as_default(), tf.Session() as session:
-        images = session.run(cnn.images(), {cnn.X: pixels})
+        images = session.run(cnn.standardized(), {cnn.X: pixels})
     assert images.shape == (3, 24, 40, 1) and np.isfinite(images).all()
     np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), 0, atol=1e-4)
     np.testing.assert_allclose(images[1:].std(axis=(1, 2, 3)), 1, atol=1e-3)
@@ -75,52 +80,38 @@ def test_graphs_are_separate(tmp_path, cnn):
     assert other.graph is not cnn.graph and other.logits.graph is other.graph
 
 
-def test_bfloat16_only_where_the_processor_has_it(monkeypatch):
-    for has in (True, False):
-        monkeypatch.setattr(network, "has_bfloat16", lambda has=has: has)
-        rewrites = session_options().graph_options.rewrite_options
-        assert (rewrites.auto_mixed_precision_onednn_bfloat16 == rewrites.ON) is has
+def test_spec_says_what_the_parameters_do_not(tmp_path):
+    spec = CaptchaSpec(1, 2, 9, ("x",), 1, image_channels=3, resize="pad", ignore_case=True)
+    cnn = CNN(24, 40, 3, "ab", tmp_path, spec=spec, network="cnn5")
+    assert cnn.spec == CaptchaSpec(24, 40, 3, ("a", "b"), 1, 3, "pad", True)
+    assert cnn.X.shape.as_list() == [None, 24, 40, 3]
+    assert (cnn.image_height, cnn.image_width, cnn.max_captcha) == (24, 40, 3)
 
 
-def test_without_enable_gpu_no_gpu_is_taken():
-    assert session_options(False).device_count["GPU"] == 0
-    assert "GPU" not in session_options(True).device_count
-    assert session_options(True).gpu_options.allow_growth
+def test_no_text_ends_before_the_shortest(tmp_path):
+    cnn = CNN(24, 40, 3, "ab", tmp_path, spec=CaptchaSpec(min_captcha=2), network="cnn5")
+    assert cnn.possible_classes()[:, -1].tolist() == [False, False, True]
+    assert cnn.possible_classes()[:, :-1].all()
+    cnn.model()
+    with tf.Session(graph=cnn.graph, config=session_options()) as session:
+        with cnn.graph.as_default():
+            probabilities = tf.nn.softmax(cnn.logits)
+            initializer = tf.global_variables_initializer()
+        session.run(initializer)
+        pixels = np.random.default_rng(0).integers(0, 256, (3, 24, 40), np.uint8)
+        end = session.run(probabilities, {cnn.X: pixels})[..., -1]
+    assert (end[:, :2] == 0).all() and (end[:, 2] > 0).all()
 
 
-def test_damaged_checkpoint_is_said(tmp_path):
-    with pytest.raises(ModelError, match="best-1 is missing or damaged"):
-        read_checkpoint(tmp_path / "best-1")
-    with tf.Graph().as_default(), tf.Session() as session:
-        tf.get_variable("a", initializer=np.arange(1000.0))
+def test_images_that_the_network_reads_can_be_given(cnn):
+    with cnn.graph.as_default():
+        images = 2 * cnn.standardized()
+    logits = cnn.model(images=images)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 24, 40), np.uint8)
+    with cnn.graph.as_default(), tf.Session() as session:
         session.run(tf.global_variables_initializer())
-        tf.train.Saver().save(session, str(tmp_path / "best-2"), write_state=False)
-    np.testing.assert_array_equal(read_checkpoint(tmp_path / "best-2")["a"], np.arange(1000.0))
-    os.truncate(tmp_path / "best-2.data-00000-of-00001", 100)
-    with pytest.raises(ModelError, match="best-2 is missing or damaged.*--fresh"):
-        read_checkpoint(tmp_path / "best-2")
-
-
-@pytest.mark.parametrize("positions", [1, 2])  # the attention head has one classifier for all
-def test_grown_char_set_keeps_what_was_learned(positions):
-    rng = np.random.default_rng(0)
-    old, new = tuple("ac"), tuple("abc")
-    values = {"conv/kernel": rng.normal(size=(3, 3)),
-              "classifier/bias": rng.normal(size=2 * positions),
-              "classifier/kernel": rng.normal(size=(5, 2 * positions))}
-    initial = {"classifier/bias": np.full(3 * positions, 7.0),
-               "classifier/kernel": np.full((5, 3 * positions), 7.0)}
-    grown = grow_classes(values, old, new, initial, False)
-    np.testing.assert_array_equal(grown["conv/kernel"], values["conv/kernel"])
-    for name in initial:
-        by_class = grown[name].reshape(*values[name].shape[:-1], positions, 3)
-        np.testing.assert_array_equal(
-            by_class[..., [0, 2]].reshape(values[name].shape), values[name])
-        assert (by_class[..., 1] == 7).all()
-
-
-def test_the_class_of_the_end_stays_the_last_one():
-    values = {"classifier/bias": np.array([1.0, 2.0, 9.0])}  # a, b, the end
-    initial = {"classifier/bias": np.array([0.1, 0.2, 0.3, 0.4])}
-    grown = grow_classes(values, ("a", "b"), ("b", "c", "a"), initial, True)["classifier/bias"]
-    assert grown.tolist() == [2.0, 0.2, 1.0, 9.0]
+        given = session.run(images, {cnn.X: pixels})
+        np.testing.assert_allclose(
+            session.run(logits, {images: given}), session.run(logits, {cnn.X: pixels}), rtol=1e-5
+        )
+        assert given.std() == pytest.approx(2, rel=1e-3)

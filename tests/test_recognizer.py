@@ -1,4 +1,4 @@
-"""Recognition with a trained model: answers, confidence, threads, memory, and what is refused."""
+"""Recognition with a trained model: answers, confidence, threads, memory."""
 
 from __future__ import annotations
 
@@ -13,26 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlib import dataset, encoding
-from cnnlib import recognizer as recognizer_module
-from cnnlib.encoding import InputFormat
-from cnnlib.errors import CharsetError, ImageSizeError, ModelError
-from cnnlib.model_folder import ModelFolder
-from cnnlib.recognizer import Recognizer
-from tests.conftest import Project
+from cnnlib.dataset.images import read_pixels
+from cnnlib.dataset.labels import label_of
+from cnnlib.errors import CharsetError, ImageSizeError
+from cnnlib.networks.model_folder import ModelFolder
+from cnnlib.recognizer import IMAGES_PER_RUN, Recognizer
+from tests.helpers import SPEC, Project
 
 
 @pytest.fixture(scope="module")
 def recognizer(trained: Project) -> Recognizer:
-    return recognizer_of(trained)
-
-
-def recognizer_of(project: Project, **changed: object) -> Recognizer:
-    c = project.sample
-    arguments = {"image_height": c.image_height, "image_width": c.image_width,
-                 "max_captcha": c.max_captcha, "char_set": c.char_set,
-                 "model_save_dir": c.model_save_dir} | changed
-    return Recognizer(**arguments)  # type: ignore[arg-type]
+    return Recognizer.from_config(trained.sample)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +32,7 @@ def images(trained: Project) -> list[Path]:
 
 
 def test_it_recognises(recognizer, images):
-    right = [recognizer.rec_image(Image.open(path)) == encoding.label_of(path.name)
-             for path in images]
+    right = [recognizer.rec_image(Image.open(path)) == label_of(path.name) for path in images]
     assert np.mean(right) > 0.4  # by chance: 0.25
 
 
@@ -56,12 +46,16 @@ def test_confidence_of_the_text_is_the_product_of_its_characters(recognizer, ima
     assert recognizer.predict([]) == []
 
 
-def test_batch_test_mode_and_single_images_agree(recognizer, images):
-    """Also beyond the size of a batch, where it is cut into several."""
+def test_many_images_and_single_ones_agree(recognizer, images):
+    """Also beyond what one run of the network takes."""
     many = (images * 4)[:150]
-    pixels = np.stack([InputFormat(40, 24).read(path) for path in many])
-    for alone, together in zip(recognizer.predict([Image.open(path) for path in images]),
-                               recognizer.predict_pixels(pixels), strict=False):
+    assert len(many) > IMAGES_PER_RUN
+    pixels = np.stack([read_pixels(path, SPEC) for path in many])
+    for alone, together in zip(
+        recognizer.predict([Image.open(path) for path in images]),
+        recognizer.predict_pixels(pixels),
+        strict=False,
+    ):
         assert alone.text == together.text
         assert alone.confidence == pytest.approx(together.confidence, abs=1e-4)
 
@@ -75,7 +69,8 @@ def test_every_image_mode_is_taken(recognizer, images):
 
 def test_answer_among_some_characters_alone(recognizer, images):
     probabilities = recognizer.probabilities(
-        np.stack([InputFormat(40, 24).read(path) for path in images[:8]]))
+        np.stack([read_pixels(path, SPEC) for path in images[:8]])
+    )
     for each in probabilities:
         free, last = recognizer.read(each), recognizer.read(each, [recognizer.char_set[-1]])
         assert last.text == recognizer.char_set[-1] * 2 and last.confidence == pytest.approx(1)
@@ -84,25 +79,6 @@ def test_answer_among_some_characters_alone(recognizer, images):
         assert reversed_set.confidence == pytest.approx(free.confidence)
     with pytest.raises(CharsetError, match="'x'"):
         recognizer.read(probabilities[0], ["x"])
-
-
-def test_other_weights_of_the_folder_are_loaded_once(trained, tmp_path):
-    shutil.copytree(trained.sample.model_save_dir.full, tmp_path / "model")
-    folder = ModelFolder(tmp_path / "model")
-    recognizer = recognizer_of(trained, model_save_dir=tmp_path / "model")
-    assert recognizer.renewed() is None
-    info = folder.required()
-    new = folder.new_checkpoint("best", 7)
-    for file in list(folder.full.glob(f"{info.best}.*")):
-        shutil.copy(file, folder.full / file.name.replace(info.best, new))
-    folder.commit(dataclasses.replace(info, best=new, step=7))
-    renewed = recognizer.renewed()
-    assert renewed is not None and renewed.describe()["step"] == 7
-    assert renewed.renewed() is None and recognizer.renewed() is None
-    folder.commit(dataclasses.replace(info, best=folder.new_checkpoint("best", 8)))
-    with pytest.raises(ModelError, match="missing or damaged"):
-        renewed.renewed()
-    assert renewed.renewed() is None  # it is not tried again and again
 
 
 def test_another_size_is_refused(recognizer):
@@ -114,8 +90,11 @@ def test_no_operation_is_added_and_batch_norm_is_gone(recognizer, images):
     graph = recognizer.graph
     before = len(graph.get_operations())
     assert graph.finalized
-    assert not [op for op in graph.get_operations()
-                if op.type.startswith(("VarHandle", "FusedBatchNorm", "If", "Switch", "Random"))]
+    assert not [
+        op
+        for op in graph.get_operations()
+        if op.type.startswith(("VarHandle", "FusedBatchNorm", "If", "Switch", "Random"))
+    ]
     recognizer.rec_image(Image.open(images[0]))
     assert len(graph.get_operations()) == before
 
@@ -150,78 +129,25 @@ def test_two_models_of_other_char_sets_live_in_one_process(trained, recognizer, 
     renamed = tmp_path / "model"
     shutil.copytree(trained.sample.model_save_dir, renamed)
     folder = ModelFolder(renamed)
-    folder.commit(dataclasses.replace(folder.required(), char_set=("验", "证")))
-    other = recognizer_of(trained, char_set="验证", model_save_dir=renamed)
+    info = folder.read_required()
+    spec = dataclasses.replace(info.spec, char_set=("验", "证"))
+    folder.commit(dataclasses.replace(info, spec=spec))
+    other = Recognizer(24, 40, 2, "验证", renamed)
     image = Image.open(images[0])
     text = recognizer.rec_image(image)
     assert other.rec_image(image) == text.translate({ord("0"): "验", ord("1"): "证"})
     assert recognizer.rec_image(image) == text
 
 
-@pytest.mark.parametrize(("changed", "expected"), [
-    ({"char_set": "012"}, "char_set 01, not 012"),
-    ({"char_set": "10"}, "char_set 01, not 10"),
-    ({"image_width": 100}, "image_width 40, not 100"),
-    ({"max_captcha": 3}, "max_captcha 2, not 3"),
-])
-def test_a_model_that_does_not_fit_is_refused_with_both_values(trained, changed, expected):
-    with pytest.raises(ModelError, match=expected):
-        recognizer_of(trained, **changed)
-
-
-def test_missing_model_names_the_remedy(trained, tmp_path):
-    with pytest.raises(ModelError, match="no model in .*train_model.py"):
-        recognizer_of(trained, model_save_dir=tmp_path)
-
-
-def test_missing_checkpoint_is_said(trained, tmp_path):
-    shutil.copytree(trained.sample.model_save_dir, tmp_path / "model")
-    for file in (tmp_path / "model").glob("best-*"):
-        file.unlink()
-    with pytest.raises(ModelError, match="best-.* is missing or damaged"):
-        recognizer_of(trained, model_save_dir=tmp_path / "model")
-
-
-def test_working_directory_does_not_matter(trained, recognizer, images, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    text = recognizer_of(trained).rec_image(Image.open(images[0]))
-    assert text == recognizer.rec_image(Image.open(images[0]))
-    assert dataset.random_image(trained.sample.test_image_dir) in images
-
-
-def test_a_training_that_saves_meanwhile_is_no_failure(trained, tmp_path, monkeypatch):
-    folder = ModelFolder(shutil.copytree(trained.sample.model_save_dir, tmp_path / "model"))
-    info, read, seen = folder.required(), recognizer_module.read_checkpoint, []
-
-    def overtaken(prefix):
-        seen.append(prefix)
-        if len(seen) == 1:
-            newer = folder.new_checkpoint("best", 99)
-            for file in folder.full.glob(f"{info.best}.*"):
-                file.rename(file.with_name(file.name.replace(info.best, newer)))
-            folder.commit(dataclasses.replace(info, best=newer))
-        return read(prefix)
-
-    monkeypatch.setattr(recognizer_module, "read_checkpoint", overtaken)
-    recognizer_of(trained, model_save_dir=tmp_path / "model")
-    assert len(seen) == 2
-
-
-def test_weights_of_another_version_of_the_network_are_said(trained, tmp_path):
-    folder = ModelFolder(shutil.copytree(trained.sample.model_save_dir, tmp_path / "model"))
-    folder.commit(dataclasses.replace(folder.required(), network="resnet_attention"))
-    with pytest.raises(ModelError, match="do not fit this version of the network"):
-        recognizer_of(trained, model_save_dir=tmp_path / "model")
-
-
 def test_characters_may_be_named_in_any_case_where_the_model_ignores_it(trained, tmp_path, images):
     shutil.copytree(trained.sample.model_save_dir.full, tmp_path / "model")
     folder = ModelFolder(tmp_path / "model")
-    info = dataclasses.replace(folder.required(), char_set=("a", "b"))
-    pixels = InputFormat(40, 24).read(images[0])[np.newaxis]
+    info = folder.read_required()
+    pixels = read_pixels(images[0], SPEC)[np.newaxis]
     for ignores in (False, True):
-        folder.commit(dataclasses.replace(info, ignore_case=ignores))
-        recognizer = recognizer_of(trained, model_save_dir=tmp_path / "model", char_set="ab")
+        spec = dataclasses.replace(info.spec, char_set=("a", "b"), ignore_case=ignores)
+        folder.commit(dataclasses.replace(info, spec=spec))
+        recognizer = Recognizer(24, 40, 2, "ab", tmp_path / "model")
         [probabilities] = recognizer.probabilities(pixels)
         if ignores:
             assert recognizer.read(probabilities, "BB").text == "bb"

@@ -1,0 +1,103 @@
+"""What a kind of captcha is: the value that configs, models and constructors share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cnnlib.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class CaptchaSpec:
+    """Image format, characters, lengths and case of one kind of captcha.
+
+    Images become uint8 [image_height, image_width], or [..., 3] where image_channels is 3. `resize`
+    says what becomes of images of other sizes: "" refuses them, "pad" scales them with their
+    proportions kept and fills the rest with the background, "stretch" scales each side. Class i of
+    a network is character i of char_set. min_captcha 0 means max_captcha.
+
+    What is 0 or empty is not known yet; verification then does not check it. Raises ConfigError for
+    a char_set that cannot be used.
+    """
+
+    image_height: int = 0
+    image_width: int = 0
+    max_captcha: int = 0
+    char_set: tuple[str, ...] = ()
+    min_captcha: int = 0
+    image_channels: int = 1
+    resize: str = ""
+    ignore_case: bool = False  # of labels: upper case is learned as lower case
+
+    def __post_init__(self) -> None:
+        if self.char_set:
+            object.__setattr__(self, "char_set", parse_char_set(self.char_set))
+        object.__setattr__(self, "min_captcha", self.min_captcha or self.max_captcha)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an image's pixels, [H, W] or [H, W, 3]."""
+        colour = (3,) if self.image_channels == 3 else ()
+        return (self.image_height, self.image_width, *colour)
+
+    @property
+    def has_end_class(self) -> bool:
+        """Whether lengths vary, and the last class says that the text has ended."""
+        return self.min_captcha < self.max_captcha
+
+    @property
+    def classes(self) -> int:
+        return len(self.char_set) + self.has_end_class
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all is known that a network needs."""
+        return bool(self.image_height and self.image_width and self.max_captcha and self.char_set)
+
+    def normalize(self, label: str) -> str:
+        """Return a label as it is learned."""
+        return fold_case(label) if self.ignore_case else label
+
+    def differences(self, other: CaptchaSpec) -> Iterator[str]:
+        """Yield each property in which `other` is another captcha, with both values.
+
+        How labels are read (ignore_case) does not make it another one.
+        """
+        for field in dataclasses.fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if field.name != "ignore_case" and mine != theirs:
+                yield f"{field.name} {_shown(mine)}, not {_shown(theirs)}"
+
+
+def _shown(value: Any) -> str:
+    return "".join(value) if isinstance(value, tuple) else str(value) or "false"
+
+
+def parse_char_set(char_set: str | Iterable[str], where: str = "char_set") -> tuple[str, ...]:
+    """Return the characters as a tuple.
+
+    Raises ConfigError for an empty set, an entry of another length than 1, or one listed twice.
+    """
+    characters = tuple(char_set)
+    if not characters:
+        raise ConfigError(f"{where} is empty: list the characters that occur in your labels")
+    for character in characters:
+        if not isinstance(character, str) or len(character) != 1:
+            raise ConfigError(
+                f"{where} has the entry {character!r}: every entry must be one character"
+            )
+    duplicates = sorted({c for c in characters if characters.count(c) > 1})
+    if duplicates:
+        raise ConfigError(
+            f"{where} lists {', '.join(map(repr, duplicates))} more than once: list every "
+            "character once"
+        )
+    return characters
+
+
+def fold_case(text: str) -> str:
+    """Return the text in lower case, character by character, so that its length stays."""
+    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)

@@ -1,0 +1,200 @@
+"""Checked access to the values of one config file; errors name the file, the key and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cnnlib.captcha_spec import fold_case, parse_char_set
+from cnnlib.errors import ConfigError
+from cnnlib.paths import ProjectPath
+
+T = TypeVar("T")
+IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "webp")  # of what dataset/images.py decodes
+# How images of other sizes are scaled where `resize` is true: with "stretch" 0.6 % fewer were right
+# (rows `strip` and `strip-stretched` of bench/bench_training.py).
+DEFAULT_RESIZE = "pad"
+
+
+def read_json(path: Path) -> Any:
+    """Parse a UTF-8 file, with or without byte order mark; every error names file and line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist: name an existing file with --config") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: save it as UTF-8 in your editor") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        return json.loads(text, object_pairs_hook=lambda pairs: _unique_keys(pairs, path))
+    except json.JSONDecodeError as error:
+        comment = _first_comment(text)
+        if comment:
+            raise ConfigError(
+                f"{path}, line {comment[0]}: JSON has no comments; "
+                f"remove the '{comment[1]}' and what follows it"
+            ) from error
+        raise ConfigError(
+            f"{path}, line {error.lineno}, column {error.colno}: {error.msg}; "
+            "correct the JSON there"
+        ) from error
+
+
+def _unique_keys(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"{path}: key '{duplicate}' occurs twice; remove one")
+    return values
+
+
+def _first_comment(text: str) -> tuple[int, str] | None:
+    """Return the number of the first line with '#' or '//' outside a string, and which."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        mark = re.search("#|//", re.sub(r'"(\\.|[^"\\])*"', "", line))
+        if mark:
+            return number, mark[0]
+    return None
+
+
+def read_labels_json(path: Path) -> tuple[str, ...]:
+    """Read labels.json: a JSON list of one-character strings."""
+    labels = read_json(path)
+    if not isinstance(labels, list):
+        raise ConfigError(
+            f"{path}: expected a JSON list of one-character strings; "
+            "write it with gen_image/collect_labels.py"
+        )
+    return parse_char_set(labels, str(path))
+
+
+class ConfigReader:
+    """The values of one file. Each method checks the value of a key and returns it."""
+
+    def __init__(self, file: Path, root: Path, values: Mapping[str, Any]) -> None:
+        self.file, self.root, self.values = file, root, values
+
+    def check_keys(self, known: Iterable[str], required: Iterable[str]) -> None:
+        known = list(known)
+        for name in self.values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+                raise ConfigError(
+                    f"{self.file}: unknown key '{name}'; the nearest known key is '{near[0]}'"
+                )
+        for name in required:
+            if name not in self.values:
+                raise ConfigError(f"{self.file}: key '{name}' is missing; add it")
+
+    def error(self, key: str, expected: str) -> ConfigError:
+        return ConfigError(f"{self.file}: '{key}' is {self.values[key]!r}; it must be {expected}")
+
+    def typed(self, key: str, kind: type[T], expected: str) -> T:
+        value = self.values[key]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.error(key, expected)
+        return value
+
+    def path(self, key: str) -> ProjectPath:
+        text = self.values[key]
+        if not isinstance(text, (str, os.PathLike)) or not os.fspath(text):
+            raise self.error(key, "a path in quotes")
+        return ProjectPath(text, self.root)
+
+    def paths(self, key: str) -> tuple[ProjectPath, ...]:
+        texts = self.typed(key, list, "a list of paths")
+        if not all(isinstance(text, str) and text for text in texts):
+            raise self.error(key, "a list of paths")
+        return tuple(ProjectPath(text, self.root) for text in texts)
+
+    def count(self, key: str, least: int = 1) -> int:
+        expected = f"a whole number of at least {least}"
+        value = self.typed(key, int, expected)
+        if value < least:
+            raise self.error(key, expected)
+        return value
+
+    def count_or_zero(self, key: str) -> int:
+        return self.count(key, least=0)
+
+    def share(self, key: str) -> float:
+        value = self.values[key]
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= 1:
+            raise self.error(key, "a number above 0 and at most 1")
+        return float(value)
+
+    def flag(self, key: str) -> bool:
+        if self.values[key] not in (0, 1):
+            raise self.error(key, "true or false (or 1 or 0)")
+        return bool(self.values[key])
+
+    def channels(self, key: str) -> int:
+        if self.values[key] not in (1, 3):
+            raise self.error(key, "1 (gray) or 3 (colour)")
+        return int(self.values[key])
+
+    def resize(self, key: str) -> str:
+        value = self.values[key]
+        if value not in (False, True, "pad", "stretch"):
+            raise self.error(key, 'true or false, or "pad" or "stretch"')
+        return value if isinstance(value, str) else DEFAULT_RESIZE if value else ""
+
+    def separator(self, key: str) -> str:
+        expected = "one or more of _ - # @ = + ~ , ; ! $ & ' ( ) [ ] { } ^ ` and space"
+        value = self.typed(key, str, expected)
+        if not value or set(value) - set("_-#@=+~,;!$&'()[]{}^` "):
+            raise self.error(key, expected)
+        return value
+
+    def suffix(self, key: str) -> str:
+        value = self.typed(key, str, 'a suffix such as "png"').lstrip(".").lower()
+        if value not in IMAGE_SUFFIXES:
+            raise self.error(key, f"one of {', '.join(IMAGE_SUFFIXES)}")
+        return value
+
+    def url(self, key: str) -> str:
+        expected = "an address that begins with http:// or https://"
+        value = self.typed(key, str, expected)
+        if not value.startswith(("http://", "https://")):
+            raise self.error(key, expected)
+        return value
+
+    def characters(self, key: str) -> tuple[str, ...]:
+        value = self.values[key]
+        if not isinstance(value, (str, list)):
+            raise self.error(key, "a string, or a list of one-character strings")
+        return parse_char_set(value, f"{self.file}: '{key}'")
+
+    def char_set(self, key: str) -> tuple[str, ...]:
+        """Return the characters of `key`, or of labels_json_file where the config says so."""
+        characters = self._labels() if self.flag("use_labels_json_file") else self.characters(key)
+        if self.values.get("ignore_case"):
+            characters = tuple(dict.fromkeys(fold_case(c) for c in characters))
+        return characters
+
+    def _labels(self) -> tuple[str, ...]:
+        labels_file = self.path("labels_json_file").full
+        if not labels_file.exists():
+            raise ConfigError(
+                f"{labels_file} does not exist, and {self.file} has use_labels_json_file on: "
+                "run gen_image/collect_labels.py first"
+            )
+        return read_labels_json(labels_file)
+
+
+def one_of(known: Iterable[str]) -> Callable[[ConfigReader, str], str]:
+    """Return a reader of values that are one of these."""
+
+    def read(reader: ConfigReader, key: str) -> str:
+        if reader.values[key] not in known:
+            raise reader.error(key, f"one of {', '.join(known)}")
+        return str(reader.values[key])
+
+    return read

@@ -1,0 +1,114 @@
+"""Folders of images: their files, and work on many of them in threads.
+
+Folders are str or PathLike; relative ones are relative to the project root. Of a folder only the
+files count; sub-folders are neither counted nor touched.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from cnnlib.config_reader import IMAGE_SUFFIXES
+from cnnlib.console import Reporter
+from cnnlib.cores import usable_cores
+from cnnlib.dataset.labels import LABELS_FILE, has_suffix
+from cnnlib.errors import SampleError
+from cnnlib.paths import AnyPath, ProjectPath
+
+FILES_PER_TASK = 64  # that a thread takes at a time
+MAX_THREADS = 4  # more would only wait for Python's lock, which is held for half of the work
+
+T = TypeVar("T")
+
+
+def file_names(folder: ProjectPath) -> list[str]:
+    """Return the sorted names of the files in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not entry.is_dir())
+    except FileNotFoundError as error:
+        raise SampleError(
+            f"folder {folder} ({folder.full}) does not exist: run verify_and_split_data.py, or "
+            "correct the folder in conf/"
+        ) from error
+    except OSError as error:
+        raise SampleError(
+            f"folder {folder} ({folder.full}) cannot be read: {error.strerror}"
+        ) from error
+
+
+def image_names(folder: ProjectPath) -> list[str]:
+    """Return the sorted names of the images in a folder."""
+    return [name for name in file_names(folder) if has_suffix(name, IMAGE_SUFFIXES)]
+
+
+def candidate_names(folder: ProjectPath) -> list[str]:
+    """Return the sorted names of the files in a folder, but for the list of their labels."""
+    return [name for name in file_names(folder) if name != LABELS_FILE]
+
+
+def random_image(folder: AnyPath) -> Path:
+    """Return the path of one image of a folder, chosen by chance; raises SampleError if none."""
+    source = ProjectPath(folder)
+    names = image_names(source)
+    if not names:
+        raise SampleError(
+            f"no image in {source} ({source.full}): run verify_and_split_data.py, "
+            "or name an image on the command line"
+        )
+    return source.full / random.choice(names)
+
+
+def image_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the files among the paths, and the images in the folders among them, by name."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = [path / name for name in image_names(ProjectPath(path))]
+            if not inside:
+                raise SampleError(f"no image in {path}: name a folder with images")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+def make_folder(folder: ProjectPath) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise SampleError(
+            f"folder {folder} ({folder.full}) cannot be made: {error.strerror}; "
+            "make it yourself or name another one in conf/"
+        ) from error
+
+
+def map_in_threads(
+    function: Callable[[Sequence[str]], T], names: Sequence[str], title: str, reporter: Reporter
+) -> Iterator[T]:
+    """Yield function(part) of each part of the names, in order, with a progress bar."""
+    pool = ThreadPoolExecutor(min(MAX_THREADS, usable_cores()))
+    starts = iter(range(0, len(names), FILES_PER_TASK))
+    waiting: deque[Future[T]] = deque()
+
+    def submit(count: int) -> None:
+        for start in itertools.islice(starts, count):
+            waiting.append(pool.submit(function, names[start : start + FILES_PER_TASK]))
+
+    try:
+        with reporter.progress(names, title) as bar:
+            submit(2 * MAX_THREADS)  # no more, so that results do not pile up
+            while waiting:
+                result = waiting.popleft().result()
+                submit(1)
+                bar.update(min(FILES_PER_TASK, len(names) - bar.n))
+                yield result
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for what has not begun

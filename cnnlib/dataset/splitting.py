@@ -1,0 +1,129 @@
+"""Split verified images into training and test set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from cnnlib import console
+from cnnlib.config import SampleConfig
+from cnnlib.console import CONSOLE, Reporter
+from cnnlib.dataset import moving
+from cnnlib.dataset.folders import candidate_names, file_names, make_folder
+from cnnlib.dataset.labels import SEPARATOR, FolderLabels, read_label_list
+from cnnlib.dataset.verification import BadImage, Rules, verify_folder
+from cnnlib.paths import AnyPath, ProjectPath
+
+TEST_FRACTION = 0.05
+
+
+def verify_and_split(config: SampleConfig, seed: int = 0, reporter: Reporter = CONSOLE) -> None:
+    """Verify and split origin_image_dir, then new_image_dir; bad images stay where they are."""
+    rules = Rules.from_config(config)
+    for folder in (config.origin_image_dir, config.new_image_dir):
+        targets = (config.train_image_dir, config.test_image_dir)
+        recover_moves(folder, *targets, label_separator=rules.separator, reporter=reporter)
+        names, bad = verify_folder(folder, rules, reporter)
+        # Files that came after the listing are not verified and wait for the next run.
+        _split(folder, *targets, names, bad, seed, rules.separator, reporter)
+
+
+def split(
+    origin_dir: AnyPath,
+    train_dir: AnyPath,
+    test_dir: AnyPath,
+    bad_imgs: Iterable[BadImage | str],
+    *,
+    seed: int = 0,
+    label_separator: str = SEPARATOR,
+    reporter: Reporter = CONSOLE,
+) -> None:
+    """Move the good images of a folder: 5 % to test_dir, the others to train_dir; report counts.
+
+    Those whose labels are listed in labels.csv are renamed to `label_name.suffix`.
+
+    `bad_imgs` are what `verify` returned, or names; they stay. So does, with a message, a file
+    whose name exists in train_dir or test_dir. The test images are a random sample by the seed;
+    of two images one is for testing. Stopped at any moment and run again, no image is lost or
+    duplicated. Raises SampleError where a folder cannot be read or written.
+    """
+    origin, train, test = ProjectPath(origin_dir), ProjectPath(train_dir), ProjectPath(test_dir)
+    recover_moves(origin, train, test, label_separator=label_separator, reporter=reporter)
+    names = candidate_names(origin)
+    _split(origin, train, test, names, bad_imgs, seed, label_separator, reporter)
+
+
+def _split(
+    origin: ProjectPath,
+    train: ProjectPath,
+    test: ProjectPath,
+    names: Sequence[str],
+    bad_imgs: Iterable[BadImage | str],
+    seed: int,
+    separator: str,
+    reporter: Reporter,
+) -> None:
+    reporter.say(console.SPLIT_STARTS)
+    bad = {item if isinstance(item, str) else item[1] for item in bad_imgs}
+    for folder in (train, test):
+        make_folder(folder)
+    with moving.locked(train.full):
+        present = set(file_names(origin))
+        labels = FolderLabels(read_label_list(origin), separator)
+        good = {
+            name: labels.name_with_label(name)
+            for name in names
+            if name in present and name not in bad
+        }
+        good = _without_taken(good, origin, (train, test), reporter)
+        order = np.random.default_rng(seed).permutation(len(good))
+        for_test = set(order[: size_of_test_set(len(good))].tolist())
+        moved = {train: 0, test: 0}
+        # In the order of names, so that a split that is stopped has moved both kinds.
+        for i, name in enumerate(reporter.progress(list(good), "moving")):
+            target = test if i in for_test else train
+            moved[target] += moving.move(origin.full / name, target.full / good[name], reporter)
+    left = sum(os.path.lexists(origin.full / name) for name in names)
+    reporter.say(console.split_result(moved[test], moved[train], left))
+
+
+def size_of_test_set(images: int) -> int:
+    """Return how many of the images are for testing: rounded down, but one of two."""
+    return max(int(images * TEST_FRACTION + 1e-9), int(images > 1))
+
+
+def _without_taken(
+    names: Mapping[str, str],
+    origin: ProjectPath,
+    targets: Iterable[ProjectPath],
+    reporter: Reporter,
+) -> dict[str, str]:
+    """Return the names, and their new ones, that are free in all targets; report the others."""
+    free = dict(names)
+    for target in targets:
+        taken = set(file_names(target))
+        for name, new in names.items():
+            if name in free and new in taken:
+                del free[name]
+                reporter.say(f"{origin.full / name} is not moved: {target.full / new} exists")
+    return free
+
+
+def recover_moves(
+    origin_dir: AnyPath,
+    train_dir: AnyPath,
+    test_dir: AnyPath,
+    *,
+    label_separator: str = SEPARATOR,
+    reporter: Reporter = CONSOLE,
+) -> None:
+    """End the moves across file systems that were interrupted: each image is in one place again."""
+    origin, *targets = (ProjectPath(folder) for folder in (origin_dir, train_dir, test_dir))
+
+    def new_name(name: str) -> str:
+        return FolderLabels(read_label_list(origin), label_separator).name_with_label(name)
+
+    with moving.locked(targets[0].full):
+        moving.recover(origin.full, [folder.full for folder in targets], new_name, reporter)

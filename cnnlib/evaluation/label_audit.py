@@ -1,0 +1,76 @@
+"""Labels that a trained model doubts, which may be wrong, and what it confuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnnlib.console import CONSOLE, Reporter
+from cnnlib.dataset.image_set import ImageSet
+from cnnlib.dataset.labels import ids_to_label
+from cnnlib.evaluation.metrics import confusions
+from cnnlib.networks.decoding import decode, sequence_probability
+from cnnlib.recognizer import Recognizer
+
+DOUBTFUL_RATIO = 0.01  # of the answer's probability, or less
+IMAGES_PER_STEP = 256  # of the progress bar
+
+
+@dataclass(frozen=True)
+class DoubtfulLabel:
+    """An image whose label is likely wrong, and what the model reads instead."""
+
+    name: str
+    label: str
+    answer: str
+    pixels: np.ndarray  # uint8 [H, W] or [H, W, 3]
+
+
+@dataclass(frozen=True)
+class LabelAudit:
+    """The doubtful labels of a folder, the most doubtful first, and all confusions."""
+
+    doubtful: list[DoubtfulLabel]
+    confusions: list[tuple[str, str, int]]  # true character, answer, count; most frequent first
+
+
+def audit_labels(
+    recognizer: Recognizer, images: ImageSet, reporter: Reporter = CONSOLE
+) -> LabelAudit:
+    """Recognise all images, and compare their labels with the answers."""
+    char_set, has_end_class = recognizer.char_set, recognizer.spec.has_end_class
+    answers: list[str] = []
+    ratios = []
+    for start in reporter.progress(range(0, len(images), IMAGES_PER_STEP), "recognising"):
+        part = slice(start, start + IMAGES_PER_STEP)
+        probabilities = recognizer.probabilities(images.pixels[part])  # [n, P, C]
+        answers += [ids_to_label(ids, char_set) for ids in decode(probabilities, has_end_class)[0]]
+        ratios.append(likelihood_ratios(probabilities, images.char_ids[part], has_end_class))
+    labels = images.labels(char_set)
+    doubtful = [
+        DoubtfulLabel(images.names[i], labels[i], answers[i], images.pixels[i])
+        for i in doubtful_labels(np.concatenate(ratios))
+    ]
+    return LabelAudit(doubtful, confusions(zip(labels, answers, strict=True)))
+
+
+def likelihood_ratios(
+    probabilities: np.ndarray, char_ids: np.ndarray, has_end_class: bool
+) -> np.ndarray:
+    """Return how likely each label is, compared with the model's own answer, float [N], 0 to 1.
+
+    `probabilities` are float [N, P, C], `char_ids` the labels, int [N, P].
+    """
+    answers = decode(probabilities, has_end_class)[1].prod(axis=-1)  # [N]
+    return sequence_probability(probabilities, char_ids) / answers
+
+
+def doubtful_labels(ratios: np.ndarray) -> list[int]:
+    """Return which labels are likely wrong, by index, the most likely first.
+
+    Those that the model holds for far less likely than its own answer (confident learning,
+    Northcutt et al. 2021, for one model and without thresholds by class).
+    """
+    order = np.argsort(ratios, kind="stable")
+    return [int(i) for i in order if ratios[i] <= DOUBTFUL_RATIO]

@@ -1,0 +1,1 @@
+"""Networks: their layers, cost, session, checkpoints and model folder."""

@@ -1,0 +1,151 @@
+"""The networks, as small functions from standardised images to logits.
+
+Every function takes the weights from a `Weights` object (weights.py).
+
+Shapes: B images, H x W pixels, P character positions, C classes; h x w places and D channels of a
+feature map.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from cnnlib.networks.weights import Tensor, Weights, he_normal
+
+CLASSIFIER = "classifier"  # the layer whose outputs are the classes, at one or each position
+GLIMPSES = 4  # attention maps of a position
+HEADS = 4  # of self-attention
+MAX_PLACES = 300  # that attend to each other, which costs the square of their number
+LN_EPSILON = 1e-5
+
+
+def dense(x: Tensor, name: str, units: int, weights: Weights, initializer: Tensor = None) -> Tensor:
+    kernel = weights.get(f"{name}/kernel", [int(x.shape[-1]), units], initializer or he_normal())
+    bias = weights.get(f"{name}/bias", [units], tf.zeros_initializer())
+    return tf.nn.bias_add(tf.matmul(x, kernel), bias)
+
+
+def conv_relu_pool(x: Tensor, name: str, filters: int, weights: Weights) -> Tensor:
+    kernel = weights.get(f"{name}/kernel", [3, 3, int(x.shape[-1]), filters], he_normal())
+    bias = weights.get(f"{name}/bias", [filters], tf.zeros_initializer())
+    x = tf.nn.bias_add(
+        tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), bias
+    )  # [B, h, w, filters]
+    x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="SAME")  # [B, h / 2, w / 2, filters]
+    return tf.nn.relu(weights.dropout(x))
+
+
+def cnn5(images: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:
+    """The network of version 2 (docs/en/version-2.md, 1.4): convolutions and dense layers."""
+    x = conv_relu_pool(images, "conv1", 32, weights)  # [B, H / 2, W / 2, 32]
+    x = conv_relu_pool(x, "conv2", 64, weights)  # [B, H / 4, W / 4, 64]
+    x = conv_relu_pool(x, "conv3", 128, weights)  # [B, H / 8, W / 8, 128]
+    x = tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])  # [B, H / 8 * W / 8 * 128]
+    x = tf.nn.relu(weights.dropout(dense(x, "dense1", 1024, weights)))  # [B, 1024]
+    x = dense(x, CLASSIFIER, positions * classes, weights)  # [B, P * C]
+    return tf.reshape(x, [-1, positions, classes])  # [B, P, C]
+
+
+def residual_block(x: Tensor, name: str, filters: int, stride: int, weights: Weights) -> Tensor:
+    """Add two 3x3 convolutions to a shortcut (He et al. 2016, "Deep residual learning").
+
+    [B, h, w, D] becomes [B, h / stride, w / stride, filters]. A shortcut to a smaller map is a mean
+    over each stride x stride places, then a 1x1 convolution (He et al. 2019, "Bag of tricks"): all
+    places count, where a strided one would skip most.
+    """
+    shortcut = x if stride == 1 else tf.nn.avg_pool2d(x, stride, stride, "SAME")
+    if int(x.shape[-1]) != filters:
+        shortcut = weights.conv_bn(shortcut, f"{name}/shortcut", filters, 1, 1)
+    x = tf.nn.relu(weights.conv_bn(x, f"{name}/conv1", filters, 3, stride))
+    x = weights.conv_bn(x, f"{name}/conv2", filters, 3, 1)
+    return tf.nn.relu(x + shortcut)
+
+
+def projection(x: Tensor, name: str, units: int, weights: Weights) -> Tensor:
+    """Apply one dense layer at each place, [B, places, D] -> [B, places, units]."""
+    _, places, depth = x.shape.as_list()
+    x = tf.reshape(x, [-1, depth])  # [B * places, D]
+    initializer = tf.random_normal_initializer(stddev=depth**-0.5)
+    x = dense(x, name, units, weights, initializer)  # [B * places, units]
+    return tf.reshape(x, [-1, places, units])
+
+
+def layer_norm(x: Tensor, name: str, weights: Weights) -> Tensor:
+    depth = int(x.shape[-1])
+    mean, variance = tf.nn.moments(x, [-1], keepdims=True)
+    gain = weights.get(f"{name}/gain", [depth], tf.ones_initializer())
+    bias = weights.get(f"{name}/bias", [depth], tf.zeros_initializer())
+    return (x - mean) * tf.rsqrt(variance + LN_EPSILON) * gain + bias
+
+
+def self_attention(x: Tensor, name: str, weights: Weights) -> Tensor:
+    """Let each place attend to all others, [B, places, D] -> the same.
+
+    A layer of a transformer's encoder (Vaswani et al. 2017), normalised before its two parts. A
+    place then knows how many characters come before it, which labels of several lengths and
+    irregular spacing need.
+    """
+    _, places, depth = x.shape.as_list()
+    head = depth // HEADS
+    qkv = projection(layer_norm(x, f"{name}/norm1", weights), f"{name}/qkv", 3 * depth, weights)
+    qkv = tf.reshape(qkv, [-1, places, 3, HEADS, head])  # of [B, places, 3 * D]
+    qkv = tf.transpose(qkv, [2, 0, 3, 1, 4])  # [3, B, HEADS, places, head]
+    query, key, value = tf.unstack(qkv)  # each [B, HEADS, places, head]
+    scores = tf.matmul(query, key, transpose_b=True) * head**-0.5  # [B, HEADS, places, places]
+    seen = tf.matmul(tf.nn.softmax(scores), value)  # [B, HEADS, places, head]
+    seen = tf.reshape(tf.transpose(seen, [0, 2, 1, 3]), [-1, places, depth])  # [B, places, D]
+    x += projection(seen, f"{name}/seen", depth, weights)
+    inner = projection(layer_norm(x, f"{name}/norm2", weights), f"{name}/inner", 2 * depth, weights)
+    return x + projection(tf.nn.relu(inner), f"{name}/outer", depth, weights)
+
+
+def attention_head(features: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:
+    """Read one character at each position through attention maps, [B, h, w, D] -> [B, P, C].
+
+    A position has GLIMPSES maps, so that it can attend to several parts of its character. A softmax
+    over all places picks what a map shows (the score of a place is its features, and its learned
+    place embedding, times the map's query). One classifier serves all positions.
+    """
+    while features.shape[1] * features.shape[2] > MAX_PLACES:
+        features = tf.nn.avg_pool2d(features, 2, 2, "SAME")  # [B, h / 2, w / 2, D]
+    _, height, width, depth = features.shape.as_list()
+    places, maps = height * width, positions * GLIMPSES
+    x = tf.reshape(features, [-1, places, depth])  # [B, places, D]
+    x += weights.get("attention/place", [places, depth], tf.random_normal_initializer(stddev=0.1))
+    x = self_attention(x, "attention/encoder", weights)
+    initializer = tf.random_normal_initializer(stddev=depth**-0.5)
+    query = weights.get("attention/query", [depth, maps], initializer)
+    scores = tf.matmul(tf.reshape(x, [-1, depth]), query)  # [B * places, maps]
+    scores = tf.reshape(scores, [-1, places, maps])  # [B, places, maps]
+    glimpses = tf.matmul(tf.nn.softmax(scores, axis=1), x, transpose_a=True)  # [B, maps, D]
+    glimpses = tf.reshape(glimpses, [-1, GLIMPSES * depth])  # [B * P, GLIMPSES * D]
+    logits = dense(weights.dropout(glimpses), CLASSIFIER, classes, weights)  # [B * P, C]
+    return tf.reshape(logits, [-1, positions, classes])  # [B, P, C]
+
+
+def resnet_attention(
+    images: Tensor, positions: int, classes: int, weights: Weights, filters: int = 16
+) -> Tensor:
+    """A small residual network with an attention head: the default. `filters` are of the stem."""
+    x = tf.nn.relu(weights.conv_bn(images, "stem", filters, 5, 2))  # [B, H / 2, W / 2, filters]
+    x = residual_block(x, "stage1/block1", 2 * filters, 2, weights)  # [B, H / 4, W / 4, ...]
+    x = residual_block(x, "stage1/block2", 2 * filters, 1, weights)
+    x = residual_block(x, "stage2/block1", 4 * filters, 2, weights)  # [B, H / 8, W / 8, ...]
+    x = residual_block(x, "stage2/block2", 4 * filters, 1, weights)
+    x = residual_block(x, "stage3/block1", 8 * filters, 2, weights)  # [B, H / 16, W / 16, ...]
+    x = residual_block(x, "stage3/block2", 8 * filters, 1, weights)
+    return attention_head(x, positions, classes, weights)  # [B, P, C]
+
+
+def resnet_attention_wide(images: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:
+    """The default with one and a half times the filters, and 2.2 times the computing."""
+    return resnet_attention(images, positions, classes, weights, filters=24)
+
+
+NETWORKS = {
+    "resnet_attention": resnet_attention,
+    "resnet_attention_wide": resnet_attention_wide,
+    "cnn5": cnn5,
+}
+WIDER = {"resnet_attention": "resnet_attention_wide"}  # for captchas that are hard

@@ -1,0 +1,202 @@
+"""The folder of a model: model.json, which says what it is and which files belong to it.
+
+model.json is the single commit point. New checkpoint files are written first, then model.json is
+replaced, then files that it does not name are removed; stopped at any moment, one whole save
+remains. TensorFlow's own `checkpoint` file is neither written nor read: it holds absolute paths.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cnnlib.captcha_spec import CaptchaSpec
+from cnnlib.config import load_sample_config
+from cnnlib.config_reader import read_json
+from cnnlib.errors import ConfigError, ModelError
+from cnnlib.files import replacing
+from cnnlib.paths import AnyPath, ProjectPath
+
+FORMAT = 1
+MODEL_FILE = "model.json"
+LOCK_FILE = ".training.lock"
+CHECKPOINT_NAME = re.compile(r"(best|last)-\d+-[0-9a-f]{8}\b")
+VERSION_2_FILES = (".index", ".meta", "checkpoint")
+# model.json of format 1 -> CaptchaSpec, where the names differ
+SPEC_NAMES = {"channels": "image_channels"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run: steps done of those to do, and whether it came to its end."""
+
+    step: int
+    cycle_stop: int
+    seed: int
+    done: bool
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What model.json says. `best` and `last` are checkpoints: the best weights, the run's state.
+
+    `total_step` counts the steps of all runs up to `last`, and `step` those up to `best`; `scores`
+    are of `best` on the whole test set; `temperature` divides its logits before the softmax.
+    """
+
+    spec: CaptchaSpec
+    network: str
+    recipe: str
+    step: int
+    scores: Mapping[str, float]
+    temperature: float
+    best: str
+    last: str
+    total_step: int
+    run: Run
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""  # of a model that was not trained here
+    format: int = FORMAT
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values of model.json: those of the spec are keys like the others."""
+        values = dataclasses.asdict(self)
+        spec = values.pop("spec")
+        return {**{old: spec.pop(new) for old, new in SPEC_NAMES.items()}, **spec, **values}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> ModelInfo:
+        """Raises TypeError and KeyError for other values than `to_json` gives."""
+        known = {SPEC_NAMES.get(name, name): value for name, value in values.items()}
+        names = {field.name for field in dataclasses.fields(CaptchaSpec)}
+        spec = CaptchaSpec(**{name: known.pop(name) for name in names & known.keys()})
+        if not spec.is_complete:
+            raise KeyError("size, lengths or char_set")
+        return cls(**{**known, "spec": spec, "run": Run(**known["run"])})
+
+
+class ModelFolder:
+    """A model_save_dir; every error names it and says what to do."""
+
+    def __init__(self, path: AnyPath) -> None:
+        self.path = ProjectPath(path)
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.path.full})"
+
+    @property
+    def full(self) -> Path:
+        return self.path.full
+
+    def read(self) -> ModelInfo | None:
+        """Return what model.json says; None where there is no model.
+
+        Raises ModelError where it is damaged, newer than this code, or of version 2.
+        """
+        file = self.full / MODEL_FILE
+        if not file.exists():
+            self._refuse_version_2()
+            return None
+        try:
+            values = read_json(file)
+            if values["format"] != FORMAT:
+                raise ModelError(
+                    f"{file} has format {values['format']}, this code knows {FORMAT}: "
+                    "use the version that trained it, or train with --fresh"
+                )
+            return ModelInfo.from_json(values)
+        except (ConfigError, TypeError, KeyError) as error:
+            raise ModelError(
+                f"{file} is damaged ({error}): restore it, or train into another model_save_dir"
+            ) from error
+
+    def read_required(self) -> ModelInfo:
+        """Return what model.json says; raises ModelError where there is no model."""
+        info = self.read()
+        if info is None:
+            raise ModelError(
+                f"no model in {self}: run train_model.py first, or correct model_save_dir in conf/"
+            )
+        return info
+
+    def _refuse_version_2(self) -> None:
+        for name in VERSION_2_FILES:
+            if (self.full / name).exists():
+                raise ModelError(
+                    f"{self} holds {name}, saved by cnn_captcha 2: this version "
+                    "cannot read it. Name another model_save_dir in conf/ and train"
+                )
+
+    def new_checkpoint(self, kind: str, step: int) -> str:
+        """Return a name that begins with `kind`, "best" or "last", and that no file has."""
+        return f"{kind}-{step}-{secrets.token_hex(4)}"
+
+    def commit(self, info: ModelInfo) -> None:
+        """Make `info` what the folder holds, then remove checkpoint files that it does not name."""
+        with replacing(self.full / MODEL_FILE) as temporary:
+            text = json.dumps(info.to_json(), ensure_ascii=False, indent=1)
+            temporary.write_text(text + "\n", encoding="utf-8")
+        names = {
+            name[0] for file in self.full.iterdir() if (name := CHECKPOINT_NAME.match(file.name))
+        }
+        self.remove(*names - {info.best, info.last})
+
+    def remove(self, *checkpoints: str) -> None:
+        """Remove the files of checkpoints, also partly written ones."""
+        for file in self.full.iterdir():
+            name = CHECKPOINT_NAME.match(file.name)
+            if name and name[0] in checkpoints:
+                with suppress(OSError):  # open on Windows, say: the next save removes it
+                    file.unlink()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second training off; one that is killed leaves no lock behind."""
+        try:
+            self.full.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.full / LOCK_FILE)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ModelError(
+                f"another training is using {self}: wait until it has ended, or give "
+                "each its own model_save_dir"
+            ) from error
+        except OSError as error:
+            raise ModelError(
+                f"cannot write to {self}: {error.strerror}; make it writable or name "
+                "another model_save_dir in conf/"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def check_fits(self, info: ModelInfo, wanted: CaptchaSpec, network: str, remedy: str) -> None:
+        """Raise ModelError with both values of everything in which the model is not as wanted."""
+        differences = list(info.spec.differences(wanted))
+        if info.network != network:
+            differences.append(f"network {info.network}, not {network}")
+        if differences:
+            raise ModelError(
+                f"the model in {self} does not fit: it was trained for "
+                f"{'; '.join(differences)}. {remedy}"
+            )
+
+
+def fill_missing(
+    spec: CaptchaSpec | None, model_save_dir: AnyPath, *, ignore_model: bool = False
+) -> CaptchaSpec:
+    """Return the spec; None becomes that of the model, or of the sample config where none is."""
+    if spec is not None:
+        return spec
+    info = None if ignore_model else ModelFolder(model_save_dir).read()
+    return info.spec if info else load_sample_config().spec

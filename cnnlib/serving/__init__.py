@@ -1,0 +1,1 @@
+"""Serving over HTTP: the recognition API, the practice captchas, the server. No TensorFlow."""

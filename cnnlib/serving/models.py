@@ -1,0 +1,184 @@
+"""Models as they are served: each behind a batcher, and reloaded when its folder has newer weights.
+
+Recognisers are passed in, so that nothing here needs TensorFlow.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from cnnlib.errors import CaptchaError, ModelError
+from cnnlib.serving.batching import Batcher
+
+log = logging.getLogger(__name__)
+
+SUM_TOLERANCE = 1e-3  # of the sum of probabilities, which a broken model does not keep
+
+
+class PredictionLike(Protocol):
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def confidence(self) -> float: ...
+
+    @property
+    def char_confidences(self) -> Sequence[float]: ...
+
+
+class RecognizerLike(Protocol):
+    """What is served; called from many threads at a time."""
+
+    image_height: int
+    image_width: int
+    char_set: Sequence[str]
+
+    def pixels_of(self, image: Image.Image, /) -> np.ndarray:
+        """Return uint8 [H, W] or [H, W, 3]; raises ImageSizeError."""
+
+    def probabilities(self, pixels: np.ndarray, /) -> np.ndarray:
+        """Take what pixels_of returned, stacked; return float [N, P, C]."""
+
+    def read(
+        self, probabilities: np.ndarray, /, among: Sequence[str] | None = None
+    ) -> PredictionLike:
+        """Decode one image's [P, C], restricted to the characters `among`; raises CharsetError."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return what /models reports: lengths, step, accuracy and so on."""
+
+    def load_newer(self) -> RecognizerLike | None:
+        """Load the model's folder again where its weights have changed; else return None."""
+
+    def close(self) -> None:
+        """Free what the model holds; called once, when nothing runs any more."""
+
+
+class ServedModel:
+    """One recogniser, for any number of threads; raises ModelError where it does not work.
+
+    `new_batcher` makes the Batcher, given what it is to call. `close` closes the recogniser too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        recognizer: RecognizerLike,
+        new_batcher: Callable[[Callable[[np.ndarray], np.ndarray]], Batcher] = Batcher,
+    ) -> None:
+        self.name, self.recognizer = name, recognizer
+        self.test()
+        self.served_since = time.time()
+        self.batcher = new_batcher(lambda pixels: self.recognizer.probabilities(pixels))
+
+    def close(self) -> None:
+        """Finish what is queued, then close the recogniser."""
+        self.batcher.close()
+        self.recognizer.close()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its images."""
+        return self.recognizer.image_width, self.recognizer.image_height
+
+    def pixels_of(self, image: Image.Image) -> np.ndarray:
+        """Return what `predict` takes of one image; raises ImageSizeError."""
+        return self.recognizer.pixels_of(image)
+
+    def predict(
+        self, pixels: Sequence[np.ndarray], among: Sequence[str] | None = None
+    ) -> list[PredictionLike]:
+        """Recognise images; raises CharsetError and OverloadError."""
+        return [
+            self.recognizer.read(probabilities, among)
+            for probabilities in self.batcher(np.stack(pixels))
+        ]
+
+    def test(self) -> None:
+        """Raise ModelError where the model gives no probabilities for an image of noise."""
+        _test(self.name, self.recognizer)
+
+    def reload(self) -> bool:
+        """Serve the newer weights of the model's folder; return whether there were any.
+
+        Raises CaptchaError where they cannot be used; the current ones are then still served.
+        """
+        newer = self.recognizer.load_newer()
+        if newer is None:
+            return False
+        try:
+            _test(self.name, newer)
+        except Exception:
+            newer.close()
+            raise
+        # The old recogniser may still be running: it closes itself when nothing refers to it.
+        self.recognizer, self.served_since = newer, time.time()
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        recognizer = self.recognizer
+        return {
+            "name": self.name,
+            "width": recognizer.image_width,
+            "height": recognizer.image_height,
+            "characters": "".join(recognizer.char_set),
+            **recognizer.describe(),
+            "since": round(self.served_since, 3),
+        }
+
+
+def _test(name: str, recognizer: RecognizerLike) -> None:
+    noise = np.random.default_rng(0).integers(
+        256, size=(recognizer.image_height, recognizer.image_width), dtype=np.uint8
+    )
+    pixels = recognizer.pixels_of(Image.fromarray(noise))
+    sums = recognizer.probabilities(pixels[np.newaxis]).sum(axis=-1)
+    if not (abs(sums - 1) < SUM_TOLERANCE).all():  # also where they are NaN
+        raise ModelError(f"the model {name} gives no probabilities: train it again")
+
+
+class ModelReloader:
+    """Reload models whose folders have newer weights, in a thread, until `close`."""
+
+    def __init__(self, models: Iterable[ServedModel], interval_s: float) -> None:
+        self._models, self._interval_s = list(models), interval_s
+        self._refused: dict[str, str] = {}  # by model, the last reason
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="model-reloader", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def poll(self) -> None:
+        """Reload each model that has newer weights; log those that are refused."""
+        for model in self._models:
+            self._reload(model)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self.poll()
+
+    def _reload(self, model: ServedModel) -> None:
+        try:
+            if model.reload():
+                log.info("model %s: new weights, %s", model.name, model.describe())
+            self._refused.pop(model.name, None)
+        except CaptchaError as error:
+            if self._refused.get(model.name) != str(error):  # once for each reason
+                log.error(
+                    "model %s: new weights are refused, the old ones go on serving: %s",
+                    model.name,
+                    error,
+                )
+            self._refused[model.name] = str(error)
+        except Exception:  # the thread must go on
+            log.exception("model %s: checking for new weights failed", model.name)

@@ -1,0 +1,136 @@
+"""The server below an application: waitress, which stops on signals and finishes its answers."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import waitress
+from flask import Flask
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+
+from cnnlib.errors import CaptchaError
+from cnnlib.serving.batching import MAX_QUEUE_SIZE
+from cnnlib.serving.logs import log_to_stderr
+
+LOCALHOST = "127.0.0.1"
+# More than are ever queued: the spare ones refuse. waitress itself would queue without a bound.
+SERVER_THREADS = MAX_QUEUE_SIZE + 32
+LARGE_ANSWER_BYTES = 1 << 16  # from here on the loop sends while more is made
+# waitress refuses larger requests in plain text, before the application could in JSON.
+MAX_BUFFERED_BYTES = 64 << 20
+MAX_CONNECTIONS = 500  # select() on Windows has room for 512; many systems allow 1,024 open files
+DRAIN_S = 8.0  # for answers in flight on stopping; Docker and systemd give at least 10
+
+
+class _Channel(HTTPChannel):
+    """A connection whose answer is sent by the thread that made it.
+
+    waitress's loop would try to send as well and, while that thread holds the connection's lock,
+    try again at once and for ever: with a hundred connections the loop then takes the interpreter's
+    lock from all that work, and a twentieth of the requests are answered.
+    """
+
+    def writable(self) -> bool:
+        if self.requests and self.total_outbufs_len < LARGE_ANSWER_BYTES:
+            return False  # the thread pulls the trigger when it leaves something to send
+        return bool(super().writable())
+
+
+class Server:
+    """An application on waitress, listening from the moment on that this object exists.
+
+    Port 0 takes a free one. Raises CaptchaError where it cannot listen.
+    """
+
+    def __init__(
+        self,
+        app: Flask,
+        host: str = LOCALHOST,
+        port: int = 0,
+        *,
+        threads: int = SERVER_THREADS,
+    ) -> None:
+        self._sockets: dict[int, Any] = {}
+        self._server = waitress.create_server(
+            app,
+            self._sockets,
+            sockets=[_listen(host, port)],
+            threads=threads,
+            max_request_body_size=MAX_BUFFERED_BYTES,
+            connection_limit=MAX_CONNECTIONS,
+            asyncore_use_poll=True,
+        )
+        self._server.channel_class = _Channel
+
+    @property
+    def url(self) -> str:
+        """The address that it listens on, without a path, such as http://127.0.0.1:6000."""
+        host = self._server.effective_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._server.effective_port}"
+
+    def run(self) -> None:
+        """Answer requests until `stop` is called."""
+        self._server.run()
+
+    def stop(self) -> None:
+        """Accept nothing more, finish the answers in flight (DRAIN_S at most), end `run`.
+
+        To be called from another thread than the one in `run`.
+        """
+        deadline = time.monotonic() + DRAIN_S
+        self._call_in_loop(lambda: wasyncore.dispatcher.close(self._server))
+        while self._server.active_channels and time.monotonic() < deadline:
+            self._call_in_loop(self._close_idle_channels)
+            time.sleep(0.02)
+        self._server.task_dispatcher.shutdown(timeout=1)
+        self._call_in_loop(lambda: wasyncore.close_all(self._sockets))
+
+    def run_until_signal(self) -> None:
+        """Answer requests until SIGTERM or Ctrl-C; log them to stderr. For the main thread."""
+        log_to_stderr()
+        previous: dict[int, Any] = {}
+
+        def stop(*_: object) -> None:
+            for number, handler in previous.items():  # a second signal ends it at once
+                signal.signal(number, handler)
+            # Not here: the signal may have come while waitress holds a lock.
+            threading.Thread(target=self.stop, daemon=True).start()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous[number] = signal.signal(number, stop)
+        self.run()
+
+    def _call_in_loop(self, action: Callable[[], object]) -> None:
+        """Have the thread in `run` call this between two events, and wait for it."""
+        done = threading.Event()
+
+        def act() -> None:
+            action()
+            done.set()
+
+        self._server.trigger.pull_trigger(act)
+        done.wait(1)
+
+    def _close_idle_channels(self) -> None:
+        for channel in list(self._server.active_channels.values()):
+            if not channel.requests and channel.request is None and not channel.total_outbufs_len:
+                channel.handle_close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise CaptchaError(f"cannot listen on port {port}: choose one up to 65535 with --port")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise CaptchaError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another "
+            "with --host and --port, or stop the program that uses it"
+        ) from error

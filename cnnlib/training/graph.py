@@ -1,0 +1,128 @@
+"""The graph that learns: a network with loss, optimiser and savers, built once and closed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from cnnlib.dataset.labels import PAD_ID
+from cnnlib.network import CNN
+from cnnlib.networks.weights import Tensor, TrainableWeights
+from cnnlib.training.augmentation import distort
+from cnnlib.training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class TrainingGraph:
+    """A finalised graph, and what a training feeds, runs and saves of it."""
+
+    graph: tf.Graph
+    X: Tensor  # uint8 [B, H, W] or [B, H, W, 3]
+    Y: Tensor  # int32 [B, L]
+    keep_prob: Tensor
+    training: Tensor  # bool: distort images, normalise over the batch
+    rate: Tensor  # the learning rate
+    logits: Tensor  # [B, P, C]
+    losses: Tensor  # [B], as reported: without smoothing
+    saliency: Tensor | None  # [B, L, W], where characters are to be located
+    train_step: Tensor
+    weight_variables: Sequence[Any]  # with the averages of batch norm
+    all_variables: Sequence[Any]  # with the averages of the optimiser
+    initializer: Tensor
+    best_saver: Any  # of the weights
+    last_saver: Any  # of everything
+
+
+def build(
+    cnn: CNN, recipe: Recipe, seed: int, *, distortion: float = 0.0, splices: bool = False
+) -> TrainingGraph:
+    """Build what trains `cnn`, whose graph is empty but for its placeholders, and close it.
+
+    `distortion` is the strength of augmentation; `splices` adds the saliency.
+    """
+    with cnn.graph.as_default():
+        tf.set_random_seed(seed)  # for the operations that come after it
+        weights = TrainableWeights(cnn.training, cnn.keep_prob)
+        still = cnn.standardized()  # [B, H, W, channels]
+        cnn.model(weights, _distorted(cnn, still, recipe, distortion))
+        weight_variables = tf.global_variables()
+        loss = tf.reduce_mean(_losses(cnn, recipe, recipe.label_smoothing))
+        losses = _losses(cnn, recipe, smoothing=0.0)
+        saliency = _saliency(cnn, still) if splices else None
+        rate = tf.placeholder(tf.float32, [], "rate")
+        train_step = _train_step(loss, rate, recipe.weight_decay, weights.moving_averages)
+        all_variables = tf.global_variables()
+        made = TrainingGraph(
+            graph=cnn.graph,
+            X=cnn.X,
+            Y=cnn.Y,
+            keep_prob=cnn.keep_prob,
+            training=cnn.training,
+            rate=rate,
+            logits=cnn.logits,
+            losses=losses,
+            saliency=saliency,
+            train_step=train_step,
+            weight_variables=weight_variables,
+            all_variables=all_variables,
+            initializer=tf.variables_initializer(all_variables),
+            best_saver=tf.train.Saver(weight_variables, max_to_keep=None),
+            last_saver=tf.train.Saver(max_to_keep=None),
+        )
+    cnn.graph.finalize()
+    return made
+
+
+def _distorted(cnn: CNN, still: Tensor, recipe: Recipe, strength: float) -> Tensor:
+    """Return the images, distorted at random in training."""
+    limits = recipe.augmentation
+    if limits is None or not strength:
+        return still
+    images = tf.cond(cnn.training, lambda: distort(still, limits, strength), lambda: still)
+    return tf.ensure_shape(images, still.shape)
+
+
+def _losses(cnn: CNN, recipe: Recipe, smoothing: float) -> Tensor:
+    """Return the loss of each image, float32 [B]."""
+    targets = _targets(cnn, smoothing)
+    if recipe.sigmoid:
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=cnn.logits)
+        return tf.reduce_mean(losses, axis=[1, 2])  # of [B, P, C]
+    losses = tf.nn.softmax_cross_entropy_with_logits_v2(labels=targets, logits=cnn.logits)
+    return tf.reduce_mean(losses, axis=1)  # of [B, P]
+
+
+def _targets(cnn: CNN, smoothing: float) -> Tensor:
+    """Return the probability of each class, float32 [B, P, C]."""
+    classes = cnn.spec.classes
+    end = tf.fill(tf.shape(cnn.Y), classes - 1)
+    class_ids = tf.where(tf.equal(cnn.Y, PAD_ID), end, cnn.Y)  # [B, P]
+    possible = cnn.possible_classes().astype(np.float32)  # [P, C]
+    uniform = possible / possible.sum(axis=-1, keepdims=True)
+    return tf.one_hot(class_ids, classes) * (1 - smoothing) + smoothing * uniform
+
+
+def _saliency(cnn: CNN, images: Tensor) -> Tensor:
+    """Return what each column of an image contributes to each character, float32 [B, L, W]."""
+    chosen = tf.one_hot(cnn.Y, cnn.spec.classes)
+    scores = tf.reduce_sum(cnn.logits * chosen, axis=-1)  # [B, L]
+    gradients = [tf.gradients(scores[:, k], images)[0] for k in range(cnn.max_captcha)]
+    columns = [tf.reduce_sum(tf.square(g), axis=[1, 3]) for g in gradients]  # each [B, W]
+    return tf.stack(columns, axis=1)
+
+
+def _train_step(
+    loss: Tensor, rate: Tensor, weight_decay: float, moving_averages: Sequence[Tensor]
+) -> Tensor:
+    step = tf.train.AdamOptimizer(rate).minimize(loss)
+    with tf.control_dependencies([step]):
+        decay = [
+            kernel.assign_sub(rate * weight_decay * kernel)
+            for kernel in tf.trainable_variables()
+            if kernel.op.name.endswith("kernel")
+        ]
+        return tf.group(*decay, *moving_averages)

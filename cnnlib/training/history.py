@@ -1,0 +1,139 @@
+"""Figures of a training over its steps: for TensorBoard, history.csv and accuracy curves."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import tensorflow.compat.v1 as tf
+
+from cnnlib import plots
+from cnnlib.errors import CaptchaError
+from cnnlib.evaluation.metrics import Scores
+from cnnlib.files import replacing
+from cnnlib.paths import AnyPath
+
+HISTORY_FILE, CURVES_FILE = "history.csv", "accuracy.png"
+
+
+class TrainingRecord:
+    """The figures of each report of a run: to TensorBoard at once, to the model folder by `save`.
+
+    `step` counts the steps of all runs; `from_step` are those done before this start.
+    """
+
+    def __init__(self, log_dir: AnyPath, model_dir: AnyPath, from_step: int) -> None:
+        self._history = History(model_dir, from_step)
+        self._board = TensorBoard(log_dir)
+
+    def add(
+        self, step: int, train: Scores, test: Scores, rate: float, images_per_second: float
+    ) -> None:
+        values = {
+            "loss/train": train.loss,
+            "loss/test": test.loss,
+            "accuracy/train_characters": train.char_accuracy,
+            "accuracy/train_images": train.image_accuracy,
+            "accuracy/test_characters": test.char_accuracy,
+            "accuracy/test_images": test.image_accuracy,
+            "learning_rate": rate,
+            "images_per_second": images_per_second,
+        }
+        self._board.write(step, values)
+        self._history.add(step, values)
+
+    def save(self) -> None:
+        """Write history.csv and its curves; raises CaptchaError where that is impossible."""
+        self._history.save()
+
+    def close(self) -> None:
+        self._board.close()
+
+
+class TensorBoard:
+    """Scalars in a new folder below `log_dir`."""
+
+    def __init__(self, log_dir: AnyPath) -> None:
+        folder = Path(log_dir) / time.strftime("%Y%m%d-%H%M%S")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CaptchaError(
+                f"cannot write to {folder}: {error.strerror}; correct log_dir in conf/"
+            ) from error
+        with tf.Graph().as_default():  # otherwise it complains about eager mode
+            self._writer = tf.summary.FileWriter(str(folder))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add scalars; a name such as `accuracy/test` puts it into a group."""
+        self._writer.add_summary(
+            tf.Summary(
+                value=[
+                    tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()
+                ]
+            ),
+            step,
+        )
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class History:
+    """A row of figures for each report of a training, kept in the model folder with its curves.
+
+    `from_step`: what the file holds of later steps belongs to a run that was cut off there.
+    """
+
+    def __init__(self, folder: AnyPath, from_step: int) -> None:
+        self._folder = Path(folder)
+        self._rows: list[dict[str, float]] = []
+        if from_step:
+            self._rows = [
+                row
+                for row in read_rows(self._folder / HISTORY_FILE)
+                if row.get("step", math.inf) <= from_step
+            ]
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        row = {"step": step, **values}
+        self._rows = [known for known in self._rows if known.keys() == row.keys()] + [row]
+
+    def save(self) -> None:
+        """Write history.csv and accuracy.png; raises CaptchaError where that is impossible."""
+        if not self._rows:
+            return
+        with (
+            replacing(self._folder / HISTORY_FILE) as temporary,
+            open(temporary, "w", encoding="utf-8", newline="") as file,
+        ):
+            table = csv.DictWriter(file, list(self._rows[0]))
+            table.writeheader()
+            table.writerows(self._rows)
+        steps = [row["step"] for row in self._rows]
+        curves = {
+            name: [row[name] for row in self._rows]
+            for name in self._rows[0]
+            if name.startswith("accuracy/")
+        }
+        plots.line_plot(
+            steps, curves, self._folder / CURVES_FILE, x_label="steps", y_label="accuracy"
+        )
+
+
+def read_rows(file: Path) -> list[dict[str, float]]:
+    """Return the rows of a history; none where it is missing or damaged."""
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
+            return [
+                {
+                    name: int(value) if name == "step" else float(value)
+                    for name, value in row.items()
+                }
+                for row in csv.DictReader(lines)
+            ]
+    except (OSError, ValueError, TypeError):
+        return []

@@ -1,0 +1,95 @@
+"""The words of a training: how it begins, how far it is, how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+
+from cnnlib import console
+from cnnlib.evaluation.metrics import Scores
+from cnnlib.network import CNN
+from cnnlib.networks.cost import Cost
+from cnnlib.networks.model_folder import ModelInfo
+
+BASE_BYTES = 600 << 20  # of Python and TensorFlow
+ACTIVATION_SHARE = 0.7  # of all activations of a step, that is in memory at a time; measured
+WEIGHT_COPIES = 7  # with gradients and two averages of Adam; a copy of three of them in Rollback
+REPORT_SHARE = 1.1  # reports and saves add a tenth to the time of the steps
+
+
+def beginning(
+    cnn: CNN,
+    cost: Cost,
+    *,
+    images: tuple[int, int],
+    steps: int,
+    batch_size: int,
+    recipe: str,
+    origin: str,
+) -> str:
+    """Return the summary of a run that begins; `images` counts those for training and testing."""
+    spec = cnn.spec
+    lengths = f"{spec.min_captcha} to " * spec.has_end_class + f"{spec.max_captcha}"
+    memory = bytes_needed(cost, batch_size)
+    return (
+        f"images    {images[0]} for training, {images[1]} for testing, "
+        f"{spec.image_width}x{spec.image_height} pixels\n"
+        f"labels    {lengths} characters of {len(spec.char_set)}\n"
+        f"network   {cnn.network}: {cost.parameters / 1e6:.2f} million parameters, "
+        f"{cost.flop / 1e6:.0f} MFLOP an image\n"
+        f"run       {steps} steps of {batch_size} images, recipe {recipe}, {origin}\n"
+        f"memory    about {memory / 1e9:.1f} GB\n"
+        f"model     {cnn.folder}"
+    )
+
+
+def bytes_needed(cost: Cost, batch_size: int) -> float:
+    weights = 4 * WEIGHT_COPIES * cost.parameters
+    return BASE_BYTES + weights + 4 * ACTIVATION_SHARE * cost.activations * batch_size
+
+
+def step_scores(step: int, train: Scores, test: Scores) -> str:
+    """Return the lines of version 2 for one step (docs/en/version-2.md, 2.4)."""
+    return "\n".join(
+        [
+            console.training_step(step),
+            console.training_scores("训练集", *dataclasses.astuple(train)),
+            console.training_scores("验证集", *dataclasses.astuple(test)),
+        ]
+    )
+
+
+def restored(step: int) -> str:
+    return f"the loss has leapt: back to the weights of step {step}, with half the learning rate"
+
+
+def progress(step: int, cycle_stop: int, step_seconds: Sequence[float], best: str) -> str:
+    step_s = statistics.median(step_seconds)  # the first steps set things up
+    left_s = step_s * (cycle_stop - step) * REPORT_SHARE
+    return (
+        f"step {step} of {cycle_stop}, about {duration(left_s)} to go, "
+        f"at {step_s * 1000:.0f} ms a step" + (f"; {best}" if best else "")
+    )
+
+
+def best_so_far(scores: Scores | None, info: ModelInfo | None) -> str:
+    if not scores or not info:
+        return ""
+    return f"best {scores.image_accuracy:.2%}, at step {info.step}"
+
+
+def ending(
+    scores: Scores, tested: int, best_step: int, steps: int, seconds: float, interrupted: bool
+) -> str:
+    right = round(scores.image_accuracy * tested)
+    return (
+        f"{'interrupted' if interrupted else 'done'} after {steps} steps, {duration(seconds)}\n"
+        f"best      {scores.image_accuracy:.2%} of the test images right "
+        f"({right} of {tested}), at step {best_step}"
+    )
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

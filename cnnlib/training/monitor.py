@@ -1,0 +1,142 @@
+"""What seems to go wrong in a training, and what would help: one line each."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnnlib.dataset.labels import PAD_ID
+from cnnlib.evaluation.metrics import Scores, wilson_interval
+
+# While training
+RECENT_REPORTS = 10  # whose mean is compared
+CHANCE_FACTOR = 1.5  # of chance accuracy; at most halfway to all right
+PLATEAU_REPORTS = 30  # of which the loss should have fallen below that of as many before
+PLATEAU_FROM = 2 / 3  # of the run; before, the rate is high and the images may turn harder
+LEARNED_ACCURACY = 0.9  # of training images: more than that is not stuck
+OVERFITTING_GAP = 0.15  # of images right, between training and test set
+
+
+class TrainingMonitor:
+    """Observe the reports of a training, and say once what seems to go wrong.
+
+    `chance_accuracy` is that of answers by chance, `tested` the number of test images in each
+    report.
+    """
+
+    def __init__(self, chance_accuracy: float, tested: int, cycle_stop: int) -> None:
+        self._learning_from = min(CHANCE_FACTOR * chance_accuracy, (1 + chance_accuracy) / 2)
+        self._tested = tested
+        self._first_check = max(300, cycle_stop // 5)
+        self._plateau_from = PLATEAU_FROM * cycle_stop
+        self._train: list[Scores] = []
+        self._test: list[Scores] = []
+        self._said: set[str] = set()
+
+    def observe(self, step: int, train: Scores, test: Scores) -> str:
+        """Return one line, or nothing; `step` counts from 1, the scores are of this report."""
+        self._train.append(train)
+        self._test.append(test)
+        if len(self._train) < RECENT_REPORTS or step < self._first_check:
+            return ""
+        checks = {"chance": self._at_chance, "gap": self._gap}
+        if step >= self._plateau_from:
+            checks["plateau"] = self._plateau
+        for name, check in checks.items():
+            if name not in self._said and (line := check()):
+                self._said.add(name)
+                return f"after {step} steps {line}"
+        return ""
+
+    def _at_chance(self) -> str:
+        if _recent(self._train, "char_accuracy") >= self._learning_from:
+            return ""
+        return (
+            "the answers are no better than guessing: most often labels that do not belong to "
+            "their images, or the wrong max_captcha. Compare some images of train_image_dir "
+            "with their names"
+        )
+
+    def _gap(self) -> str:
+        train, test = (_recent(scores, "image_accuracy") for scores in (self._train, self._test))
+        _, at_most = wilson_interval(round(test * self._tested), self._tested)
+        if train < LEARNED_ACCURACY or train - at_most < OVERFITTING_GAP:
+            return ""
+        return (
+            f"{train:.0%} of the training images are right and {test:.0%} of the test images: "
+            "too few images for this kind of captcha. Label more; python3 doctor.py --forecast "
+            "estimates how much they would help"
+        )
+
+    def _plateau(self) -> str:
+        if len(self._train) < 2 * PLATEAU_REPORTS:
+            return ""
+        before, now = (
+            statistics.median(s.loss for s in part)
+            for part in (
+                self._train[-2 * PLATEAU_REPORTS : -PLATEAU_REPORTS],
+                self._train[-PLATEAU_REPORTS:],
+            )
+        )
+        right = _recent(self._train, "image_accuracy")
+        if now < before or right > LEARNED_ACCURACY:
+            return ""
+        return (
+            f"the loss has stopped falling at {right:.0%} of the training images right: look "
+            "for wrong labels (python3 doctor.py), or train more steps (cycle_stop)"
+        )
+
+
+def chance_accuracy(char_ids: np.ndarray) -> float:
+    """Return the share of characters that the most frequent class at each position has right.
+
+    `char_ids` are the labels, int [N, L].
+    """
+    columns = [column[column != PAD_ID] for column in char_ids.T]
+    return statistics.mean(
+        float(np.bincount(column).max() / len(column)) for column in columns if len(column)
+    )
+
+
+def _recent(scores: Sequence[Scores], what: str) -> float:
+    return statistics.mean(getattr(s, what) for s in scores[-RECENT_REPORTS:])
+
+
+# After training
+NO_ADVICE_FROM = 0.99  # of test images right: no advice is needed
+TOO_NARROW = 0.05  # of training images wrong, after a run of some length
+TOO_NARROW_STEPS = 1000
+
+
+def advice(train: Scores, test: Scores, cycle_stop: int, wider: str = "") -> list[str]:
+    """Return what would help most, or nothing; from the scores of images of both sets.
+
+    Where training images are wrong, too, more steps help; where they are right, more images.
+    `wider` is the network to try next, if there is one.
+    """
+    if test.image_accuracy >= NO_ADVICE_FROM:
+        return []
+    lines = [_steps_or_images(train, test, cycle_stop)]
+    if wider and 1 - train.image_accuracy > TOO_NARROW and cycle_stop >= TOO_NARROW_STEPS:
+        lines.append(
+            "this captcha is hard: a wider network would pay, too, and take twice as long "
+            f'("network": "{wider}", with --fresh)'
+        )
+    return lines
+
+
+def _steps_or_images(train: Scores, test: Scores, cycle_stop: int) -> str:
+    wrong, wrong_in_training = 1 - test.image_accuracy, 1 - train.image_accuracy
+    if 2 * wrong_in_training >= wrong:
+        return (
+            f"{wrong_in_training:.1%} of the training images are wrong, too: more steps would "
+            f"pay ({2 * cycle_stop}, say: cycle_stop), and larger images where letters are "
+            "small (image_width, image_height)"
+        )
+    return (
+        f"{train.image_accuracy:.1%} of the training images are right and "
+        f"{test.image_accuracy:.1%} of the test images: more images would pay more than more "
+        "steps. python3 doctor.py --forecast estimates how much"
+    )

@@ -1,0 +1,131 @@
+"""How weights are learned: every setting that decides how accurate a training gets, as data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cnnlib.config import NETWORK_NAMES
+from cnnlib.paths import ProjectPath
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The limits of random distortions, each way, at strength 1."""
+
+    rotation: float = math.radians(5)
+    scale: float = 0.08  # its logarithm
+    shear: float = 0.10
+    shift: float = 0.04  # of the width and of the height
+    contrast: float = 0.25
+    brightness: float = 0.25  # standard deviations of the image
+    full_from_views: int = 8  # images that are seen a few times are new enough as they are
+    least_strength: float = 0.5
+
+    def strength(self, views: float) -> float:
+        """Return the strength where each image is seen this many times."""
+        return min(1.0, max(self.least_strength, views / self.full_from_views))
+
+
+@dataclass(frozen=True)
+class Splicing:
+    """How characters of different images are joined to new images."""
+
+    from_views: int = 15  # of each image; 8 was not tried
+    until: float = 0.75  # of a run: at its end it sees images as they are
+    # Shares of a run after which characters are located: when the network reads them, and again
+    # when it reads them better.
+    locate_at: tuple[float, ...] = (0.15, 0.35)
+    located_images: int = 4000  # at most: locating takes as long as two steps of training on each
+    batch_share: float = 0.5  # of a batch, where not all images were located
+    # Of some training images this share must be right: else the network does not know where their
+    # characters are. On the practice style `hard`, with a tenth to a third right, splicing cost 5
+    # points.
+    known_images: int = 500
+    known_share: float = 0.5
+    switch: float = 0.5  # chance that a character is of another image than the one to its left
+    narrowest: float = 0.2  # of the mean width of a character: a narrower piece shows nothing
+    slack: float = 0.15  # of the image's width, by which all pieces may be wider or narrower
+    overlap: float = 0.1  # of the image's width, at most, with four characters; less with more
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How weights are learned; the learning rate rises linearly, then falls along a cosine."""
+
+    peak_rates: Mapping[str, float]  # of each network; batch norm allows a higher one
+    warm_up: float  # share of the steps; 0 keeps the rate constant
+    weight_decay: float  # of kernels, decoupled (Loshchilov and Hutter 2019)
+    keep_prob: float
+    label_smoothing: float  # Szegedy et al. 2016
+    sigmoid: bool  # every class of every character is a yes or no of its own
+    augmentation: Augmentation | None
+    splicing: Splicing | None
+
+    def rate(self, network: str, step: int, steps: int, rewarm_from: int = 0) -> float:
+        """Return the learning rate of a step, counted from 1, of a run of `steps`.
+
+        It rises a second time from the step `rewarm_from` on, if there is one, at which images
+        become of a new kind: Adam's mean of squared gradients is too small then, and its steps
+        would be too long.
+        """
+        peak = self.peak_rates[network]
+        if not self.warm_up:
+            return peak
+        rising = max(1, round(self.warm_up * steps))
+        if step <= rising:
+            return peak * step / rising
+        again = min(1.0, (step - rewarm_from + 1) / rising) if 0 < rewarm_from <= step else 1.0
+        return again * peak * (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
+
+    def distortion(self, views: float) -> float:
+        """Return the strength of augmentation where each image is seen this many times."""
+        return self.augmentation.strength(views) if self.augmentation else 0.0
+
+    def splices(self, views: float, max_captcha: int) -> bool:
+        """Return whether characters are spliced where each image is seen this many times."""
+        return bool(self.splicing and views >= self.splicing.from_views and max_captcha > 1)
+
+
+RECIPES = {
+    "default": Recipe(
+        peak_rates={"resnet_attention": 2e-2, "resnet_attention_wide": 2e-2, "cnn5": 2e-3},
+        warm_up=0.07,
+        weight_decay=0.05,
+        keep_prob=1.0,
+        label_smoothing=0.05,
+        sigmoid=False,
+        augmentation=Augmentation(),
+        splicing=Splicing(),
+    ),
+    "specification": Recipe(  # that of version 2
+        peak_rates=dict.fromkeys(NETWORK_NAMES, 1e-4),
+        warm_up=0.0,
+        weight_decay=0.0,
+        keep_prob=0.75,
+        label_smoothing=0.0,
+        sigmoid=True,
+        augmentation=None,
+        splicing=None,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run does besides learning: when it ends, what it saves and reports, and where."""
+
+    cycle_stop: int
+    acc_stop: float
+    cycle_save: int
+    train_batch_size: int
+    test_batch_size: int
+    recipe_name: str
+    seed: int
+    log_dir: ProjectPath
+    enable_gpu: bool
+
+    @property
+    def recipe(self) -> Recipe:
+        return RECIPES[self.recipe_name]

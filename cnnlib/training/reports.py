@@ -1,0 +1,122 @@
+"""What a run reports: at its beginning, every few steps, and at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnnlib.console import Reporter
+from cnnlib.dataset.image_set import ImageSet
+from cnnlib.evaluation.checks import check_cost, check_images
+from cnnlib.evaluation.metrics import Scores
+from cnnlib.network import CNN
+from cnnlib.networks.architectures import WIDER
+from cnnlib.networks.cost import cost
+from cnnlib.training import messages
+from cnnlib.training.monitor import TrainingMonitor, advice, chance_accuracy
+from cnnlib.training.recipes import RunOptions
+from cnnlib.training.saving import ModelSaver
+from cnnlib.training.scoring import Scorer
+
+ADVICE_IMAGES = 1000  # of the training set
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended; `scores` are those of the best weights on the whole test set."""
+
+    scores: Scores
+    steps: int  # in this call
+    seconds: float
+    interrupted: bool
+
+
+class RunReports:
+    """Report a run. `advises`: say what seems wrong, and what would help."""
+
+    def __init__(
+        self,
+        cnn: CNN,
+        options: RunOptions,
+        train: ImageSet,
+        test: ImageSet,
+        scorer: Scorer,
+        saver: ModelSaver,
+        reporter: Reporter,
+        advises: bool,
+    ) -> None:
+        self._cnn, self._options, self._train, self._test = cnn, options, train, test
+        self._scorer, self._saver = scorer, saver
+        self._reporter, self._advises = reporter, advises
+        self._began_s = time.monotonic()
+        self._monitor = TrainingMonitor(
+            chance_accuracy(train.char_ids),
+            min(options.test_batch_size, len(test)),
+            options.cycle_stop,
+        )
+
+    def begin(self, origin: str) -> None:
+        """Report what is trained; `origin` says in words which weights it starts from."""
+        cnn, options = self._cnn, self._options
+        needs = cost(cnn.network, cnn.spec)
+        self._reporter.say(
+            messages.beginning(
+                cnn,
+                needs,
+                images=(len(self._train), len(self._test)),
+                steps=max(0, options.cycle_stop - self._saver.first_step),
+                batch_size=min(options.train_batch_size, len(self._train)),
+                recipe=options.recipe_name,
+                origin=origin,
+            )
+        )
+        if self._advises:
+            self._check(check_images(self._train, self._test, cnn.char_set))
+            self._check(check_cost(needs.flop, cnn.image_width, cnn.image_height))
+
+    def step(self, step: int, train: Scores, test: Scores, restored: int) -> None:
+        """Report the scores of a step; `restored` is the step that was gone back to, or 0."""
+        self._reporter.say(messages.step_scores(step, train, test))
+        if restored:
+            self._check([messages.restored(restored)])
+        line = self._monitor.observe(step, train, test)
+        if line and self._advises:
+            self._check([line])
+
+    def progress(self, step: int, seconds: list[float]) -> None:
+        """Report how far the run is; `seconds` are those of its last steps."""
+        cycle_stop = self._options.cycle_stop
+        self._reporter.say(messages.progress(step, cycle_stop, seconds, self.best_so_far()))
+
+    def best_so_far(self) -> str:
+        return messages.best_so_far(self._saver.best_scores, self._saver.current)
+
+    def end(self, last: int, interrupted: bool) -> TrainingResult:
+        """Report how the run ended, after its step `last`."""
+        best, scores = self._saver.current, self._saver.best_scores
+        assert best is not None and scores is not None, "a run ends with a save"
+        steps, seconds = last - self._saver.first_step, time.monotonic() - self._began_s
+        self._reporter.say(
+            messages.ending(scores, len(self._test), best.step, steps, seconds, interrupted)
+        )
+        if self._advises:
+            if last == self._options.cycle_stop:
+                self._check(self._advice(scores))
+            self._reporter.say(f"model     {self._cnn.folder}")
+            if interrupted:
+                self._reporter.say("the same command goes on from here")
+        return TrainingResult(scores, steps, seconds, interrupted)
+
+    def _advice(self, test: Scores) -> list[str]:
+        """Return what would help most; training images are read with the weights of the end."""
+        rng = np.random.default_rng(self._options.seed)
+        train = self._scorer.score(*self._train.sample(ADVICE_IMAGES, rng))
+        wider = WIDER.get(self._cnn.network, "")
+        return advice(train, test, self._options.cycle_stop, wider)
+
+    def _check(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._reporter.say(f"check     {line}")

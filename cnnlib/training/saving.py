@@ -1,0 +1,195 @@
+"""What a run saves in the model folder, which weights are the best, and how the next run starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from typing import Any
+
+import numpy as np
+import PIL
+import tensorflow.compat.v1 as tf
+
+from cnnlib.dataset.image_set import ImageSet
+from cnnlib.errors import CaptchaError, ModelError
+from cnnlib.evaluation import metrics
+from cnnlib.evaluation.metrics import Scores
+from cnnlib.network import CNN
+from cnnlib.networks.checkpoint import assign, grow_classes, read_checkpoint
+from cnnlib.networks.model_folder import ModelInfo, Run
+from cnnlib.networks.weights import saved_weight
+from cnnlib.training.graph import TrainingGraph
+from cnnlib.training.recipes import RunOptions
+from cnnlib.training.scoring import Scorer
+
+NO_SCORES = Scores(0.0, 0.0, math.inf)
+
+
+class ModelSaver:
+    """Keep a model folder up to date during a run; `current` is what the folder holds."""
+
+    def __init__(
+        self,
+        cnn: CNN,
+        graph: TrainingGraph,
+        session: Any,
+        scorer: Scorer,
+        options: RunOptions,
+        test: ImageSet,
+    ) -> None:
+        self._cnn, self._graph, self._session = cnn, graph, session
+        self._scorer, self._options, self._test = scorer, options, test
+        self.current: ModelInfo | None = None
+        self.best_scores: Scores | None = None
+        self._highest = NO_SCORES  # with the most images right among those that were best
+        self.first_step = 0  # of the run, done before this start
+        self.earlier_steps = 0  # of all runs before this one
+        self.acc_stop = options.acc_stop if options.acc_stop < 1 else math.inf
+
+    # How a run starts
+
+    def restore(self, previous: ModelInfo | None) -> str:
+        """Give the variables their values; return in words what was done."""
+        self._session.run(self._graph.initializer)
+        if previous is None:
+            return "from random weights"
+        self.current = previous
+        self._load_best(previous)
+        self.best_scores = self._scorer.score_all(self._test)  # it may have changed since
+        self._highest = self.best_scores
+        reached = self.best_scores.image_accuracy >= self.acc_stop
+        if reached:
+            self.acc_stop = math.inf  # or a run with more images would end as it begins
+        if not previous.run.done and (previous.spec.char_set, previous.recipe) == (
+            self._cnn.char_set,
+            self._options.recipe_name,
+        ):
+            return self._resume(previous)
+        self.earlier_steps = previous.total_step
+        return (
+            f"a new run on the weights of {previous.step} steps, which have "
+            f"{self.best_scores.image_accuracy:.2%} of the test images right"
+            + (": to its last step, since acc_stop is reached already" if reached else "")
+        )
+
+    def _resume(self, previous: ModelInfo) -> str:
+        prefix = self._cnn.folder.full / previous.last
+        try:
+            self._graph.last_saver.restore(self._session, str(prefix))
+        except (tf.errors.OpError, ValueError) as error:
+            raise ModelError(
+                f"{prefix} is missing or damaged: start over with --fresh, or "
+                "restore the folder from a copy"
+            ) from error
+        self.first_step = previous.run.step
+        self.earlier_steps = previous.total_step - previous.run.step
+        return f"the run that was interrupted goes on after step {previous.run.step}"
+
+    def _load_best(self, previous: ModelInfo) -> None:
+        cnn = self._cnn
+        variables = {v.op.name: v for v in self._graph.weight_variables}
+        values = read_checkpoint(cnn.folder.full / previous.best)
+        old = previous.spec.char_set
+        if old != cnn.char_set:
+            initial = self._session.run(variables)
+            values = grow_classes(values, old, cnn.char_set, initial, cnn.spec.has_end_class)
+        assign(
+            self._session,
+            ((v, saved_weight(values, name, v.shape.as_list())) for name, v in variables.items()),
+        )
+
+    # Saves
+
+    def save(self, step: int, done: bool) -> None:
+        """Score the whole test set, and commit this state, and the weights where they are best."""
+        cnn, folder, current, options = self._cnn, self._cnn.folder, self.current, self._options
+        outputs = self._scorer.outputs(self._test.pixels, self._test.char_ids)
+        scores = self._scorer.scores_of(*outputs)
+        check_finite(scores, step)
+        total = self.earlier_steps + step
+        if current is None or self._is_best(current, scores, step == options.cycle_stop):
+            self.best_scores = scores
+            self._highest = max(self._highest, scores, key=lambda s: s.image_accuracy)
+            best, best_step = folder.new_checkpoint("best", total), total
+            temperature = metrics.fit_temperature(*outputs[:2])
+        else:
+            best, best_step, temperature = current.best, current.step, current.temperature
+        info = ModelInfo(
+            spec=cnn.spec,
+            network=cnn.network,
+            recipe=options.recipe_name,
+            step=best_step,
+            scores=dataclasses.asdict(self.best_scores or scores),
+            temperature=temperature,
+            best=best,
+            last=folder.new_checkpoint("last", total),
+            total_step=total,
+            run=Run(step, options.cycle_stop, options.seed, done),
+            libraries=_libraries(),
+        )
+        self._commit(info)
+        self.current = info
+
+    def _is_best(self, current: ModelInfo, scores: Scores, ends: bool) -> bool:
+        """Return whether to keep these weights; a char_set that grew needs ones of its shape.
+
+        Where a run `ends`, the rate has fallen to nothing: that makes for better weights than those
+        that chance prefers on a small test set.
+        """
+        best, count = self.best_scores, len(self._test)
+        if current.spec.char_set != self._cnn.char_set or best is None:
+            return True
+        if scores.image_accuracy >= self.acc_stop > best.image_accuracy:
+            return True
+        if self._highest.clearly_above(scores, count):
+            return False  # small steps down, each within chance, must not add up
+        return ends or scores.better_than(best, count)
+
+    def _commit(self, info: ModelInfo) -> None:
+        """Write the checkpoints that are new, then make `info` what the folder holds."""
+        new = {info.last, info.best} - ({self.current.best} if self.current else set())
+        try:
+            for name in new:
+                last = name == info.last
+                self._write(self._graph.last_saver if last else self._graph.best_saver, name)
+            self._cnn.folder.commit(info)
+        except CaptchaError:
+            self._cnn.folder.remove(*new)
+            raise
+
+    def _write(self, saver: Any, name: str) -> None:
+        """Write a checkpoint to the disk."""
+        prefix = self._cnn.folder.full / name
+        try:
+            with self._graph.graph.as_default():  # otherwise it complains about eager mode
+                saver.save(self._session, str(prefix), write_meta_graph=False, write_state=False)
+            for file in prefix.parent.glob(f"{name}.*"):
+                with open(file, "rb+") as written:
+                    os.fsync(written.fileno())
+        except (tf.errors.OpError, OSError) as error:
+            raise ModelError(
+                f"cannot save to {self._cnn.folder} ({_reason(error)}): the save before it is "
+                "intact. Free some space, or make the folder writable; the same command then "
+                "goes on from there"
+            ) from error
+
+
+def check_finite(scores: Scores, step: int) -> None:
+    if not math.isfinite(scores.loss):
+        raise CaptchaError(
+            f"the loss is {scores.loss} at step {step}: the training has diverged. "
+            "The last save is intact; look for damaged images, or start over with "
+            "--fresh and another --seed"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Return the line that says what happened; TensorFlow wraps it into others about the graph."""
+    lines = str(error).splitlines()
+    marked = next((i for i, line in enumerate(lines) if "[[{{node" in line), 1)
+    return lines[marked - 1]
+
+
+def _libraries() -> dict[str, str]:
+    return {"tensorflow": tf.__version__, "numpy": np.__version__, "pillow": PIL.__version__}

@@ -1,0 +1,48 @@
+"""Scores of images with the weights as they are now, as inference would read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cnnlib.dataset.image_set import ImageSet
+from cnnlib.evaluation import metrics
+from cnnlib.evaluation.metrics import Scores
+from cnnlib.training.graph import TrainingGraph
+
+IMAGES_PER_RUN = 250  # of the network
+
+
+class Scorer:
+    """Score images in the session of a training: no distortion, no dropout, loss unsmoothed."""
+
+    def __init__(self, graph: TrainingGraph, session: Any, has_end_class: bool) -> None:
+        self._graph, self._session, self._has_end_class = graph, session, has_end_class
+
+    def score(self, pixels: np.ndarray, char_ids: np.ndarray) -> Scores:
+        return self.scores_of(*self.outputs(pixels, char_ids))
+
+    def score_all(self, images: ImageSet) -> Scores:
+        return self.score(images.pixels, images.char_ids)
+
+    def outputs(
+        self, pixels: np.ndarray, char_ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return logits [N, P, C], class ids [N, L] and losses [N] of images."""
+        graph = self._graph
+        parts = [
+            self._session.run(
+                (graph.logits, graph.losses),
+                {
+                    graph.X: pixels[start : start + IMAGES_PER_RUN],
+                    graph.Y: char_ids[start : start + IMAGES_PER_RUN],
+                },
+            )
+            for start in range(0, len(pixels), IMAGES_PER_RUN)
+        ]
+        logits, losses = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return logits, char_ids, losses
+
+    def scores_of(self, logits: np.ndarray, char_ids: np.ndarray, losses: np.ndarray) -> Scores:
+        return metrics.scores(logits, char_ids, losses, self._has_end_class)

@@ -1,0 +1,205 @@
+"""Train a network on labelled images: what `train_model.py` runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from cnnlib import plots
+from cnnlib.captcha_spec import CaptchaSpec, parse_char_set
+from cnnlib.config import SampleConfig
+from cnnlib.console import CONSOLE, Reporter
+from cnnlib.dataset.folders import random_image
+from cnnlib.dataset.image_set import ImageSet, load_images
+from cnnlib.dataset.images import read_pixels
+from cnnlib.dataset.labels import SEPARATOR
+from cnnlib.dataset.verification import Rules
+from cnnlib.errors import SampleError
+from cnnlib.network import CNN, DEFAULT_NETWORK
+from cnnlib.networks.model_folder import ModelInfo, fill_missing
+from cnnlib.networks.session import gpu_names, session_options
+from cnnlib.paths import AnyPath, ProjectPath
+from cnnlib.recognizer import Prediction, Recognizer
+from cnnlib.training.graph import TrainingGraph, build
+from cnnlib.training.loop import TrainingLoop
+from cnnlib.training.recipes import RunOptions
+from cnnlib.training.reports import TrainingResult
+
+RECOGNIZED_FILE = "recognized.png"
+
+
+class TrainModel(CNN):
+    """Train on the images of one folder, and validate on those of another.
+
+    `spec` is that of the model in model_save_dir where it is not given, and of
+    conf/sample_config.json where there is no model; `fresh` ignores a model that is there.
+    """
+
+    def __init__(
+        self,
+        train_img_path: AnyPath,
+        verify_img_path: AnyPath,
+        char_set: str | Iterable[str],
+        model_save_dir: AnyPath,
+        cycle_stop: int,
+        acc_stop: float,
+        cycle_save: int,
+        image_suffix: str,
+        train_batch_size: int,
+        test_batch_size: int,
+        *,
+        spec: CaptchaSpec | None = None,
+        network: str = DEFAULT_NETWORK,
+        recipe: str = "default",
+        seed: int = 0,
+        label_separator: str = SEPARATOR,
+        log_dir: AnyPath = "logs/",
+        enable_gpu: bool = False,
+        fresh: bool = False,
+        reporter: Reporter = CONSOLE,
+    ) -> None:
+        spec = dataclasses.replace(
+            fill_missing(spec, model_save_dir, ignore_model=fresh),
+            char_set=parse_char_set(char_set),
+        )
+        super().__init__(
+            spec.image_height,
+            spec.image_width,
+            spec.max_captcha,
+            spec.char_set,
+            model_save_dir,
+            spec=spec,
+            network=network,
+        )
+        self.rules = Rules(spec, (image_suffix.lstrip("."),), label_separator)
+        self.train_img_path, self.verify_img_path = train_img_path, verify_img_path
+        self.options = RunOptions(
+            cycle_stop=cycle_stop,
+            acc_stop=acc_stop,
+            cycle_save=cycle_save,
+            train_batch_size=train_batch_size,
+            test_batch_size=test_batch_size,
+            recipe_name=recipe,
+            seed=seed,
+            log_dir=ProjectPath(log_dir),
+            enable_gpu=enable_gpu,
+        )
+        self.fresh = fresh
+        self._reporter = reporter
+
+    @classmethod
+    def from_config(
+        cls, config: SampleConfig, fresh: bool = False, reporter: Reporter = CONSOLE
+    ) -> TrainModel:
+        return cls(
+            config.train_image_dir,
+            config.test_image_dir,
+            config.char_set,
+            config.model_save_dir,
+            config.cycle_stop,
+            config.acc_stop,
+            config.cycle_save,
+            config.image_suffix,
+            config.train_batch_size,
+            config.test_batch_size,
+            spec=config.spec,
+            network=config.network,
+            recipe=config.recipe,
+            seed=config.seed,
+            label_separator=config.label_separator,
+            log_dir=config.log_dir,
+            enable_gpu=config.enable_gpu,
+            fresh=fresh,
+            reporter=reporter,
+        )
+
+    def train_cnn(self) -> TrainingResult:
+        """Train until cycle_stop, acc_stop, Ctrl-C or SIGTERM; report the lines of version 2.
+
+        An acc_stop of 1 ends no run: a small test set reaches it by luck. Nor does one that the
+        weights of the run before reach already, which were to be improved.
+
+        To be called once. A run that was cut off goes on from its last save; after one that ended
+        a new one begins on its best weights. Raises SampleError for folders without usable images
+        and ModelError for a model that does not fit, is in use, or cannot be saved.
+        """
+        with self.folder.locked():
+            previous = self._previous_model()
+            train, test = (
+                load_images(path, self.rules, cached=True, reporter=self._reporter)
+                for path in (self.train_img_path, self.verify_img_path)
+            )
+            return self._train(train, test, previous, len(train))
+
+    def train_subset(self, train: ImageSet, test: ImageSet, count: int) -> TrainingResult:
+        """Train on a part of `count` images as one would on all of them; give no advice."""
+        with self.folder.locked():
+            return self._train(train, test, None, count, advises=False)
+
+    def build_graph(self, count: int) -> TrainingGraph:
+        """Build and close the graph for a training set of `count` images; to be called once."""
+        options = self.options
+        views = options.cycle_stop * min(options.train_batch_size, count) / count
+        return build(
+            self,
+            options.recipe,
+            options.seed,
+            distortion=options.recipe.distortion(views),
+            splices=options.recipe.splices(views, self.max_captcha),
+        )
+
+    def _train(
+        self,
+        train: ImageSet,
+        test: ImageSet,
+        previous: ModelInfo | None,
+        count: int,
+        advises: bool = True,
+    ) -> TrainingResult:
+        options = self.options
+        if options.enable_gpu and not gpu_names():
+            self._reporter.warn(
+                "enable_gpu is on, but TensorFlow sees no GPU: training on the "
+                'processor. For NVIDIA: pip install "tensorflow[and-cuda]"'
+            )
+        graph = self.build_graph(count)
+        with tf.Session(graph=self.graph, config=session_options(options.enable_gpu)) as session:
+            loop = TrainingLoop(
+                self, graph, session, options, train, test, self._reporter, advises=advises
+            )
+            return loop.run(previous)
+
+    def _previous_model(self) -> ModelInfo | None:
+        """Return the model to go on from; raises ModelError where it does not fit."""
+        previous = None if self.fresh else self.folder.read()
+        if previous is None:
+            return None
+        known = set(previous.spec.char_set) <= set(self.char_set)
+        self.folder.check_fits(
+            previous,
+            # A char_set that has grown fits.
+            dataclasses.replace(self.spec, char_set=previous.spec.char_set) if known else self.spec,
+            self.network,
+            "Correct conf/, name another model_save_dir, or start over with --fresh",
+        )
+        return previous
+
+    def recognize_captcha(self) -> Prediction:
+        """Recognise a random training image; report and draw it with its label and the answer."""
+        image = random_image(self.train_img_path)
+        try:
+            pixels = read_pixels(image, self.spec)
+        except SampleError as error:
+            raise SampleError(f"{image}: {error}; move the image away") from error
+        with Recognizer.from_spec(self.spec, self.folder.path) as recognizer:
+            prediction = recognizer.predict_pixels(pixels[np.newaxis])[0]
+        label = self.rules.labels().label(image.name)
+        words = f"label {label}, recognised as {prediction.text}"
+        self._reporter.say(f"{image}: {words}, confidence {prediction.confidence:.3f}")
+        picture = self.folder.full / RECOGNIZED_FILE
+        plots.image_plot(pixels, picture, title=words)
+        self._reporter.say(f"picture: {picture}")
+        return prediction

@@ -1,0 +1,7 @@
+"""What servers answer: status, body, headers."""
+
+import json
+
+BODY = {"time": "1", "value": "验a", "speed_time(ms)": 3, "confidence": 0.9}
+GOOD = (200, json.dumps(BODY), {})
+REFUSED = (422, json.dumps({"error_code": "1003", "message": "wrong size"}), {})

@@ -1,0 +1,152 @@
+"""Labels: in file names, in labels.csv, as class ids."""
+
+import numpy as np
+import pytest
+
+from cnnlib.dataset.labels import (
+    LABELS_FILE,
+    PAD_ID,
+    FolderLabels,
+    file_name,
+    has_suffix,
+    ids_to_label,
+    label_of,
+    label_to_ids,
+    read_label_list,
+    unknown_characters,
+)
+from cnnlib.errors import SampleError
+from cnnlib.paths import ProjectPath
+
+# --- file names ---
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("2e8j_17322d3d4226f0b5c5a71d797d2ba7f7.jpg", "2e8j"),
+        ("验证码_1.png", "验证码"),
+        ("ab_1_2.png", "ab"),
+        ("AB c_1.tar.png", "AB c"),
+    ],
+)
+def test_label_is_before_the_first_separator(name, label):
+    assert label_of(name) == label
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2e8j.png",
+        "_1.png",
+        "2e8j_.png",
+        "2e8j_",
+        "",
+        "2e8j-1.png",
+        "\udcff_1.png",
+    ],
+)
+def test_name_without_label_or_serial_is_refused(name):
+    with pytest.raises(SampleError, match="label and serial"):
+        label_of(name)
+
+
+@pytest.mark.parametrize("label", ["2e8j", "验证码", "aB", "é ü"])
+def test_label_comes_back_from_its_file_name(label):
+    name = file_name(label, "png")
+    assert label_of(name) == label and name.endswith(".png")
+    assert name != file_name(label, "png")
+
+
+def test_file_name_is_safe_on_every_file_system(tmp_path):
+    name = file_name('/\\:*?"<>|%\n', "png", "7")
+    assert name == "%2F%5C%3A%2A%3F%22%3C%3E%7C%25%0A_7.png"
+    (tmp_path / name).touch()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a_1.png", True),
+        ("a_1.PNG", True),
+        ("a_1.jpg", False),
+        (".png", False),
+        (".a_1.png", False),
+        ("png", False),
+        ("a_1.png.partial", False),
+    ],
+)
+def test_suffix_is_compared_without_case(name, expected):
+    assert has_suffix(name, ("png",)) is expected
+
+
+@pytest.mark.parametrize("separator", ["-", "#", "__", "@a"])
+def test_another_separator(separator):
+    name = file_name(f"x_{separator}y", "png", "1", separator)
+    assert label_of(name, separator) == f"x_{separator}y"
+    with pytest.raises(SampleError, match=f"label and serial with '{separator}'"):
+        label_of("ab.png", separator)
+
+
+# --- class ids ---
+
+
+def test_labels_and_classes():
+    char_set = "0验a证"
+    ids = label_to_ids("证0a", char_set)
+    assert ids == [3, 0, 2]
+    assert ids_to_label(np.array(ids), char_set) == "证0a"
+    assert label_to_ids("b", ["a", "b"]) == [1]
+
+
+def test_unknown_characters_are_named():
+    with pytest.raises(SampleError, match="label 'aXbX' has 'X' 'b', not in char_set"):
+        label_to_ids("aXbX", "a")
+
+
+def test_unknown_characters_are_listed_once_in_their_order():
+    assert unknown_characters("cXaXb", "abc") == ["X"]
+    assert unknown_characters("ZaY", ("a",)) == ["Z", "Y"]
+
+
+def test_label_of_another_length_says_both():
+    with pytest.raises(SampleError, match="label 'abc' has 3 characters, expected 4"):
+        label_to_ids("abc", "abc", 4)
+
+
+def test_padding_after_the_end_of_a_label_is_no_character():
+    assert ids_to_label(np.array([1, 0, PAD_ID, PAD_ID]), "ab") == "ba"
+
+
+# --- the labels of a folder ---
+
+
+def test_label_is_that_of_the_list_else_of_the_name():
+    labels = FolderLabels({"photo.png": "A/b", "xy-1.png": "listed"}, "-")
+    assert labels.label("photo.png") == "A/b" and labels.label("xy-1.png") == "listed"
+    assert labels.label("xy-2.png") == "xy"
+    with pytest.raises(SampleError, match="label and serial with '-'"):
+        labels.label("other.png")
+
+
+def test_case_is_ignored_in_lists_and_names_alike():
+    labels = FolderLabels({"photo.png": "Ab"}, ignore_case=True)
+    assert (labels.label("photo.png"), labels.label("cD_1.png")) == ("ab", "cd")
+
+
+def test_listed_image_gets_a_name_that_has_its_label():
+    labels = FolderLabels({"my photo.JPG": "A/b"}, "-")
+    assert labels.name_with_label("my photo.JPG") == "A%2Fb-my photo.JPG"
+    assert labels.label(labels.name_with_label("my photo.JPG")) == "A/b"
+    assert labels.name_with_label("xy-1.png") == "xy-1.png"
+
+
+def test_list_of_labels_is_csv_with_quotes_blank_lines_and_spaces(tmp_path):
+    (tmp_path / LABELS_FILE).write_text(
+        '\ufeffFile , LABEL\n\n1.png , "a,b"\n2.png,"say ""a"""\n1.png,"a,b"\n', "utf-8"
+    )
+    assert read_label_list(ProjectPath(tmp_path)) == {"1.png": "a,b", "2.png": 'say "a"'}
+
+
+def test_folder_without_a_list_has_none(tmp_path):
+    assert read_label_list(ProjectPath(tmp_path)) == {}

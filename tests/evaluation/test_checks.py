@@ -1,0 +1,88 @@
+"""Each fault of a data set is reported in one line; of a sound one nothing is said."""
+
+import numpy as np
+import pytest
+
+from cnnlib.dataset.image_set import ImageSet
+from cnnlib.evaluation.checks import check_cost, check_images
+
+
+def image_set(count, classes=4, length=2, seed=0):
+    rng = np.random.default_rng(seed)
+    return ImageSet(
+        [f"{seed}_{i}.png" for i in range(count)],
+        rng.integers(0, 256, (count, 24, 40), np.uint8),
+        rng.integers(0, classes, (count, length)).astype(np.int32),
+    )
+
+
+@pytest.fixture
+def train():
+    return image_set(400)
+
+
+@pytest.fixture
+def test():
+    return image_set(2000, seed=1)
+
+
+def test_nothing_is_said_of_good_images(train, test):
+    assert check_images(train, test, "0123") == []
+
+
+def test_same_pixels_with_different_labels(train, test):
+    train.pixels[7] = train.pixels[3]
+    train.char_ids[7], train.char_ids[3] = (0, 1), (0, 2)
+    [line, copies] = check_images(train, test, "0123")
+    assert line.startswith("1 picture has two labels, such as 0_3.png and 0_7.png: remove")
+    assert copies.startswith("1 training image is a copy of another")
+
+
+def test_training_images_in_the_test_set(train, test):
+    test.pixels[:3], test.char_ids[:3] = train.pixels[:3], train.char_ids[:3]
+    [line] = check_images(train, test, "0123")
+    assert line.startswith("3 test images are in the training set too, such as 1_0.png: remove")
+
+
+def test_blank_images(train, test):
+    train.pixels[5] = 255
+    test.pixels[1] = 100
+    test.pixels[1, 0, 0] = 103
+    [line] = check_images(train, test, "0123")
+    assert line.startswith("2 images are of one shade, such as 0_5.png: look at them")
+
+
+def test_characters_that_are_missing_or_rare(train, test):
+    train.char_ids[train.char_ids == 3] = 0
+    train.char_ids[:2, 1] = 4
+    lines = check_images(train, test, "01234xyz")
+    assert lines[0].startswith("no image shows x y z: label images that do")
+    assert lines[1].startswith("no training image shows 3, but test images do")
+    assert lines[2].startswith("fewer than 20 training images show 4 (2): ")
+
+
+def test_long_lists_of_characters_are_cut(train, test):
+    [line] = check_images(train, test, "0123abcdefghijklmnop")
+    assert line.startswith("no image shows a b c d e f g h i j and 6 more: ")
+
+
+@pytest.mark.parametrize(("count", "margin"), [(1, "39.7%"), (50, "5.1%"), (400, "1.4%")])
+def test_small_test_set(train, count, margin):
+    [line] = check_images(train, image_set(count, seed=1), "0123")
+    assert line.startswith(
+        f"a test set of {count} cannot tell 1% apart (95 % interval: give or take {margin})"
+    )
+
+
+def test_a_colour_that_does_not_vary_is_no_blank_image():
+    pixels = np.full((3, 10, 20, 3), 255, np.uint8)
+    pixels[:2, 2:8, 5:15, 1:] = 0  # red on white
+    images = ImageSet(["a_1.png", "b_2.png", "c_3.png"], pixels, np.zeros((3, 1), np.int32))
+    [line] = [line for line in check_images(images, images, "0") if "of one shade" in line]
+    assert "c_3.png" in line and "a_1.png" not in line
+
+
+def test_images_that_cost_much_are_reported_with_a_size_that_does_not():
+    assert list(check_cost(900_000_000, 400, 200)) == []
+    [line] = check_cost(4_000_000_000, 800, 250)
+    assert "4.0 GFLOP" in line and "image_width 400 and image_height 125" in line

@@ -1,0 +1,162 @@
+"""What several tests use: a small project in a folder of its own, and images to draw in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from cnnlib import dataset
+from cnnlib.captcha_spec import CaptchaSpec
+from cnnlib.config import CaptchaConfig, SampleConfig, load_captcha_config, load_sample_config
+from cnnlib.dataset.labels import file_name
+from cnnlib.paths import ProjectPath
+from gen_image.generator import CaptchaGenerator
+
+DrawImages = Callable[..., list[Path]]
+
+SAMPLE = {
+    "origin_image_dir": "sample/origin/",
+    "new_image_dir": "sample/new_train/",
+    "train_image_dir": "sample/train/",
+    "test_image_dir": "sample/test/",
+    "api_image_dir": "sample/api/",
+    "online_image_dir": "sample/online/",
+    "local_image_dir": "sample/local/",
+    "model_save_dir": "model/",
+    "image_width": 40,
+    "image_height": 24,
+    "max_captcha": 2,
+    "image_suffix": "png",
+    "char_set": "0123",
+    "use_labels_json_file": False,
+    "remote_url": "http://127.0.0.1:6100/captcha/",
+    "cycle_stop": 20,
+    "acc_stop": 1.0,
+    "cycle_save": 10,
+    "enable_gpu": 0,
+    "train_batch_size": 16,
+    "test_batch_size": 16,
+}
+CAPTCHA = {
+    "root_dir": "sample/origin/",
+    "image_suffix": "png",
+    "characters": "0123",
+    "count": 20,
+    "char_count": 2,
+    "width": 40,
+    "height": 24,
+}
+SPEC = CaptchaSpec(24, 40, 2, tuple("0123"))  # of the captchas in both
+
+
+@dataclass
+class Project:
+    """A project root of its own, with a config for images of 40x24 with two of the digits 0-3."""
+
+    root: Path
+
+    @property
+    def config_path(self) -> Path:
+        return self.root / "conf" / "sample_config.json"
+
+    @property
+    def captcha_config_path(self) -> Path:
+        return self.root / "conf" / "captcha_config.json"
+
+    @property
+    def sample(self) -> SampleConfig:
+        return load_sample_config(self.config_path)
+
+    @property
+    def captcha(self) -> CaptchaConfig:
+        return load_captcha_config(self.captcha_config_path)
+
+    def change(self, **values: object) -> None:
+        """Rewrite keys of conf/sample_config.json."""
+        known = json.loads(self.config_path.read_text(encoding="utf-8"))
+        self.config_path.write_text(json.dumps(known | values), encoding="utf-8")
+
+
+class Folders:
+    """An origin folder of files whose content is their own first name, and where they go."""
+
+    def __init__(self, root: Path) -> None:
+        self.origin, self.train, self.test = (root / name for name in ("origin", "train", "test"))
+
+    def fill(self, count: int, start: int = 0) -> Folders:
+        self.origin.mkdir(parents=True, exist_ok=True)
+        for i in range(start, start + count):
+            (self.origin / f"{i:04d}_x.png").write_text(f"{i:04d}_x.png")
+        return self
+
+    def split(self, *bad: str, seed: int = 0) -> None:
+        dataset.split(self.origin, self.train, self.test, bad, seed=seed)
+
+    def names(self) -> tuple[list[str], list[str], list[str]]:
+        return tuple(
+            names_in(folder) if folder.exists() else []
+            for folder in (self.origin, self.train, self.test)
+        )
+
+    def contents(self) -> Counter[str]:
+        return Counter(
+            path.read_text()
+            for folder in (self.origin, self.train, self.test)
+            if folder.exists()
+            for path in folder.iterdir()
+        )
+
+
+def new_project(root: Path) -> Project:
+    made = Project(root)
+    made.config_path.parent.mkdir(parents=True)
+    made.config_path.write_text(json.dumps(SAMPLE), encoding="utf-8")
+    made.captcha_config_path.write_text(json.dumps(CAPTCHA), encoding="utf-8")
+    return made
+
+
+def drawing(project: Project) -> DrawImages:
+    """Return draw(folder, count=20, *, texts=None, seed=0, **config) -> paths of the new images.
+
+    The folder is made. `texts` instead of `count` names the texts; `config` replaces keys of the
+    captcha config: characters, char_count, width, height, image_suffix.
+    """
+
+    def draw(
+        folder: str | Path,
+        count: int = 20,
+        *,
+        texts: list[str] | None = None,
+        seed: int = 0,
+        **config: object,
+    ) -> list[Path]:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        generator = CaptchaGenerator(
+            replace(project.captcha, root_dir=ProjectPath(folder), **config)
+        )
+        rng = random.Random(seed)
+        drawn = []
+        for text in texts or [generator.random_text(rng) for _ in range(count)]:
+            path = folder / file_name(text, generator.config.image_suffix)
+            path.write_bytes(generator.encode(generator.draw(text)))
+            drawn.append(path)
+        return drawn
+
+    return draw
+
+
+def names_in(folder: str | os.PathLike[str]) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def is_png(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.format == "PNG"

@@ -1,0 +1,56 @@
+"""Paths: relative to the project's root, whatever the working directory is."""
+
+import os
+
+import pytest
+
+from cnnlib.paths import PROJECT_ROOT, ProjectPath, resolve_input_path
+
+
+def test_paths_are_relative_to_the_folder_above_conf_and_keep_their_text(project, monkeypatch):
+    monkeypatch.chdir("/")
+    folder = project.sample.origin_image_dir
+    assert str(folder) == "sample/origin/"
+    assert folder.full == project.root / "sample" / "origin"
+    assert os.fspath(folder) == str(project.root / "sample" / "origin")
+
+
+def test_absolute_path_stays(project, tmp_path):
+    project.change(origin_image_dir=str(tmp_path / "elsewhere"))
+    assert project.sample.origin_image_dir.full == tmp_path / "elsewhere"
+
+
+def test_paths_are_equal_where_they_lead_to_the_same_place(tmp_path):
+    relative, absolute = ProjectPath("a/b", tmp_path), ProjectPath(tmp_path / "a" / "b")
+    assert relative == absolute and hash(relative) == hash(absolute)
+    assert relative != ProjectPath("a/b") and relative != "a/b"
+
+
+def test_copy_keeps_the_root(tmp_path):
+    path = ProjectPath("a/b", tmp_path)
+    copy = ProjectPath(path)
+    assert (copy, str(copy), copy.root) == (path, "a/b", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"), [("here.json", "here.json"), ("./here.json", "here.json")]
+)
+def test_path_typed_on_the_command_line_is_the_shells_where_it_exists(
+    tmp_path, monkeypatch, typed, expected
+):
+    (tmp_path / "here.json").touch()
+    monkeypatch.chdir(tmp_path)
+    assert resolve_input_path(typed) == tmp_path / expected
+
+
+def test_path_typed_on_the_command_line_is_of_the_project_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolve_input_path("conf/x.json") == PROJECT_ROOT / "conf" / "x.json"
+    assert resolve_input_path("conf/sample_config.json").exists()
+
+
+def test_home_of_a_typed_path_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "mine.json").touch()
+    assert resolve_input_path("~/mine.json") == tmp_path / "mine.json"

@@ -1,0 +1,85 @@
+"""What a training leaves to look at."""
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from cnnlib.errors import CaptchaError
+from cnnlib.evaluation.metrics import Scores
+from cnnlib.training.history import History, TensorBoard, TrainingRecord, read_rows
+from tests.helpers import is_png
+from tests.training.helpers import history_steps
+
+VALUES = {"loss/train": 1.0, "accuracy/train_images": 0.25}
+
+
+def test_history_goes_on_where_the_run_does(tmp_path):
+    history = History(tmp_path, 0)
+    for step in (10, 20, 30):
+        history.add(step, VALUES)
+    history.save()
+    resumed = History(tmp_path, 20)  # the save of 30 was cut off
+    resumed.add(30, VALUES)
+    resumed.add(40, VALUES)
+    resumed.save()
+    assert history_steps(tmp_path) == [10, 20, 30, 40]
+    assert (tmp_path / "accuracy.png").stat().st_size > 1000
+    fresh = History(tmp_path, 0)
+    fresh.add(10, VALUES)
+    fresh.save()
+    assert history_steps(tmp_path) == [10]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step,loss/train\n10,half a ro\n",
+        "other,columns\n1,2\n",
+        "step\n10\n",
+        "\ufeff",
+        "",
+    ],
+)
+def test_damaged_history_does_not_end_a_training(tmp_path, text):
+    (tmp_path / "history.csv").write_text(text, encoding="utf-8")
+    history = History(tmp_path, 10)
+    history.add(20, VALUES)
+    history.save()
+    assert history_steps(tmp_path) == [20]
+
+
+def test_without_reports_nothing_is_written(tmp_path):
+    History(tmp_path, 0).save()
+    assert not list(tmp_path.iterdir())
+
+
+def test_log_folder_that_cannot_be_made_is_reported(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CaptchaError, match="cannot write to .*correct log_dir"):
+        TensorBoard(tmp_path / "file")
+
+
+def test_record_goes_to_tensorboard_at_once_and_to_the_model_folder_when_it_is_saved(tmp_path):
+    record = TrainingRecord(tmp_path / "logs", tmp_path / "model", 0)
+    record.add(10, Scores(0.5, 0.25, 1.5), Scores(0.4, 0.2, 2.0), 0.01, 800.0)
+    assert not (tmp_path / "model").exists()
+    record.save()
+    record.close()
+    expected = {
+        "loss/train": 1.5,
+        "loss/test": 2.0,
+        "accuracy/train_characters": 0.5,
+        "accuracy/train_images": 0.25,
+        "accuracy/test_characters": 0.4,
+        "accuracy/test_images": 0.2,
+        "learning_rate": 0.01,
+        "images_per_second": 800.0,
+    }
+    assert read_rows(tmp_path / "model" / "history.csv") == [{"step": 10} | expected]
+    assert is_png(tmp_path / "model" / "accuracy.png")
+    [events] = (tmp_path / "logs").glob("*/events.out.tfevents.*")
+    values = {
+        value.tag: pytest.approx(value.simple_value)
+        for event in tf.train.summary_iterator(str(events))
+        for value in event.summary.value
+    }
+    assert values == expected

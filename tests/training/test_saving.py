@@ -1,0 +1,145 @@
+"""What a run saves, which weights are the best, and how the next run starts."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from cnnlib.errors import ModelError
+from cnnlib.evaluation.metrics import Scores
+from cnnlib.networks.checkpoint import read_checkpoint
+from cnnlib.networks.model_folder import ModelFolder
+from cnnlib.training import loop
+from cnnlib.training.saving import ModelSaver
+from tests.training.helpers import checkpoint_files, info, set_scores, stopped_after, train
+
+
+def test_a_second_run_goes_on_with_the_weights_and_never_gets_worse(ready, capsys):
+    first = train(ready)
+    second = train(ready, cycle_stop=10)
+    assert "a new run on the weights of " in capsys.readouterr().out
+    assert not first.scores.clearly_above(second.scores, 20)
+    known = info(ready)
+    assert (known.total_step, known.run.step) == (30, 10)
+    assert known.step in (10, 20, 30)
+
+
+def test_fresh_starts_over(ready):
+    train(ready)
+    train(ready, fresh=True, cycle_stop=10)
+    assert info(ready).total_step == 10 and len(checkpoint_files(ready)) == 2
+
+
+def test_small_steps_down_do_not_add_up(ready, monkeypatch):
+    set_scores(monkeypatch, *(Scores(0.9, 0.8 - 0.05 * i, 1 - 0.1 * i) for i in range(5)))
+    result = train(ready, cycle_stop=50)
+    assert result.scores.image_accuracy == 0.75  # by the loss, and within chance of 0.8
+
+
+@pytest.mark.parametrize(("last", "kept"), [(0.85, 0.85), (0.6, 0.9)])
+def test_weights_of_the_end_are_kept_unless_clearly_worse(ready, monkeypatch, last, kept):
+    set_scores(monkeypatch, Scores(0.9, 0.9, 0.1), Scores(0.9, last, 0.2))
+    assert train(ready, cycle_stop=20).scores.image_accuracy == kept
+
+
+def test_weights_that_reach_acc_stop_are_kept(ready, monkeypatch):
+    set_scores(monkeypatch, Scores(0.9, 0.75, 0.1), Scores(0.9, 0.8, 0.2))
+    result = train(ready, cycle_stop=20, acc_stop=0.8)
+    assert result.scores.image_accuracy == 0.8
+
+
+def test_grown_char_set_goes_on_from_what_was_learned(ready, draw_images, capsys):
+    train(ready)
+    learned = read_checkpoint(ready.sample.model_save_dir.full / info(ready).best)
+    draw_images(ready.root / "sample" / "train", texts=["8x", "x8"], characters=tuple("8x"))
+    ready.change(char_set="0x1238")
+    train(ready, cycle_stop=1)
+    assert "a new run on the weights of " in capsys.readouterr().out
+    assert info(ready).spec.char_set == tuple("0x1238")
+    values = read_checkpoint(ready.sample.model_save_dir.full / info(ready).best)
+    for name, value in learned.items():  # one step of Adam away
+        if name.startswith("classifier"):
+            values[name] = values[name].reshape(*value.shape[:-1], 2, 6)[..., [0, 2, 3, 4]]
+        np.testing.assert_allclose(values[name].reshape(value.shape), value, atol=0.01)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_full_disk_leaves_the_save_before_it(ready, monkeypatch, fresh):
+    train(ready, cycle_stop=10)
+    before, names = info(ready), checkpoint_files(ready)
+
+    def full(self, session, prefix, **_):
+        Path(f"{prefix}.data-00000-of-00001.tempstate1").write_bytes(b"0")
+        message = (
+            "Graph execution error:\n\nNode: 'save/SaveV2'\n"
+            f"{prefix}; No space left on device\n\t [[{{{{node save/SaveV2}}}}]]\nOriginal stack"
+        )
+        raise tf.errors.ResourceExhaustedError(None, None, message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tf.train.Saver, "save", full)
+        with pytest.raises(
+            ModelError,
+            match=r"No space left on device\): the save before it is "
+            "intact",
+        ):
+            train(ready, fresh=fresh)
+    assert info(ready) == before and checkpoint_files(ready) == names
+    assert not list(ready.sample.model_save_dir.full.glob("*tempstate*"))
+    assert train(ready).steps == 20
+
+
+def test_failed_commit_keeps_the_best_weights_of_before(ready, monkeypatch):
+    train(ready, cycle_stop=10)
+    before, names = info(ready), checkpoint_files(ready)
+
+    def fails(self, new):
+        assert new.best == before.best  # nothing better was found
+        raise ModelError("cannot write model.json")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ModelSaver, "_is_best", lambda *_: False)
+        patched.setattr(ModelFolder, "commit", fails)
+        with pytest.raises(ModelError):
+            train(ready)
+    assert info(ready) == before and checkpoint_files(ready) == names
+
+
+def test_resuming_scores_the_best_weights_on_the_test_set_of_today(ready, draw_images, monkeypatch):
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(10, range(10)))
+    train(ready)
+    folder = ModelFolder(ready.sample.model_save_dir)
+    flattered = {"char_accuracy": 1.0, "image_accuracy": 1.0, "loss": 0.0}
+    folder.commit(dataclasses.replace(info(ready), scores=flattered))
+    monkeypatch.undo()
+    assert train(ready).scores.image_accuracy < 1.0
+
+
+def test_weights_that_are_missing_are_reported(ready):
+    train(ready, cycle_stop=10)
+    folder, best = ready.sample.model_save_dir.full, info(ready).best
+    for file in folder.glob(f"{best}.*"):
+        file.unlink()
+    with pytest.raises(ModelError, match=f"{best} is missing or damaged: train again with --fresh"):
+        train(ready)
+
+
+def test_state_of_an_interrupted_run_that_is_damaged_is_reported(ready, monkeypatch):
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(10, range(10)))
+    train(ready)
+    last = info(ready).last
+    for file in ready.sample.model_save_dir.full.glob(f"{last}.*"):
+        file.unlink()
+    with pytest.raises(ModelError, match=f"{last} is missing or damaged: start over with --fresh"):
+        train(ready)
+
+
+def test_interrupted_run_of_another_recipe_is_not_resumed(ready, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "stop_signals", stopped_after(10, range(10)))
+        assert train(ready, cycle_stop=30).interrupted
+    result = train(ready, recipe="specification", cycle_stop=10)
+    assert "a new run on the weights of " in capsys.readouterr().out
+    assert result.steps == 10 and info(ready).recipe == "specification"
