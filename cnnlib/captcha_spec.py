@@ -9,6 +9,8 @@ from typing import Any
 
 from cnnlib.errors import ConfigError
 
+RESIZE_MODES = ("", "pad", "stretch")
+
 
 @dataclass(frozen=True)
 class CaptchaSpec:
@@ -20,7 +22,7 @@ class CaptchaSpec:
     a network is character i of char_set. min_captcha 0 means max_captcha.
 
     What is 0 or empty is not known yet; verification then does not check it. Raises ConfigError for
-    a char_set that cannot be used.
+    values that cannot be used.
     """
 
     image_height: int = 0
@@ -36,6 +38,35 @@ class CaptchaSpec:
         if self.char_set:
             object.__setattr__(self, "char_set", parse_char_set(self.char_set))
         object.__setattr__(self, "min_captcha", self.min_captcha or self.max_captcha)
+        if self.max_captcha and self.min_captcha > self.max_captcha:
+            raise ConfigError(
+                f"min_captcha is {self.min_captcha}: it must be at most max_captcha, "
+                f"{self.max_captcha}"
+            )
+        if self.image_channels not in (1, 3):
+            raise ConfigError(
+                f"image_channels is {self.image_channels!r}: it must be 1 (gray) or 3 (colour)"
+            )
+        if self.resize not in RESIZE_MODES:
+            raise ConfigError(
+                f"resize is {self.resize!r}: it must be one of {', '.join(map(repr, RESIZE_MODES))}"
+            )
+
+    def with_fixed(
+        self, image_height: int, image_width: int, max_captcha: int, char_set: str | Iterable[str]
+    ) -> CaptchaSpec:
+        """Return this spec with the parameters that every constructor takes by position.
+
+        Raises ConfigError for a char_set that is empty.
+        """
+        return dataclasses.replace(
+            self,
+            image_height=image_height,
+            image_width=image_width,
+            max_captcha=max_captcha,
+            min_captcha=min(self.min_captcha, max_captcha),
+            char_set=parse_char_set(char_set),
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:

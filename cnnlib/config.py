@@ -2,7 +2,7 @@
 
 Relative paths are relative to the project root, the folder above conf/, never to the working
 directory. A config outside a folder named conf uses the root of this checkout. The meanings, in
-English and Chinese, become the tables of docs/ by bench/config_tables.py.
+English and Chinese, become the tables of docs/ by docs/config_tables.py.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cnnlib.captcha_spec import fold_case, parse_char_set
+from cnnlib.captcha_spec import RESIZE_MODES, fold_case, parse_char_set
 from cnnlib.errors import ConfigError
 from cnnlib.paths import ProjectPath
 
@@ -142,7 +142,7 @@ class ConfigReader:
 
     def resize(self, key: str) -> str:
         value = self.values[key]
-        if value not in (False, True, "pad", "stretch"):
+        if value not in (False, True, *RESIZE_MODES[1:]):
             raise self.error(key, 'true or false, or "pad" or "stretch"')
         return value if isinstance(value, str) else DEFAULT_RESIZE if value else ""
 

@@ -7,14 +7,13 @@ add an operation to it.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from cnnlib.captcha_spec import CaptchaSpec, parse_char_set
+from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.dataset.images import to_gray_or_rgb
 from cnnlib.dataset.labels import label_to_ids
 from cnnlib.errors import SampleError
@@ -47,13 +46,8 @@ class CNN:
         spec: CaptchaSpec | None = None,
         network: str = DEFAULT_NETWORK,
     ) -> None:
-        self.spec = dataclasses.replace(
-            spec or CaptchaSpec(),
-            image_height=image_height,
-            image_width=image_width,
-            max_captcha=max_captcha,
-            char_set=parse_char_set(char_set),
-        )
+        spec = spec or CaptchaSpec()
+        self.spec = spec.with_fixed(image_height, image_width, max_captcha, char_set)
         self.image_height, self.image_width = image_height, image_width
         self.max_captcha, self.char_set = max_captcha, self.spec.char_set
         self.folder = ModelFolder(model_save_dir)

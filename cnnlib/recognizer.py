@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from cnnlib.captcha_spec import CaptchaSpec, fold_case, parse_char_set
+from cnnlib.captcha_spec import CaptchaSpec, fold_case
 from cnnlib.config import SampleConfig
 from cnnlib.cores import usable_cores
 from cnnlib.dataset.images import to_pixels
@@ -63,13 +62,8 @@ class Recognizer(CNN):
         folder = ModelFolder(model_save_dir)
         self.info, values = _read_best(folder)
         self._last_attempted = self.info.best  # weights that were loaded, or could not be
-        wanted = dataclasses.replace(
-            spec or self.info.spec,
-            image_height=image_height,
-            image_width=image_width,
-            max_captcha=max_captcha,
-            char_set=parse_char_set(char_set),
-        )
+        wanted = spec or self.info.spec
+        wanted = wanted.with_fixed(image_height, image_width, max_captcha, char_set)
         folder.check_fits(
             self.info,
             wanted,

@@ -88,3 +88,16 @@ def test_what_a_network_needs_makes_a_spec_complete(missing):
 )
 def test_differences_show_both_values(changed, expected):
     assert list(SPEC.differences(dataclasses.replace(SPEC, **changed))) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"min_captcha": 5, "max_captcha": 4}, "min_captcha is 5: .* at most max_captcha, 4"),
+        ({"image_channels": 2}, "image_channels is 2: .* 1 .gray. or 3"),
+        ({"resize": "crop"}, "resize is 'crop': .* 'pad', 'stretch'"),
+    ],
+)
+def test_values_that_cannot_be_used_are_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        CaptchaSpec(**values)

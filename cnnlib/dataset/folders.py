@@ -35,8 +35,8 @@ def file_names(folder: ProjectPath) -> list[str]:
             return sorted(entry.name for entry in entries if not entry.is_dir())
     except FileNotFoundError as error:
         raise SampleError(
-            f"folder {folder} ({folder.full}) does not exist: run verify_and_split_data.py, or "
-            "correct the folder in conf/"
+            f"folder {folder} ({folder.full}) does not exist: correct its name, or run "
+            "verify_and_split_data.py first, which makes the folders that conf/ names"
         ) from error
     except OSError as error:
         raise SampleError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from cnnlib import console
-from cnnlib.captcha_spec import CaptchaSpec
+from cnnlib.captcha_spec import CaptchaSpec, parse_char_set
 from cnnlib.config import SampleConfig
 from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.console import CONSOLE, Reporter
@@ -80,7 +80,7 @@ def verify(
         real_height,
         real_width,
         max_captcha or 0,
-        tuple(char_set or ()),
+        () if char_set is None else parse_char_set(char_set),
         min_captcha or 0,
         resize=resize,
         ignore_case=ignore_case,

@@ -85,7 +85,9 @@ class TestBatch:
         self._reporter = reporter
 
     @classmethod
-    def from_config(cls, config: SampleConfig, total: int | None = None) -> TestBatch:
+    def from_config(
+        cls, config: SampleConfig, total: int | None = None, reporter: Reporter = CONSOLE
+    ) -> TestBatch:
         return cls(
             config.test_image_dir,
             config.char_set,
@@ -95,6 +97,7 @@ class TestBatch:
             image_suffix=config.image_suffix,
             label_separator=config.label_separator,
             seed=config.seed,
+            reporter=reporter,
         )
 
     def test_batch(self) -> BatchResult:

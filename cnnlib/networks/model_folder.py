@@ -195,8 +195,20 @@ class ModelFolder:
 def fill_missing(
     spec: CaptchaSpec | None, model_save_dir: AnyPath, *, ignore_model: bool = False
 ) -> CaptchaSpec:
-    """Return the spec; None becomes that of the model, or of the sample config where none is."""
-    if spec is not None:
+    """Return the spec with size and lengths of the model, or of the sample config, where none are.
+
+    Without a spec all of it is theirs.
+    """
+    if spec and spec.image_height and spec.image_width and spec.max_captcha:
         return spec
     info = None if ignore_model else ModelFolder(model_save_dir).read()
-    return info.spec if info else load_sample_config().spec
+    known = info.spec if info else load_sample_config().spec
+    if spec is None:
+        return known
+    return dataclasses.replace(
+        spec,
+        image_height=spec.image_height or known.image_height,
+        image_width=spec.image_width or known.image_width,
+        max_captcha=spec.max_captcha or known.max_captcha,
+        min_captcha=spec.min_captcha or known.min_captcha,
+    )

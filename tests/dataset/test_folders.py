@@ -38,7 +38,7 @@ def test_sub_folders_are_no_files_and_lists_of_labels_no_candidates(folder):
 
 
 def test_missing_folder_names_the_remedy(tmp_path):
-    with pytest.raises(SampleError, match=r"none \(.*none\) does not exist: run verify_and_split"):
+    with pytest.raises(SampleError, match=r"none \(.*none\) does not exist: correct its name"):
         file_names(ProjectPath("none", tmp_path))
 
 

@@ -40,7 +40,9 @@ def test_unusable_files_are_reported_and_skipped(tmp_path, draw_images, capsys):
 
 
 def test_folder_without_usable_images_names_the_remedy(tmp_path, draw_images):
-    with pytest.raises(SampleError, match="does not exist: run verify_and_split_data.py"):
+    with pytest.raises(
+        SampleError, match="does not exist: correct its name, or run verify_and_split_data.py"
+    ):
         load_images(tmp_path / "none", rules())
     draw_images(tmp_path, texts=["01"])
     for changed in (

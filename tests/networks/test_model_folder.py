@@ -160,6 +160,9 @@ def test_spec_as_given_else_of_the_model_else_of_the_config(folder):
     folder.commit(INFO)
     assert fill_missing(given, folder.path) == given
     assert fill_missing(None, folder.path) == SPEC
+    colour = fill_missing(CaptchaSpec(image_channels=3), folder.path)
+    assert (colour.image_channels, colour.shape) == (3, (*SPEC.shape[:2], 3))
+    assert (colour.min_captcha, colour.max_captcha) == (SPEC.min_captcha, SPEC.max_captcha)
     assert fill_missing(None, folder.path, ignore_model=True) == shipped
 
 

@@ -1,6 +1,6 @@
 """Write the tables of keys in docs/en/configuration.md and docs/zh/configuration.md.
 
-    python3 bench/config_tables.py [--check]
+    python3 docs/config_tables.py [--check]
 
 Names, defaults and meanings are those of cnnlib/config.py; values of required keys are those of
 conf/sample_config.json and conf/captcha_config.json. --check writes nothing; the exit code is 1

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import config_tables
 from cnnlib.config import CAPTCHA_CONFIG, CaptchaConfig
+from docs import config_tables
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 
 def test_the_pages_are_not_stale() -> None:
-    assert config_tables.main(["--check"]) == 0, "run python3 bench/config_tables.py"
+    assert config_tables.main(["--check"]) == 0, "run python3 docs/config_tables.py"
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
