@@ -7,11 +7,13 @@ progress and warnings to stderr, progress only on a terminal.
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -50,11 +52,20 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
         except KeyboardInterrupt:
             warn("interrupted")
             return EXIT_INTERRUPTED
-        except BrokenPipeError:  # nobody reads any more, as after `| head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            if not is_output_gone(error):
+                raise
+            for stream in (sys.stdout, sys.stderr):  # or it would complain at exit
+                with suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             return EXIT_INTERRUPTED
 
     return run
+
+
+def is_output_gone(error: OSError) -> bool:
+    """Return whether nobody reads any more: a pipe to `head` has ended, or a terminal is closed."""
+    return isinstance(error, BrokenPipeError) or error.errno == errno.EIO
 
 
 def parser(manual: str | None, config: str = "") -> argparse.ArgumentParser:

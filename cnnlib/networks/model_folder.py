@@ -37,12 +37,17 @@ SPEC_NAMES = {"channels": "image_channels"}
 
 @dataclass(frozen=True)
 class Run:
-    """A training run: steps done of those to do, and whether it came to its end."""
+    """A training run: steps done of those to do, and whether it came to its end.
+
+    `rate_factor` and `rewarm_from` are what rollbacks have made of its learning rate.
+    """
 
     step: int
     cycle_stop: int
     seed: int
     done: bool
+    rate_factor: float = 1.0
+    rewarm_from: int = 0
 
 
 @dataclass(frozen=True)

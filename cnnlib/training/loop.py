@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from cnnlib.console import Reporter
+from cnnlib.console import Reporter, is_output_gone
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.errors import CaptchaError
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.network import CNN
-from cnnlib.networks.model_folder import ModelInfo
+from cnnlib.networks.model_folder import ModelInfo, Run
 from cnnlib.training.batches import Batch, TrainingBatches, prefetch
 from cnnlib.training.graph import TrainingGraph
 from cnnlib.training.history import TrainingRecord
 from cnnlib.training.recipes import RunOptions
 from cnnlib.training.reports import RunReports, TrainingResult
-from cnnlib.training.rollback import Rollback
+from cnnlib.training.rollback import MIN_IMAGES, Rollback
 from cnnlib.training.saving import ModelSaver, check_finite
 from cnnlib.training.scoring import Scorer
 from cnnlib.training.signals import stop_signals
@@ -58,14 +58,13 @@ class TrainingLoop:
         self._reports = RunReports(
             cnn, options, train, test, self._scorer, self._saver, reporter, advises
         )
-        chance_loss = 0.0 if self._recipe.sigmoid else math.log(cnn.spec.classes)
-        self._rollback = Rollback(session, graph.all_variables, chance_loss)
         self._next_acc_stop_check = 0
 
     def run(self, previous: ModelInfo | None) -> TrainingResult:
         """Train to the end of the run; `previous` is the model to go on from."""
         self._reports.begin(self._saver.restore(previous))
         saver, options = self._saver, self._options
+        self._rollback = self._new_rollback(previous)
         done_before = saver.earlier_steps + saver.first_step
         self._record = TrainingRecord(options.log_dir, self._cnn.folder.full, done_before)
         try:
@@ -80,11 +79,29 @@ class TrainingLoop:
                 None if self._graph.saliency is None else self._recipe.splicing,
                 batch_rng,
             )
-            with stop_signals(self._reporter) as stop, prefetch(source.batches()) as batches:
+            with stop_signals() as stop, prefetch(source.batches()) as batches:
                 last, interrupted = self._train_steps(stop, source, batches, rng)
         finally:
             self._record.close()
         return self._reports.end(last, interrupted)
+
+    def _new_rollback(self, previous: ModelInfo | None) -> Rollback:
+        """Return a rollback that knows the weights the run starts from, where they are trained."""
+        options, saver = self._options, self._saver
+        chance_loss = 0.0 if self._recipe.sigmoid else math.log(self._cnn.spec.classes)
+        resumed = previous.run if previous and saver.first_step else Run(0, 0, 0, False)
+        rollback = Rollback(
+            self._session,
+            self._graph.all_variables,
+            chance_loss,
+            resumed.rate_factor,
+            resumed.rewarm_from,
+        )
+        if previous and chance_loss:
+            rng = np.random.default_rng(options.seed)
+            sample = self._train.sample(max(MIN_IMAGES, options.train_batch_size), rng)
+            rollback.check_spike(saver.first_step, self._scorer.score(*sample).loss)
+        return rollback
 
     # Steps
 
@@ -99,7 +116,7 @@ class TrainingLoop:
 
         `rng` chooses the test images to report on.
         """
-        options, reports = self._options, self._reports
+        options = self._options
         step, cycle_stop = self._saver.first_step, options.cycle_stop
         if step >= cycle_stop:
             self._save(step, done=True)
@@ -113,21 +130,17 @@ class TrainingLoop:
             rate = self._rate(step, source)
             self._step(batch, rate)
             seconds.append(time.perf_counter() - began_s)
-            done = step == cycle_stop
-            try:
-                if step % REPORT_STEPS == 0:
-                    estimate = self._report(step, batch, rate, rng, seconds[-REPORT_STEPS:])
-                    done |= self._reaches_acc_stop(step, estimate)
-                    steps.set_postfix_str(reports.best_so_far())
-                timed = len(seconds) == FIRST_PROGRESS_STEPS or step % PROGRESS_STEPS == 0
-                if timed and not done:
-                    reports.progress(step, seconds[-PROGRESS_STEPS:])
-            except BrokenPipeError:  # Ctrl-C ended the program that stdout goes to, such as tee
-                stop.set()
-            if done or stop.is_set() or step % options.cycle_save == 0:
+            done = self._report_if_due(step, batch, rate, rng, seconds, stop)
+            stopping = stop.is_set() and not done
+            if stopping:
+                self._reports.stopping()
+            if done or stopping or step % options.cycle_save == 0:
+                if step % REPORT_STEPS:
+                    self._check_spike(step, self._batch_scores(batch))
                 self._save(step, done)
-            if done or stop.is_set():
-                return step, not done
+            if done or stopping:
+                return step, stopping
+            steps.set_postfix_str(self._reports.best_so_far(), refresh=False)
         return step, False
 
     def _rate(self, step: int, source: TrainingBatches) -> float:
@@ -153,7 +166,7 @@ class TrainingLoop:
         rng = np.random.default_rng(self._options.seed)
         sample = self._train.sample(splicing.known_images, rng)
         known = self._scorer.score(*sample).image_accuracy >= splicing.known_share
-        with suppress(BrokenPipeError):  # the next report notices it
+        with suppress(OSError):  # nobody reads any more: the next report notices it
             self._reporter.say(
                 "locating the characters in the images, to splice them"
                 if known
@@ -181,6 +194,30 @@ class TrainingLoop:
 
     # Every few steps
 
+    def _report_if_due(
+        self,
+        step: int,
+        batch: Batch,
+        rate: float,
+        rng: np.random.Generator,
+        seconds: list[float],
+        stop: threading.Event,
+    ) -> bool:
+        """Report what is due after a step; return whether the run is done."""
+        done = step == self._options.cycle_stop
+        try:
+            if step % REPORT_STEPS == 0:
+                estimate = self._report(step, batch, rate, rng, seconds[-REPORT_STEPS:])
+                done |= self._reaches_acc_stop(step, estimate)
+            timed = len(seconds) == FIRST_PROGRESS_STEPS or step % PROGRESS_STEPS == 0
+            if timed and not done:
+                self._reports.progress(step, seconds[-PROGRESS_STEPS:])
+        except OSError as error:  # Ctrl-C ended tee, say, or the terminal was closed
+            if not is_output_gone(error):
+                raise
+            stop.set()
+        return done
+
     def _report(
         self,
         step: int,
@@ -190,16 +227,32 @@ class TrainingLoop:
         seconds: list[float],
     ) -> Scores:
         """Report and record the scores of this batch and of some test images; return the latter."""
-        chosen = batch.chosen
-        train = self._scorer.score(self._train.pixels[chosen], self._train.char_ids[chosen])
+        train = self._batch_scores(batch)
         test = self._scorer.score(*self._test.sample(self._options.test_batch_size, rng))
-        restored = self._rollback.check_spike(step, train.loss)
-        if not restored:
-            check_finite(train, step)
-        self._reports.step(step, train, test, restored)
+        self._reports.step(step, train, test)
+        self._check_spike(step, train)
         images_per_s = len(batch.pixels) / statistics.median(seconds)
         self._record.add(self._saver.earlier_steps + step, train, test, rate, images_per_s)
         return test
+
+    def _batch_scores(self, batch: Batch) -> Scores:
+        chosen = batch.chosen
+        return self._scorer.score(self._train.pixels[chosen], self._train.char_ids[chosen])
+
+    def _check_spike(self, step: int, train: Scores) -> None:
+        """Restore earlier weights where the loss has leapt; raises CaptchaError where none help.
+
+        `train` are the scores of the step's batch. A small one is joined by other images.
+        """
+        loss = train.loss
+        if self._options.train_batch_size < MIN_IMAGES and math.isfinite(loss):
+            rng = np.random.default_rng((self._options.seed, step))
+            loss = self._scorer.score(*self._train.sample(MIN_IMAGES, rng)).loss
+        restored = self._rollback.check_spike(step, loss)
+        if restored:
+            self._reports.restored(restored)
+        else:
+            check_finite(train, step)
 
     def _reaches_acc_stop(self, step: int, estimate: Scores) -> bool:
         """Return whether the whole test set reaches acc_stop; scored where the estimate does."""
@@ -210,7 +263,7 @@ class TrainingLoop:
         return self._scorer.score_all(self._test).image_accuracy >= acc_stop
 
     def _save(self, step: int, done: bool) -> None:
-        self._saver.save(step, done)
+        self._saver.save(step, done, self._rollback.rate_factor, self._rollback.rewarm_from)
         try:
             self._record.save()
         except CaptchaError as error:  # no reason to end a training

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,14 +78,21 @@ class RunReports:
             self._check(check_images(self._train, self._test, cnn.char_set))
             self._check(check_cost(needs.flop, cnn.image_width, cnn.image_height))
 
-    def step(self, step: int, train: Scores, test: Scores, restored: int) -> None:
-        """Report the scores of a step; `restored` is the step that was gone back to, or 0."""
+    def step(self, step: int, train: Scores, test: Scores) -> None:
+        """Report the scores of a step."""
         self._reporter.say(messages.step_scores(step, train, test))
-        if restored:
-            self._check([messages.restored(restored)])
         line = self._monitor.observe(step, train, test)
         if line and self._advises:
             self._check([line])
+
+    def restored(self, step: int) -> None:
+        """Report that the training has gone back to the weights of a step."""
+        self._check([messages.restored(step)])
+
+    def stopping(self) -> None:
+        """Report that a signal is ending the run."""
+        with suppress(OSError):  # the terminal may be closed
+            self._reporter.warn("stopping after this step, and saving; once more ends it at once")
 
     def progress(self, step: int, seconds: list[float]) -> None:
         """Report how far the run is; `seconds` are those of its last steps."""

@@ -9,6 +9,9 @@ from cnnlib.networks.checkpoint import assign
 
 KEEP_STEPS = 100  # between two states that are kept
 RATE_BACKOFF = 0.5  # of the learning rate, each time
+MIN_RATE_FACTOR = 1 / 32  # a training that collapses even then is not mended by a lower rate
+# Images whose mean loss is compared, at least: of four, 7 of 300 means leapt by chance.
+MIN_IMAGES = 64
 
 
 class Rollback:
@@ -17,18 +20,28 @@ class Rollback:
     Steps at a high rate can be far too long where gradients grow faster than Adam's mean of their
     squares, which then holds the training down for thousands of steps. `chance_loss` is the loss of
     answers by chance: a training that was at half of it and is above it has collapsed. With 0
-    nothing is kept.
+    nothing is kept. `rate_factor` and `rewarm_from` are those of an interrupted run.
     """
 
-    def __init__(self, session: Any, variables: Sequence[Any], chance_loss: float) -> None:
+    def __init__(
+        self,
+        session: Any,
+        variables: Sequence[Any],
+        chance_loss: float,
+        rate_factor: float = 1.0,
+        rewarm_from: int = 0,
+    ) -> None:
         self._session, self._variables, self._chance_loss = session, variables, chance_loss
         self._kept: list[Any] = []
         self._kept_at = 0
-        self.rate_factor = 1.0
-        self.rewarm_from = 0  # the step from which on the rate is to rise again
+        self.rate_factor = rate_factor
+        self.rewarm_from = rewarm_from  # the step from which on the rate is to rise again
 
     def check_spike(self, step: int, loss: float) -> int:
-        """Take the loss of a report; return the step that was restored, 0 for none."""
+        """Take the loss of MIN_IMAGES or more after a step; return the step restored, 0 for none.
+
+        A state of before step 1 is restored as step 1 would be.
+        """
         if loss < self._chance_loss / 2:
             if not self._kept or step >= self._kept_at + KEEP_STEPS:
                 self._kept = []  # frees the memory
@@ -36,7 +49,9 @@ class Rollback:
             return 0
         if loss <= self._chance_loss or not self._kept:  # neither holds for nan
             return 0
+        if self.rate_factor <= MIN_RATE_FACTOR:
+            return 0
         assign(self._session, zip(self._variables, self._kept, strict=True))
         self.rate_factor *= RATE_BACKOFF
         self.rewarm_from = step + 1
-        return self._kept_at
+        return max(1, self._kept_at)

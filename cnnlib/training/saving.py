@@ -58,15 +58,15 @@ class ModelSaver:
         self._load_best(previous)
         self.best_scores = self._scorer.score_all(self._test)  # it may have changed since
         self._highest = self.best_scores
-        reached = self.best_scores.image_accuracy >= self.acc_stop
-        if reached:
-            self.acc_stop = math.inf  # or a run with more images would end as it begins
         if not previous.run.done and (previous.spec.char_set, previous.recipe) == (
             self._cnn.char_set,
             self._options.recipe_name,
         ):
             return self._resume(previous)
         self.earlier_steps = previous.total_step
+        reached = self.best_scores.image_accuracy >= self.acc_stop
+        if reached:
+            self.acc_stop = math.inf  # or a run with more images would end as it begins
         return (
             f"a new run on the weights of {previous.step} steps, which have "
             f"{self.best_scores.image_accuracy:.2%} of the test images right"
@@ -101,8 +101,11 @@ class ModelSaver:
 
     # Saves
 
-    def save(self, step: int, done: bool) -> None:
-        """Score the whole test set, and commit this state, and the weights where they are best."""
+    def save(self, step: int, done: bool, rate_factor: float = 1.0, rewarm_from: int = 0) -> None:
+        """Score the whole test set, and commit this state, and the weights where they are best.
+
+        `rate_factor` and `rewarm_from` are those of the rollback, for a run that goes on from here.
+        """
         cnn, folder, current, options = self._cnn, self._cnn.folder, self.current, self._options
         outputs = self._scorer.outputs(self._test.pixels, self._test.char_ids)
         scores = self._scorer.scores_of(*outputs)
@@ -125,7 +128,7 @@ class ModelSaver:
             best=best,
             last=folder.new_checkpoint("last", total),
             total_step=total,
-            run=Run(step, options.cycle_stop, options.seed, done),
+            run=Run(step, options.cycle_stop, options.seed, done, rate_factor, rewarm_from),
             libraries=_libraries(),
         )
         self._commit(info)

@@ -5,15 +5,22 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
-from cnnlib.console import Reporter
+# SIGHUP comes when an SSH session or a terminal closes; Windows has none.
+STOP_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 @contextmanager
-def stop_signals(reporter: Reporter) -> Iterator[threading.Event]:
-    """Give an event that Ctrl-C or SIGTERM sets; a second signal acts as it always does."""
+def stop_signals() -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C, SIGTERM or SIGHUP sets; a second signal acts as it always does.
+
+    A signal that is ignored stays ignored, as SIGHUP below nohup. The handler prints nothing: it
+    may have interrupted a print.
+    """
     stop = threading.Event()
     previous: dict[int, Any] = {}
 
@@ -24,12 +31,11 @@ def stop_signals(reporter: Reporter) -> Iterator[threading.Event]:
     def on_signal(*_: object) -> None:
         stop.set()
         restore()
-        with suppress(OSError):  # Ctrl-C ended the program that stderr goes to, too
-            reporter.warn("stopping after this step, and saving; once more ends it at once")
 
     if threading.current_thread() is threading.main_thread():  # no other may set handlers
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, on_signal)
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                previous[number] = signal.signal(number, on_signal)
     try:
         yield stop
     finally:

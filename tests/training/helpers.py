@@ -63,12 +63,17 @@ def stopped_after(count: int, done: Sized) -> Any:
     """Return a stand-in for stop_signals that stops once so many steps are in `done`."""
 
     @contextmanager
-    def signals(reporter: object) -> Iterator[SimpleNamespace]:
+    def signals() -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(is_set=lambda: len(done) >= count)
 
     return signals
 
 
+OWN_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 SLOW_STEPS = """
 import sys, time
 from cnnlib.training.loop import TrainingLoop
@@ -82,13 +87,19 @@ sys.exit(train_model.main(["--config", sys.argv[1]]))
 """
 
 
-def start_training(project: Project) -> subprocess.Popen[str]:
+def start_training(
+    project: Project, *, session: bool = False, **streams: int
+) -> subprocess.Popen[str]:
+    """Start a slow training; `session`: the terminal in `streams` becomes its own."""
+    command = [sys.executable, "-c", SLOW_STEPS, str(project.config_path)]
+    if session:
+        command = [sys.executable, "-c", OWN_TERMINAL, *command]
     return subprocess.Popen(
-        [sys.executable, "-c", SLOW_STEPS, str(project.config_path)],
+        command,
         cwd=PROJECT_ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        start_new_session=session,
         encoding="utf-8",
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
 

@@ -5,9 +5,13 @@ import math
 import pytest
 import tensorflow.compat.v1 as tf
 
-from cnnlib.training import TrainModel
+from cnnlib.training import TrainModel, loop
+from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.recipes import Recipe
 from cnnlib.training.rollback import Rollback
+from cnnlib.training.saving import ModelSaver
+from cnnlib.training.scoring import Scorer
+from tests.training.helpers import info, stopped_after, train
 
 
 @pytest.fixture
@@ -67,3 +71,107 @@ def test_chance_loss_of_0_keeps_nothing():
         rollback = Rollback(session, [], chance_loss=0.0)
         assert [rollback.check_spike(step, loss) for step, loss in ((10, 0.1), (20, 1e9))] == [0, 0]
         assert rollback.rate_factor == 1.0 and rollback.rewarm_from == 0
+
+
+def test_a_collapse_that_a_lower_rate_does_not_mend_is_left_to_the_monitor(kept):
+    rollback, put, _ = kept
+    put(10)
+    rollback.check_spike(10, 0.5)
+    restored = [rollback.check_spike(20 + i, 1e9) for i in range(10)]
+    assert restored == [10] * 5 + [0] * 5 and rollback.rate_factor == 1 / 32
+
+
+def collapse(monkeypatch, *steps):
+    """Make the rate of these steps far too high."""
+    rate = Recipe.rate
+    monkeypatch.setattr(
+        Recipe,
+        "rate",
+        lambda self, network, step, *rest: (
+            1e3 if step in steps else rate(self, network, step, *rest)
+        ),
+    )
+
+
+@pytest.fixture
+def learnable(project, draw_images):
+    """A project whose training of 120 steps is far above chance."""
+    project.change(
+        char_set="01", network="cnn5", cycle_stop=120, cycle_save=1000, train_batch_size=64
+    )
+    for folder, count in (("train", 600), ("test", 40)):
+        draw_images(project.root / "sample" / folder, count, characters=("0", "1"), seed=count)
+    return project
+
+
+def test_a_save_between_a_leap_and_its_report_keeps_no_collapsed_weights(
+    learnable, monkeypatch, capsys
+):
+    """The leap comes at step 113, the save at 115, the report at 120."""
+    learnable.change(cycle_save=115)
+    collapse(monkeypatch, 113)
+    saved = []
+    save = ModelSaver.save
+
+    def watched(self, step, done, *rest):
+        save(self, step, done, *rest)
+        saved.append((step, self._scorer.score_all(self._test).loss))
+
+    monkeypatch.setattr(ModelSaver, "save", watched)
+    train(learnable)
+    assert "the loss has leapt: back to the weights of step" in capsys.readouterr().out
+    assert saved[0][0] == 115 and saved[0][1] < math.log(2)
+
+
+def test_loss_that_is_not_a_number_at_a_save_goes_back(learnable, monkeypatch, capsys):
+    """The step makes weights that are not numbers, and the next save is no report."""
+    learnable.change(cycle_save=113)
+    monkeypatch.setattr(
+        Recipe,
+        "rate",
+        lambda self, network, step, *rest, rate=Recipe.rate: (
+            math.nan if step == 113 else rate(self, network, step, *rest)
+        ),
+    )
+    result = train(learnable)
+    assert "the loss has leapt: back to the weights of step" in capsys.readouterr().out
+    assert result.steps == 120 and math.isfinite(result.scores.loss)
+
+
+def test_run_that_goes_on_keeps_its_lower_rate_and_can_go_back_at_once(
+    learnable, monkeypatch, capsys
+):
+    learnable.change(cycle_stop=140)
+    collapse(monkeypatch, 108)
+    done: list[int] = []
+    step = TrainingLoop._step
+
+    def counted(self, batch, rate):
+        done.append(len(done) + 1)
+        step(self, batch, rate)
+
+    monkeypatch.setattr(TrainingLoop, "_step", counted)
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(115, done))
+    assert train(learnable).interrupted
+    run = info(learnable).run
+    assert (run.rate_factor, run.rewarm_from) == (0.5, 111)
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(999, done))
+    collapse(monkeypatch, 117)  # before the first report of this start
+    capsys.readouterr()
+    train(learnable)
+    assert "back to the weights of step 115" in capsys.readouterr().out
+    assert info(learnable).run.rate_factor == 0.25
+
+
+def test_small_batches_are_judged_with_other_images(ready, monkeypatch):
+    """The mean loss of four images leaps by chance."""
+    losses: list[int] = []
+    score = Scorer.score
+
+    def counted(self, pixels, char_ids):
+        losses.append(len(pixels))
+        return score(self, pixels, char_ids)
+
+    monkeypatch.setattr(Scorer, "score", counted)
+    train(ready, train_batch_size=4)
+    assert losses.count(40) >= 2  # all that there are, at steps 10 and 20

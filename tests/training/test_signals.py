@@ -1,13 +1,13 @@
 """Trainings that are interrupted lose nothing that was saved, and go on from there."""
 
 import os
+import pty
 import signal
 import threading
 import time
 
 import pytest
 
-from cnnlib.console import CONSOLE
 from cnnlib.training.signals import stop_signals
 from tests.training.helpers import (
     checkpoint_files,
@@ -19,15 +19,17 @@ from tests.training.helpers import (
 )
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
-def test_sigterm_saves_and_the_same_command_goes_on(ready, capsys):
+@pytest.mark.skipif(os.name == "nt", reason="Windows has none of these to send")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signal_saves_and_the_same_command_goes_on(ready, capsys, name):
     ready.change(cycle_stop=60, cycle_save=1000)
     with start_training(ready) as process:
         read_until(process, "第20次训练")
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(getattr(signal, name))
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "saving" in err and "Traceback" not in err
+    assert "stopping after this step, and saving; once more ends it at once" in err
+    assert "Traceback" not in err
     assert "the same command goes on from here" in out
     step = info(ready).run.step
     assert 20 <= step < 60 and not info(ready).run.done
@@ -67,16 +69,16 @@ def test_reader_that_ends_before_the_training_loses_no_step(ready):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_first_signal_is_an_event_and_the_second_acts_as_always(number, capsys):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_first_signal_is_an_event_and_the_second_acts_as_always(name):
+    number = getattr(signal, name)
     always = []
     previous = signal.signal(number, lambda *_: always.append(number))
     try:
-        with stop_signals(CONSOLE) as stop:
+        with stop_signals() as stop:
             assert not stop.is_set()
             os.kill(os.getpid(), number)
             assert stop.wait(20) and not always
-            assert "once more ends it at once" in capsys.readouterr().err
             os.kill(os.getpid(), number)
             assert always == [number]
         os.kill(os.getpid(), number)
@@ -89,10 +91,36 @@ def test_training_in_a_thread_leaves_signals_alone():
     seen = []
 
     def run():
-        with stop_signals(CONSOLE) as stop:
+        with stop_signals() as stop:
             seen.append((stop.is_set(), signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join(20)
     assert seen == [(False, signal.getsignal(signal.SIGINT))]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no terminals of this kind")
+def test_training_whose_terminal_is_closed_saves_first(ready):
+    """As when an SSH session ends: SIGHUP comes, and nothing can be printed any more."""
+    ready.change(cycle_stop=60, cycle_save=1000)
+    main, terminal = pty.openpty()
+    process = start_training(ready, stdin=terminal, stdout=terminal, stderr=terminal, session=True)
+    os.close(terminal)
+    with os.fdopen(main, "rb") as screen:
+        while "第20次训练" not in screen.readline().decode():
+            assert process.poll() is None
+    assert process.wait(60) in (130, -signal.SIGHUP)
+    assert info(ready).run.step >= 20 and not info(ready).run.done
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
+def test_signal_that_is_ignored_stays_ignored():
+    """As below nohup."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, previous)
