@@ -22,7 +22,7 @@ from cnnlib.network import CNN
 from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.decoding import decode
 from cnnlib.networks.model_folder import ModelFolder, ModelInfo
-from cnnlib.networks.session import session_options
+from cnnlib.networks.session import open_session, session_options
 from cnnlib.networks.weights import ConstantWeights
 from cnnlib.paths import AnyPath
 
@@ -89,7 +89,7 @@ class Recognizer(CNN):
         # share it, and many take 0.7, a batch in each. The first session of a process decides.
         options.inter_op_parallelism_threads = -1
         options.intra_op_parallelism_threads = 1
-        self._session = tf.Session(graph=self.graph, config=options)
+        self._session = open_session(self.graph, options)
         self._run = self._session.make_callable(probabilities, feed_list=[self.X])
         for count in (1, 2):  # the first runs set up what later ones need, for one and for several
             self.predict_pixels(np.zeros((count, *self.spec.shape), np.uint8))

@@ -1,4 +1,4 @@
-"""The options of a session, and what they depend on: bfloat16 and GPUs."""
+"""Sessions and their options, and what they depend on: bfloat16, GPUs, the pool of threads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow.compat.v1 as tf
+
+from cnnlib.cores import usable_cores
+
+_first_threads: int | None = None  # of the first session
 
 
 def session_options(enable_gpu: bool = False) -> Any:
@@ -19,6 +23,22 @@ def session_options(enable_gpu: bool = False) -> Any:
         rewrites = options.graph_options.rewrite_options
         rewrites.auto_mixed_precision_onednn_bfloat16 = type(rewrites).ON
     return options
+
+
+def open_session(graph: tf.Graph, options: Any) -> Any:
+    """Return a session, tf.Session, and remember the first of this process.
+
+    TensorFlow makes one pool of threads for operations, as large as the first session says.
+    """
+    global _first_threads
+    if _first_threads is None:
+        _first_threads = options.intra_op_parallelism_threads or usable_cores()
+    return tf.Session(graph=graph, config=options)
+
+
+def threads_in_pool() -> int:
+    """Return how many threads an operation can use in this process."""
+    return _first_threads or usable_cores()
 
 
 def has_bfloat16() -> bool:

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from cnnlib import plots
 from cnnlib.captcha_spec import CaptchaSpec, parse_char_set
 from cnnlib.config import SampleConfig
 from cnnlib.console import CONSOLE, Reporter
+from cnnlib.cores import usable_cores
 from cnnlib.dataset.folders import random_image
 from cnnlib.dataset.image_set import ImageSet, load_images
 from cnnlib.dataset.images import read_pixels
@@ -20,7 +20,12 @@ from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
 from cnnlib.network import CNN, DEFAULT_NETWORK
 from cnnlib.networks.model_folder import ModelInfo, fill_missing
-from cnnlib.networks.session import gpu_names, session_options
+from cnnlib.networks.session import (
+    gpu_names,
+    open_session,
+    session_options,
+    threads_in_pool,
+)
 from cnnlib.paths import AnyPath, ProjectPath
 from cnnlib.recognizer import Prediction, Recognizer
 from cnnlib.training.graph import TrainingGraph, build
@@ -166,7 +171,13 @@ class TrainModel(CNN):
                 'processor. For NVIDIA: pip install "tensorflow[and-cuda]"'
             )
         graph = self.build_graph(count)
-        with tf.Session(graph=self.graph, config=session_options(options.enable_gpu)) as session:
+        if threads_in_pool() < usable_cores():
+            self._reporter.warn(
+                f"a Recognizer was used before in this process, so TensorFlow trains on "
+                f"{threads_in_pool()} of {usable_cores()} cores: train in a process of its own, or "
+                "before the first Recognizer"
+            )
+        with open_session(self.graph, session_options(options.enable_gpu)) as session:
             loop = TrainingLoop(
                 self, graph, session, options, train, test, self._reporter, advises=advises
             )

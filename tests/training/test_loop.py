@@ -45,6 +45,23 @@ def test_a_further_run_is_not_ended_by_what_the_one_before_it_reached(ready, mon
     assert "acc_stop is reached already" in capsys.readouterr().out
 
 
+def test_run_that_goes_on_still_ends_at_acc_stop(ready, monkeypatch):
+    """Its best weights reach it already, but the estimates did not before it was interrupted."""
+    done: list[int] = []
+    step = TrainingLoop._step
+
+    def counted(self, batch, rate):
+        done.append(1)
+        step(self, batch, rate)
+
+    monkeypatch.setattr(TrainingLoop, "_step", counted)
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(5, done))
+    monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.9, 0.9, 0.1))
+    assert train(ready, cycle_stop=100, acc_stop=0.8).interrupted
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(999, done))
+    assert train(ready, cycle_stop=100, acc_stop=0.8).steps == 5  # to the report of step 10
+
+
 def test_estimate_alone_does_not_end_a_run(ready, monkeypatch):
     monkeypatch.setattr(
         Scorer, "score", lambda self, pixels, _: Scores(0.9, 0.9 if len(pixels) < 20 else 0.5, 0.1)
