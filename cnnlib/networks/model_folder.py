@@ -49,6 +49,14 @@ class Run:
     rate_factor: float = 1.0
     rewarm_from: int = 0
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the values of model.json; most runs have no rollback, and none is written."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -76,6 +84,7 @@ class ModelInfo:
         """Return the values of model.json: those of the spec are keys like the others."""
         values = dataclasses.asdict(self)
         spec = values.pop("spec")
+        values["run"] = self.run.to_json()
         return {**{old: spec.pop(new) for old, new in SPEC_NAMES.items()}, **spec, **values}
 
     @classmethod
