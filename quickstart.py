@@ -21,6 +21,7 @@ import sys
 
 from bootstrap.versions import wrong_python
 
+COVERAGE = ("--cov", "--cov-report", "term:skip-covered")
 DEMO_CONFIG = "conf/demo_config.json"
 DEMO_CAPTCHAS = "conf/demo_captcha_config.json"
 
@@ -92,7 +93,16 @@ def test(pytest_arguments: "list[str]") -> int:
         "ruff format": ["-m", "ruff", "format", "--check", "--quiet", "."],
         "mypy": ["-m", "mypy"],
         "lint-imports": ["-c", lint_imports, "--no-logo", "--no-cache"],
-        "pytest": ["-m", "pytest", "-n", "auto", "--dist", "loadfile", *pytest_arguments],
+        "pytest": [
+            "-m",
+            "pytest",
+            "-n",
+            "auto",
+            "--dist",
+            "loadfile",
+            *COVERAGE,
+            *pytest_arguments,
+        ],
     }
     failed = []
     for name, arguments in checks.items():

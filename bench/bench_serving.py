@@ -24,7 +24,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from bench.lib import nginx
@@ -52,6 +51,7 @@ from cnnlib.dataset.images import read_pixels
 from cnnlib.errors import CaptchaError
 from cnnlib.networks.cost import cost
 from cnnlib.networks.session import session_options
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.paths import PROJECT_ROOT
 from cnnlib.recognizer import Recognizer
 

@@ -9,6 +9,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from cnnlib.version import __version__ as __version__
+
 # TensorFlow reads these once, when it is first imported.
 # 2 keeps warnings about hardware it could use off the user's screen and still shows errors.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

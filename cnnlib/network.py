@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from cnnlib.captcha_spec import CaptchaSpec
@@ -19,6 +18,7 @@ from cnnlib.dataset.labels import label_to_ids
 from cnnlib.errors import SampleError
 from cnnlib.networks.architectures import NETWORKS
 from cnnlib.networks.model_folder import ModelFolder
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import Tensor, TrainableWeights, Weights
 from cnnlib.paths import AnyPath
 

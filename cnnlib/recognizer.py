@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from cnnlib.captcha_spec import CaptchaSpec, fold_case
@@ -23,6 +22,7 @@ from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.decoding import decode
 from cnnlib.networks.model_folder import ModelFolder, ModelInfo
 from cnnlib.networks.session import open_session, session_options
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import ConstantWeights
 from cnnlib.paths import AnyPath
 

@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 # gunicorn may be started from another folder, and imports this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -37,18 +38,18 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="cnn_captcha_metrics_")
 
 
-def worker_exit(server, worker):
+def worker_exit(server: object, worker: object) -> None:
     """Finish what is queued: images to recognise, and uploads to write."""
     app = getattr(worker, "wsgi", None)
     if app is not None:
         app.extensions["service"].close()
 
 
-def child_exit(server, worker):
+def child_exit(server: object, worker: Any) -> None:
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(worker.pid)
 
 
-def on_exit(server):
+def on_exit(server: object) -> None:
     shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

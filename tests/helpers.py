@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -100,10 +101,11 @@ class Folders:
         dataset.split(self.origin, self.train, self.test, bad, seed=seed)
 
     def names(self) -> tuple[list[str], list[str], list[str]]:
-        return tuple(
+        origin, train, test = (
             names_in(folder) if folder.exists() else []
             for folder in (self.origin, self.train, self.test)
         )
+        return origin, train, test
 
     def contents(self) -> Counter[str]:
         return Counter(
@@ -135,7 +137,7 @@ def drawing(project: Project) -> DrawImages:
         *,
         texts: list[str] | None = None,
         seed: int = 0,
-        **config: object,
+        **config: Any,
     ) -> list[Path]:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

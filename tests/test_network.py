@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.errors import ConfigError, SampleError
 from cnnlib.network import CNN
 from cnnlib.networks.session import session_options
+from cnnlib.networks.tensorflow_v1 import tf
 
 
 @pytest.fixture

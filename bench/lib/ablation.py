@@ -11,8 +11,6 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-import tensorflow.compat.v1 as tf
-
 from cnnlib.networks.architectures import (
     CLASSIFIER,
     NETWORKS,
@@ -20,6 +18,7 @@ from cnnlib.networks.architectures import (
     dense,
     residual_block,
 )
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import Tensor, Weights, he_normal
 from cnnlib.training.recipes import RECIPES
 

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from cnnlib.networks.session import session_options
+from cnnlib.networks.tensorflow_v1 import tf
 
 KB_PER_MB = 1024
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.networks.session import session_options
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training import TrainModel
 from cnnlib.training.batches import Batch, TrainingBatches, prefetch
 from cnnlib.training.graph import TrainingGraph

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from cnnlib.dataset.images import to_pixels
 from cnnlib.dataset.labels import ids_to_label
 from cnnlib.network import CNN
 from cnnlib.networks.session import session_options
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.recognizer import Recognizer
 
 

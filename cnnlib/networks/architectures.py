@@ -9,8 +9,8 @@ feature map.
 from __future__ import annotations
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import Tensor, Weights, he_normal
 
 CLASSIFIER = "classifier"  # the layer whose outputs are the classes, at one or each position

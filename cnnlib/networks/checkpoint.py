@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from cnnlib.errors import ModelError
 from cnnlib.networks.architectures import CLASSIFIER
+from cnnlib.networks.tensorflow_v1 import tf
 
 
 def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.networks.architectures import NETWORKS
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import TrainableWeights
 
 

@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import tensorflow.compat.v1 as tf
-
 from cnnlib.cores import usable_cores
+from cnnlib.networks.tensorflow_v1 import tf, without_noise
 
 _first_threads: int | None = None  # of the first session
 
@@ -31,9 +30,11 @@ def open_session(graph: tf.Graph, options: Any) -> Any:
     TensorFlow makes one pool of threads for operations, as large as the first session says.
     """
     global _first_threads
-    if _first_threads is None:
-        _first_threads = options.intra_op_parallelism_threads or usable_cores()
-    return tf.Session(graph=graph, config=options)
+    if _first_threads is not None:
+        return tf.Session(graph=graph, config=options)
+    _first_threads = options.intra_op_parallelism_threads or usable_cores()
+    with without_noise():  # it looks for a GPU
+        return tf.Session(graph=graph, config=options)
 
 
 def threads_in_pool() -> int:

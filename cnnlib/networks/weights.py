@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from cnnlib.errors import ModelError
+from cnnlib.networks.tensorflow_v1 import tf
 
 Tensor = Any  # TensorFlow ships no type information
 

@@ -36,9 +36,14 @@ class PredictionLike(Protocol):
 class RecognizerLike(Protocol):
     """What is served; called from many threads at a time."""
 
-    image_height: int
-    image_width: int
-    char_set: Sequence[str]
+    @property
+    def image_height(self) -> int: ...
+
+    @property
+    def image_width(self) -> int: ...
+
+    @property
+    def char_set(self) -> Sequence[str]: ...
 
     def pixels_of(self, image: Image.Image, /) -> np.ndarray:
         """Return uint8 [H, W] or [H, W, 3]; raises ImageSizeError."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnnlib.serving.wire import ERROR_CODES, FAULT_CODE, MAX_IMAGES
+from cnnlib.version import __version__
 
 Object = dict[str, Any]  # of JSON
 
@@ -22,7 +23,7 @@ def describe_api(models: Sequence[str], needs_key: bool) -> Object:
         "openapi": "3.1.0",
         "info": {
             "title": "cnn_captcha",
-            "version": "3.0.0",
+            "version": __version__,
             "description": "Recognises the text in images of captchas.",
         },
         "paths": _paths(models, [{name: []} for name in schemes] if needs_key else []),

@@ -5,8 +5,7 @@ A strength of 1 means the limits of the recipe; 0 changes nothing.
 
 from __future__ import annotations
 
-import tensorflow.compat.v1 as tf
-
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import Tensor
 from cnnlib.training.recipes import Augmentation
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.network import CNN
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import Tensor, TrainableWeights
 from cnnlib.training.augmentation import distort
 from cnnlib.training.recipes import Recipe

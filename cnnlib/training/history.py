@@ -8,12 +8,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import tensorflow.compat.v1 as tf
-
 from cnnlib import plots
 from cnnlib.errors import CaptchaError
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.files import replacing
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.paths import AnyPath
 
 HISTORY_FILE, CURVES_FILE = "history.csv", "accuracy.png"

@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from cnnlib.console import Reporter, is_output_gone
 from cnnlib.dataset.image_set import ImageSet
@@ -19,6 +18,7 @@ from cnnlib.errors import CaptchaError
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.network import CNN
 from cnnlib.networks.model_folder import ModelInfo, Run
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training.batches import Batch, TrainingBatches, prefetch
 from cnnlib.training.graph import TrainingGraph
 from cnnlib.training.history import TrainingRecord

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import PIL
-import tensorflow.compat.v1 as tf
 
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.errors import CaptchaError, ModelError
@@ -18,6 +17,7 @@ from cnnlib.evaluation.metrics import Scores
 from cnnlib.network import CNN
 from cnnlib.networks.checkpoint import assign, grow_classes, read_checkpoint
 from cnnlib.networks.model_folder import ModelInfo, Run
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import saved_weight
 from cnnlib.training.graph import TrainingGraph
 from cnnlib.training.recipes import RunOptions

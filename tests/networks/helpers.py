@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tensorflow.compat.v1 as tf
-
 from cnnlib.networks.architectures import NETWORKS
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import Tensor, Weights
 
 

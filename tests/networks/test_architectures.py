@@ -1,10 +1,10 @@
 """The networks: their layers and shapes."""
 
 import pytest
-import tensorflow.compat.v1 as tf
 
 from cnnlib.config import NETWORK_NAMES
 from cnnlib.networks.architectures import NETWORKS, WIDER
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import TrainableWeights
 from tests.networks.helpers import build
 

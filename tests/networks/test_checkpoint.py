@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 
 from cnnlib.errors import ModelError
 from cnnlib.networks.checkpoint import assign, grow_classes, read_checkpoint
+from cnnlib.networks.tensorflow_v1 import tf
 
 
 def test_damaged_checkpoint_is_reported(tmp_path):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 
 from cnnlib.errors import ModelError
 from cnnlib.networks.architectures import NETWORKS
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import ConstantWeights, TrainableWeights
 from tests.networks.helpers import build
 

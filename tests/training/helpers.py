@@ -13,12 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tensorflow.compat.v1 as tf
 
 from cnnlib.config import load_sample_config
 from cnnlib.evaluation import metrics
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.networks.model_folder import ModelFolder, ModelInfo
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.paths import PROJECT_ROOT
 from cnnlib.training import TrainModel
 from cnnlib.training.reports import TrainingResult
@@ -88,7 +88,7 @@ sys.exit(train_model.main(["--config", sys.argv[1]]))
 
 
 def start_training(
-    project: Project, *, session: bool = False, **streams: int
+    project: Project, *, session: bool = False, **streams: Any
 ) -> subprocess.Popen[str]:
     """Start a slow training; `session`: the terminal in `streams` becomes its own."""
     command = [sys.executable, "-c", SLOW_STEPS, str(project.config_path)]

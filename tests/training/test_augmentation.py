@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training.augmentation import distort, vary_light, warp
 from cnnlib.training.recipes import Augmentation
 

@@ -1,10 +1,10 @@
 """What a training leaves to look at."""
 
 import pytest
-import tensorflow.compat.v1 as tf
 
 from cnnlib.errors import CaptchaError
 from cnnlib.evaluation.metrics import Scores
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training.history import History, TensorBoard, TrainingRecord, read_rows
 from tests.helpers import is_png
 from tests.training.helpers import history_steps

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 
 from cnnlib.errors import CaptchaError
 from cnnlib.evaluation import metrics
 from cnnlib.evaluation.metrics import Scores
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training import batches, loop
 from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.recipes import RECIPES

@@ -3,8 +3,8 @@
 import math
 
 import pytest
-import tensorflow.compat.v1 as tf
 
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training import TrainModel, loop
 from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.recipes import Recipe

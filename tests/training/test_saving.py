@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 
 from cnnlib.errors import ModelError
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.model_folder import ModelFolder
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training import loop
 from cnnlib.training.saving import ModelSaver
 from tests.training.helpers import checkpoint_files, info, set_scores, stopped_after, train

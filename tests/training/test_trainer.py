@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.console import Reporter
@@ -14,6 +13,7 @@ from cnnlib.dataset.image_set import load_images
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import ModelError, SampleError
 from cnnlib.networks.model_folder import ModelFolder
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.paths import PROJECT_ROOT
 from cnnlib.training import TrainModel
 from tests.helpers import is_png

@@ -1,0 +1,77 @@
+"""TensorFlow in its 1.x style as `tf`, imported without its start-up lines.
+
+TensorFlow prints what it finds on the machine (oneDNN, CUDA, cuInit) to the process's stderr before
+any setting of its log applies. Those lines mean no harm and hide what matters, so they are filtered
+out while it starts; all other lines pass.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+# What TensorFlow 2.16 to 2.21 prints on machines without a GPU; a line with one of these is noise.
+NOISE = (
+    "All log messages before absl::InitializeLog()",
+    "oneDNN custom operations are on",
+    "Could not find cuda drivers on your machine",
+    "Could not find TensorRT",
+    "TF-TRT Warning",
+    "failed call to cuInit",
+    "This TensorFlow binary is optimized to use available CPU instructions",
+    "To enable the following instructions:",
+    "Unable to register cuDNN factory",
+    "Unable to register cuBLAS factory",
+    "Unable to register cuFFT factory",
+    "computation_placer already registered",
+    "MLIR V1 optimization pass is not enabled",
+    "Cannot dlopen some GPU libraries",
+    "Skipping registering GPU devices",
+)
+# A process of its own passes the lines on: they also arrive where this one is aborted.
+FILTER = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+noise = [part.encode() for part in sys.argv[1:]]
+for line in sys.stdin.buffer:
+    if not any(part in line for part in noise):
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+"""
+PASS_ON_S = 2.0  # for the last lines
+
+
+@contextmanager
+def without_noise() -> Iterator[None]:
+    """Filter what the process writes to stderr, also from C++; where it cannot, all passes."""
+    command = [sys.executable, "-I", "-S", "-c", FILTER, *NOISE]
+    try:
+        stderr = os.dup(2)
+    except OSError:  # there is none, as below pythonw
+        yield
+        return
+    try:
+        passing_on = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
+    except OSError:
+        os.close(stderr)
+        yield
+        return
+    assert passing_on.stdin
+    os.dup2(passing_on.stdin.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        passing_on.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            passing_on.wait(PASS_ON_S)
+
+
+with without_noise():
+    import tensorflow.compat.v1 as tf
+
+__all__ = ["tf", "without_noise"]

@@ -1,0 +1,54 @@
+"""TensorFlow's start-up lines do not reach the user; what is really wrong does."""
+
+import subprocess
+import sys
+
+from cnnlib.paths import PROJECT_ROOT
+
+
+def stderr_of(code):
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, encoding="utf-8"
+    )
+    return done.returncode, done.stderr
+
+
+def test_starting_says_nothing():
+    code = """
+from cnnlib.networks.session import open_session, session_options
+from cnnlib.networks.tensorflow_v1 import tf
+graph = tf.Graph()
+with graph.as_default():
+    one = tf.constant(1)
+with open_session(graph, session_options()) as session:
+    session.run(one)
+"""
+    assert stderr_of(code) == (0, "")
+
+
+def test_lines_that_are_no_noise_pass_also_from_a_process_that_is_aborted():
+    code = """
+import os
+from cnnlib.networks.tensorflow_v1 import without_noise
+with without_noise():
+    os.write(2, b"I0000 oneDNN custom operations are on.\\nF0000 the processor lacks AVX\\n")
+    os.abort()
+"""
+    returned, stderr = stderr_of(code)
+    assert returned != 0
+    assert stderr == "F0000 the processor lacks AVX\n"
+
+
+def test_errors_after_the_start_pass():
+    code = """
+import os, sys
+from cnnlib.networks.tensorflow_v1 import without_noise
+with without_noise():
+    print("said inside", file=sys.stderr)
+print("failed call to cuInit, said by somebody else", file=sys.stderr)
+raise SystemExit("an error")
+"""
+    assert stderr_of(code) == (
+        1,
+        "said inside\nfailed call to cuInit, said by somebody else\nan error\n",
+    )
