@@ -24,11 +24,12 @@ from cnnlib.dataset.verification import Rules
 from cnnlib.evaluation.batch_test import confusions_in_words
 from cnnlib.evaluation.checks import check_images
 from cnnlib.evaluation.label_audit import DoubtfulLabel, audit_labels
+from cnnlib.evaluation.metrics import confusions
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.recognizer import Recognizer
 from cnnlib.training import forecast
 
-MAX_LISTED = 20  # doubtful labels of a folder
+MAX_LISTED_LABELS = 20  # doubtful labels of a folder
 DOUBTFUL_FILE = "doubtful.png"
 
 
@@ -71,22 +72,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 def audit(config: SampleConfig, train: ImageSet, test: ImageSet) -> None:
     """Print and draw the doubtful labels of both sets, and the confusions of the test set."""
     shown: list[DoubtfulLabel] = []
+    pairs: list[tuple[str, str]] = []  # of the last set, that for testing
     with Recognizer.from_config(config) as recognizer:
         for images, folder in ((train, config.train_image_dir), (test, config.test_image_dir)):
             found = audit_labels(recognizer, images)
             doubtful = found.doubtful
             console.say(
                 f"{len(doubtful)} labels are doubtful in {folder}"
-                + (f", the {MAX_LISTED} most doubtful:" if len(doubtful) > MAX_LISTED else "")
+                + (
+                    f", the {MAX_LISTED_LABELS} most doubtful:"
+                    if len(doubtful) > MAX_LISTED_LABELS
+                    else ""
+                )
             )
-            for item in doubtful[:MAX_LISTED]:
+            for item in doubtful[:MAX_LISTED_LABELS]:
                 console.say(f"  {item.name}: read as {item.answer}")
-            shown += doubtful[:MAX_LISTED]
+            shown += doubtful[:MAX_LISTED_LABELS]
+            pairs = found.pairs
     if shown:
         draw(shown, config.model_save_dir.full / DOUBTFUL_FILE)
-    if found.confusions:
+    confused = confusions(pairs)
+    if confused:
         console.say(
-            f"confused in the test set: {confusions_in_words(found.confusions)}. "
+            f"confused in the test set: {confusions_in_words(confused)}. "
             "More images with these characters help most"
         )
 

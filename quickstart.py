@@ -22,8 +22,6 @@ import sys
 from bootstrap.versions import wrong_python
 
 COVERAGE = ("--cov", "--cov-report", "term:skip-covered")
-DEMO_CONFIG = "conf/demo_config.json"
-DEMO_CAPTCHAS = "conf/demo_captcha_config.json"
 
 
 def main(argv: "list[str] | None" = None) -> int:
@@ -32,11 +30,11 @@ def main(argv: "list[str] | None" = None) -> int:
         print(wrong, file=sys.stderr)
         return 2
     from bootstrap.demo import Demo
-    from bootstrap.processes import Failed
+    from bootstrap.processes import Failed, interrupt
     from bootstrap.virtual_environment import REQUIREMENTS, prepare
 
     options, pytest_arguments = parse(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         if options.command == "test":
             prepare(REQUIREMENTS)
@@ -52,12 +50,6 @@ def main(argv: "list[str] | None" = None) -> int:
         return 130
 
 
-def _interrupt(*_: object) -> None:
-    from bootstrap.processes import Terminated
-
-    raise Terminated
-
-
 def parse(argv: "list[str]") -> "tuple[argparse.Namespace, list[str]]":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -68,13 +60,13 @@ def parse(argv: "list[str]") -> "tuple[argparse.Namespace, list[str]]":
         "--images",
         type=int,
         metavar="N",
-        help=f"practice captchas to draw (default: count in {DEMO_CAPTCHAS})",
+        help="practice captchas to draw (default: count in conf/demo_captcha_config.json)",
     )
     demo_parser.add_argument(
         "--steps",
         type=int,
         metavar="N",
-        help=f"training steps (default: cycle_stop in {DEMO_CONFIG})",
+        help="training steps (default: cycle_stop in conf/demo_config.json)",
     )
     commands.add_parser("test", help="ruff, mypy, import-linter and pytest", add_help=False)
     if argv[:1] == ["test"]:

@@ -1,1 +1,1 @@
-"""What quickstart.py runs: with the standard library alone, since nothing is installed yet."""
+"""What quickstart.py runs, before anything is installed: standard library alone."""

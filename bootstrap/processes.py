@@ -27,6 +27,11 @@ class Terminated(KeyboardInterrupt):
     """This process alone was told to stop; Ctrl-C on a terminal reaches its children too."""
 
 
+def interrupt(*_: object) -> None:
+    """Handle SIGTERM: what runs is ended in order."""
+    raise Terminated
+
+
 def environment() -> dict[str, str]:
     """Return the user's environment without what would lead Python or pip out of .venv."""
     outside = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX")

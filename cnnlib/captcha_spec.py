@@ -21,7 +21,8 @@ class CaptchaSpec:
     proportions kept and fills the rest with the background, "stretch" scales each side. Class i of
     a network is character i of char_set. min_captcha 0 means max_captcha.
 
-    What is 0 or empty is not known yet; verification then does not check it. Raises ConfigError for
+    What is 0 or empty is not known yet; verification does not check such lengths and characters.
+    Raises ConfigError for
     values that cannot be used.
     """
 
@@ -57,14 +58,16 @@ class CaptchaSpec:
     ) -> CaptchaSpec:
         """Return this spec with the parameters that every constructor takes by position.
 
-        Raises ConfigError for a char_set that is empty.
+        Fewer characters stay possible, but labels of one length have the new one. Raises
+        ConfigError for a char_set that is empty.
         """
+        one_length = self.max_captcha and not self.has_end_class
         return dataclasses.replace(
             self,
             image_height=image_height,
             image_width=image_width,
             max_captcha=max_captcha,
-            min_captcha=min(self.min_captcha, max_captcha),
+            min_captcha=0 if one_length else min(self.min_captcha, max_captcha),
             char_set=parse_char_set(char_set),
         )
 
@@ -82,11 +85,6 @@ class CaptchaSpec:
     @property
     def classes(self) -> int:
         return len(self.char_set) + self.has_end_class
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all is known that a network needs."""
-        return bool(self.image_height and self.image_width and self.max_captcha and self.char_set)
 
     def normalize(self, label: str) -> str:
         """Return a label as it is learned."""

@@ -279,7 +279,6 @@ def _read(
         for name, field in fields.items()
         if isinstance(field.default, ProjectPath)
     }
-    ConfigReader(file, root, values).check_keys(fields, ())
     reader = ConfigReader(
         file, root, {**{n: p.text for n, p in defaults.items()}, **values, **given}
     )

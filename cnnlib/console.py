@@ -73,12 +73,14 @@ def parser(manual: str | None, config: str = "") -> argparse.ArgumentParser:
 
     `config` adds the option --config, with this default.
     """
-    made = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         description=manual, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     if config:
-        made.add_argument("--config", default=config, metavar="FILE", help=f"(default: {config})")
-    return made
+        options.add_argument(
+            "--config", default=config, metavar="FILE", help=f"(default: {config})"
+        )
+    return options
 
 
 def at_least_one(text: str) -> int:
@@ -91,20 +93,20 @@ def at_least_one(text: str) -> int:
 # --- output ---
 
 
-def say(line: str = "") -> None:
-    """Print one line to stdout, above any progress bar."""
-    tqdm.write(_printable(line), file=sys.stdout)
+def say(text: str = "") -> None:
+    """Print one or several lines to stdout, above any progress bar."""
+    tqdm.write(_printable(text), file=sys.stdout)
     sys.stdout.flush()
 
 
-def warn(line: str) -> None:
-    """Print one line to stderr, above any progress bar."""
-    tqdm.write(_printable(line), file=sys.stderr)
+def warn(text: str) -> None:
+    """Print one or several lines to stderr, above any progress bar."""
+    tqdm.write(_printable(text), file=sys.stderr)
 
 
-def _printable(line: str) -> str:
+def _printable(text: str) -> str:
     """Escape bytes of file names that are not text, which no stream could print."""
-    return line.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def progress(
@@ -124,13 +126,17 @@ def progress(
 
 
 class Reporter:
-    """Where the library reports what it does: the console. Override its methods to send it on."""
+    """Where the library reports what it does: the console. Override its methods to send it on.
 
-    def say(self, line: str = "") -> None:
-        say(line)
+    `say` and `warn` get one or several lines. `progress` returns the items, wrapped in a tqdm or
+    what has its interface: iterable, a context manager, `update(count)`, `n`, `set_postfix_str`.
+    """
 
-    def warn(self, line: str) -> None:
-        warn(line)
+    def say(self, text: str = "") -> None:
+        say(text)
+
+    def warn(self, text: str) -> None:
+        warn(text)
 
     def progress(
         self, items: Iterable[T], title: str, total: int | None = None, unit: str = "image"
@@ -141,10 +147,10 @@ class Reporter:
 class SilentReporter(Reporter):
     """Reports nothing: for programs that use what the library returns."""
 
-    def say(self, line: str = "") -> None:
+    def say(self, text: str = "") -> None:
         pass
 
-    def warn(self, line: str) -> None:
+    def warn(self, text: str) -> None:
         pass
 
     def progress(

@@ -20,7 +20,7 @@ def usable_cores(root: Path = ROOT) -> int:
         allowed = len(os.sched_getaffinity(0))
     else:
         allowed = os.cpu_count() or 1
-    return max(1, min(allowed, *(math.ceil(quota) for quota in _quotas(root)), allowed))
+    return max(1, min([allowed, *map(math.ceil, _quotas(root))]))
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -1,8 +1,8 @@
 """The base of training and recognition: placeholders and graph of one network.
 
-Everything is TensorFlow in its 1.x style. Each object owns its graph and its session, so that
-several models live in one process; the graph is built once and then finalised, so that no loop can
-add an operation to it.
+Everything is TensorFlow in its 1.x style. Each object owns its graph, and a Recognizer its session,
+so that several models live in one process; the graph is built once and then finalised, so that no
+loop can add an operation to it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.dataset.images import to_gray_or_rgb
 from cnnlib.dataset.labels import label_to_ids
-from cnnlib.errors import SampleError
+from cnnlib.errors import ConfigError, SampleError
 from cnnlib.networks.architectures import NETWORKS
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.tensorflow_v1 import tf
@@ -32,7 +32,7 @@ class CNN:
     `spec` says what the first four parameters do not: fewer characters, colour, resizing, case.
     Placeholders: X uint8 [B, H, W], or [B, H, W, 3] in colour; Y class ids, int32 [B, max_captcha],
     PAD_ID after the end of a label; keep_prob (default 1) and training (default False), so that
-    inference feeds X alone. Raises ConfigError for a char_set that cannot be used.
+    inference feeds X alone. Raises ConfigError for a char_set or a network that cannot be used.
     """
 
     def __init__(
@@ -49,7 +49,10 @@ class CNN:
         spec = spec or CaptchaSpec()
         self.spec = spec.with_fixed(image_height, image_width, max_captcha, char_set)
         self.image_height, self.image_width = image_height, image_width
-        self.max_captcha, self.char_set = max_captcha, self.spec.char_set
+        self.min_captcha, self.max_captcha = self.spec.min_captcha, max_captcha
+        self.char_set = self.spec.char_set
+        if network not in NETWORKS:
+            raise ConfigError(f"network {network!r} is not one of {', '.join(NETWORKS)}")
         self.folder = ModelFolder(model_save_dir)
         self.network = network
         self.logits: Tensor = None  # [B, P, C], once model() has built it
@@ -86,11 +89,7 @@ class CNN:
 
         By default its weights are new variables, and it reads `standardized()` images.
         """
-        if self.logits is not None:
-            raise RuntimeError(
-                "model() was called already: a graph is built once; its logits are "
-                "in the attribute of this name"
-            )
+        self.require_unbuilt()
         spec = self.spec
         with self.graph.as_default():
             if images is None:
@@ -101,6 +100,14 @@ class CNN:
                 logits += MASKED_LOGIT * ~self.possible_classes()
             self.logits = logits  # [B, P, C]
             return tf.reshape(logits, [-1, spec.max_captcha * spec.classes])
+
+    def require_unbuilt(self) -> None:
+        """Raise RuntimeError where the network is built already."""
+        if self.logits is not None:
+            raise RuntimeError(
+                "model() was called already: a graph is built once; its logits are "
+                "in the attribute of this name"
+            )
 
     def possible_classes(self) -> np.ndarray:
         """Return which classes a position can have, bool [P, C]: no text ends too early."""

@@ -26,9 +26,8 @@ from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import ConstantWeights
 from cnnlib.paths import AnyPath
 
-IMAGES_PER_RUN = (
-    32  # of the network, in each thread: more is hardly faster, and takes 1 MB an image
-)
+# Of the network, in each thread: more is hardly faster, and takes 1 MB an image.
+IMAGES_PER_RUN = 32
 RUNS_AHEAD = 64
 
 
@@ -46,7 +45,7 @@ class Recognizer(CNN):
 
     Safe to call from many threads. `close` ends its session; so does leaving a `with` block. Raises
     ModelError where the folder holds no model, or one of another size, length or char_set; where
-    `spec` is given, of another captcha in anything.
+    `spec` is given, of another captcha in anything but case.
     """
 
     def __init__(

@@ -65,11 +65,19 @@ def test_shape_is_that_of_an_images_pixels(channels, shape):
     assert CaptchaSpec(24, 40, image_channels=channels).shape == shape
 
 
-@pytest.mark.parametrize("missing", ["image_height", "image_width", "max_captcha", "char_set"])
-def test_what_a_network_needs_makes_a_spec_complete(missing):
-    assert SPEC.is_complete
-    unknown = () if missing == "char_set" else 0
-    assert not dataclasses.replace(SPEC, **{missing: unknown}).is_complete
+@pytest.mark.parametrize(
+    ("spec", "lengths"),
+    [
+        (CaptchaSpec(), (5, 5)),
+        (CaptchaSpec(min_captcha=2), (2, 5)),
+        (CaptchaSpec(max_captcha=4), (5, 5)),  # of one length before and after
+        (CaptchaSpec(min_captcha=3, max_captcha=8), (3, 5)),
+        (CaptchaSpec(min_captcha=6, max_captcha=8), (5, 5)),
+    ],
+)
+def test_lengths_of_a_constructor_win(spec, lengths):
+    fixed = spec.with_fixed(24, 40, 5, "ab")
+    assert (fixed.min_captcha, fixed.max_captcha) == lengths
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def clone(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "quickstart.py", folder)
     shutil.copytree(ROOT / "bootstrap", folder / "bootstrap")
     (folder / "cnnlib").mkdir()
-    for name in ("__init__.py", "cores.py"):
+    for name in ("__init__.py", "cores.py", "version.py"):
         shutil.copy(ROOT / "cnnlib" / name, folder / "cnnlib")
     for name in virtual_environment.REQUIREMENTS:
         (folder / name).write_text("", encoding="utf-8")

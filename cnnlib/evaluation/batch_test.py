@@ -25,11 +25,11 @@ from cnnlib.networks.model_folder import fill_missing
 from cnnlib.paths import AnyPath, ProjectPath
 from cnnlib.recognizer import Prediction, Recognizer
 
-MAX_LISTED = 10  # confusions, and wrong answers
+MAX_LISTED_ERRORS = 10  # confusions, and wrong answers
 
 
 @dataclass(frozen=True)
-class Wrong:
+class WrongAnswer:
     """A test image whose answer is not its label."""
 
     name: str
@@ -45,7 +45,7 @@ class BatchResult:
     right: int
     seconds: float
     char_accuracy: float
-    wrong: list[Wrong]
+    wrong: list[WrongAnswer]
     calibration_error: float
     coverage: list[Coverage]
 
@@ -57,7 +57,8 @@ class BatchResult:
 class TestBatch:
     """Recognise the images of a folder, or `total` of them chosen by the seed, and count.
 
-    `spec` is that of the model where it is not given.
+    `spec` is that of the model where it is not given, with its ignore_case. Raises ModelError where
+    the folder holds no model, or another one, and ConfigError for a char_set that cannot be used.
     """
 
     __test__ = False  # the name begins as pytest's own do
@@ -119,7 +120,10 @@ class TestBatch:
         return result
 
     def save_errors(self, result: BatchResult, folder: AnyPath) -> None:
-        """Copy the wrong images to a folder, under their names with the answer before them."""
+        """Copy the wrong images to a folder, under their names with the answer before them.
+
+        Raises CaptchaError where that is impossible.
+        """
         target = ProjectPath(folder).full
         try:
             target.mkdir(parents=True, exist_ok=True)
@@ -138,9 +142,9 @@ class TestBatch:
 def compare(
     names: list[str], labels: list[str], predictions: list[Prediction], seconds: float
 ) -> BatchResult:
-    """Return what predictions are worth, compared with the labels of the same images."""
+    """Compare predictions with the labels of the same images, of which there is at least one."""
     triples = list(zip(names, labels, predictions, strict=True))
-    wrong = [Wrong(*triple) for triple in triples if triple[2].text != triple[1]]
+    wrong = [WrongAnswer(*triple) for triple in triples if triple[2].text != triple[1]]
     wrong.sort(key=lambda item: item.prediction.confidence)
     right_chars = sum(metrics.right_characters(label, p.text) for _, label, p in triples)
     confidences = np.array([p.confidence for p in predictions])
@@ -175,7 +179,7 @@ def summary(result: BatchResult) -> Iterator[str]:
     if pairs:
         yield f"most frequent confusions: {confusions_in_words(pairs)}"
         yield f"least certain of the {len(result.wrong)} wrong answers:"
-    for item in result.wrong[:MAX_LISTED]:
+    for item in result.wrong[:MAX_LISTED_ERRORS]:
         yield (
             f"  {item.name}: read as {item.prediction.text}, confidence "
             f"{item.prediction.confidence:.3f}"
@@ -184,4 +188,6 @@ def summary(result: BatchResult) -> Iterator[str]:
 
 def confusions_in_words(pairs: list[tuple[str, str, int]]) -> str:
     """Return the most frequent of (true character, answer, count)."""
-    return ", ".join(f"{true} read as {read} ({count})" for true, read, count in pairs[:MAX_LISTED])
+    return ", ".join(
+        f"{true} read as {read} ({count})" for true, read, count in pairs[:MAX_LISTED_ERRORS]
+    )

@@ -17,7 +17,7 @@ BLANK_DEVIATION = 2.0  # gray levels of standard deviation: less shows nothing
 RARE_CLASS = 20  # training images with a character: a class with fewer is hardly learned
 WANTED_MARGIN = 0.01  # of the measured accuracy
 TYPICAL_ACCURACY = 0.98  # at which the margin is reckoned
-MAX_LISTED = 10  # characters, in a line
+MAX_LISTED_CHARACTERS = 10  # characters, in a line
 IMAGES_PER_CHUNK = 1000
 COSTLY_FLOP = 1e9  # forward, for an image: training then takes more than ten times what 100x60 does
 
@@ -138,8 +138,12 @@ def _check_classes(train: ImageSet, test: ImageSet, char_set: Sequence[str]) -> 
 
 def _listed(characters: Iterator[str]) -> str:
     items = list(characters)
-    more = f" and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""
-    return " ".join(items[:MAX_LISTED]) + more
+    more = (
+        f" and {len(items) - MAX_LISTED_CHARACTERS} more"
+        if len(items) > MAX_LISTED_CHARACTERS
+        else ""
+    )
+    return " ".join(items[:MAX_LISTED_CHARACTERS]) + more
 
 
 def _check_test_size(count: int) -> Iterator[str]:

@@ -9,7 +9,6 @@ import numpy as np
 from cnnlib.console import CONSOLE, Reporter
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.dataset.labels import ids_to_label
-from cnnlib.evaluation.metrics import confusions
 from cnnlib.networks.decoding import decode, sequence_probability
 from cnnlib.recognizer import Recognizer
 
@@ -29,10 +28,10 @@ class DoubtfulLabel:
 
 @dataclass(frozen=True)
 class LabelAudit:
-    """The doubtful labels of a folder, the most doubtful first, and all confusions."""
+    """The doubtful labels of a folder, the most doubtful first, and (label, answer) of all."""
 
     doubtful: list[DoubtfulLabel]
-    confusions: list[tuple[str, str, int]]  # true character, answer, count; most frequent first
+    pairs: list[tuple[str, str]]
 
 
 def audit_labels(
@@ -45,25 +44,26 @@ def audit_labels(
     for start in reporter.progress(range(0, len(images), IMAGES_PER_STEP), "recognising"):
         part = slice(start, start + IMAGES_PER_STEP)
         probabilities = recognizer.probabilities(images.pixels[part])  # [n, P, C]
-        answers += [ids_to_label(ids, char_set) for ids in decode(probabilities, has_end_class)[0]]
-        ratios.append(likelihood_ratios(probabilities, images.char_ids[part], has_end_class))
+        char_ids, confidences = decode(probabilities, has_end_class)  # [n, P]
+        answers += [ids_to_label(ids, char_set) for ids in char_ids]
+        ratios.append(likelihood_ratios(probabilities, images.char_ids[part], confidences))
     labels = images.labels(char_set)
     doubtful = [
         DoubtfulLabel(images.names[i], labels[i], answers[i], images.pixels[i])
         for i in doubtful_labels(np.concatenate(ratios))
     ]
-    return LabelAudit(doubtful, confusions(zip(labels, answers, strict=True)))
+    return LabelAudit(doubtful, list(zip(labels, answers, strict=True)))
 
 
 def likelihood_ratios(
-    probabilities: np.ndarray, char_ids: np.ndarray, has_end_class: bool
+    probabilities: np.ndarray, char_ids: np.ndarray, confidences: np.ndarray
 ) -> np.ndarray:
     """Return how likely each label is, compared with the model's own answer, float [N], 0 to 1.
 
-    `probabilities` are float [N, P, C], `char_ids` the labels, int [N, P].
+    `probabilities` are float [N, P, C], `char_ids` the labels, int [N, P], `confidences` those of
+    the answers' characters, float [N, P].
     """
-    answers = decode(probabilities, has_end_class)[1].prod(axis=-1)  # [N]
-    return sequence_probability(probabilities, char_ids) / answers
+    return sequence_probability(probabilities, char_ids) / confidences.prod(axis=-1)
 
 
 def doubtful_labels(ratios: np.ndarray) -> list[int]:

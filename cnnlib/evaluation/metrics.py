@@ -120,7 +120,7 @@ def calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What is left where only answers above a confidence are given; shares 0 to 1.
+    """What is left where only answers of at least some confidence are given; shares 0 to 1.
 
     `accuracy` is the share of right ones among the answered; None where none is.
     """

@@ -8,6 +8,8 @@ feature map.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cnnlib.networks.tensorflow_v1 import tf
@@ -20,7 +22,7 @@ MAX_PLACES = 300  # that attend to each other, which costs the square of their n
 LN_EPSILON = 1e-5
 
 
-def dense(x: Tensor, name: str, units: int, weights: Weights, initializer: Tensor = None) -> Tensor:
+def dense(x: Tensor, name: str, units: int, weights: Weights, initializer: Any = None) -> Tensor:
     kernel = weights.get(f"{name}/kernel", [int(x.shape[-1]), units], initializer or he_normal())
     bias = weights.get(f"{name}/bias", [units], tf.zeros_initializer())
     return tf.nn.bias_add(tf.matmul(x, kernel), bias)

@@ -11,6 +11,10 @@ from cnnlib.networks.architectures import NETWORKS
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import TrainableWeights
 
+BASE_BYTES = 600 << 20  # of Python and TensorFlow
+ACTIVATION_SHARE = 0.7  # of all activations of a step, that is in memory at a time; measured
+WEIGHT_COPIES = 7  # with gradients and two averages of Adam; a copy of three of them in Rollback
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -19,6 +23,11 @@ class Cost:
     flop: int  # 2 for each multiply-add of a convolution or matrix product
     activations: int  # floats of the convolutional part, which has nearly all of them
     parameters: int
+
+    def training_bytes(self, batch_size: int) -> float:
+        """Return about how much memory a training needs."""
+        weights = WEIGHT_COPIES * self.parameters
+        return BASE_BYTES + 4 * (weights + ACTIVATION_SHARE * self.activations * batch_size)
 
 
 def cost(network: str, spec: CaptchaSpec) -> Cost:

@@ -33,6 +33,7 @@ CHECKPOINT_NAME = re.compile(r"(best|last)-\d+-[0-9a-f]{8}\b")
 VERSION_2_FILES = (".index", ".meta", "checkpoint")
 # model.json of format 1 -> CaptchaSpec, where the names differ
 SPEC_NAMES = {"channels": "image_channels"}
+OPTIONAL_SPEC_NAMES = {"resize", "ignore_case"}  # which came later
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,11 @@ class ModelInfo:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelInfo:
-        """Raises TypeError and KeyError for other values than `to_json` gives."""
+        """Raises TypeError, KeyError and ConfigError for other values than `to_json` gives."""
         known = {SPEC_NAMES.get(name, name): value for name, value in values.items()}
         names = {field.name for field in dataclasses.fields(CaptchaSpec)}
-        spec = CaptchaSpec(**{name: known.pop(name) for name in names & known.keys()})
-        if not spec.is_complete:
-            raise KeyError("size, lengths or char_set")
+        given = names & known.keys() | names - OPTIONAL_SPEC_NAMES
+        spec = CaptchaSpec(**{name: known.pop(name) for name in given})
         return cls(**{**known, "spec": spec, "run": Run(**known["run"])})
 
 

@@ -44,19 +44,20 @@ def build(
 
     `distortion` is the strength of augmentation; `splices` adds the saliency.
     """
+    cnn.require_unbuilt()
     with cnn.graph.as_default():
         tf.set_random_seed(seed)  # for the operations that come after it
         weights = TrainableWeights(cnn.training, cnn.keep_prob)
-        still = cnn.standardized()  # [B, H, W, channels]
-        cnn.model(weights, _distorted(cnn, still, recipe, distortion))
+        undistorted = cnn.standardized()  # [B, H, W, channels]
+        cnn.model(weights, _distorted(cnn, undistorted, recipe, distortion))
         weight_variables = tf.global_variables()
         loss = tf.reduce_mean(_losses(cnn, recipe, recipe.label_smoothing))
         losses = _losses(cnn, recipe, smoothing=0.0)
-        saliency = _saliency(cnn, still) if splices else None
+        saliency = _saliency(cnn, undistorted) if splices else None
         rate = tf.placeholder(tf.float32, [], "rate")
         train_step = _train_step(loss, rate, recipe.weight_decay, weights.moving_averages)
         all_variables = tf.global_variables()
-        made = TrainingGraph(
+        graph = TrainingGraph(
             graph=cnn.graph,
             X=cnn.X,
             Y=cnn.Y,
@@ -74,16 +75,18 @@ def build(
             last_saver=tf.train.Saver(max_to_keep=None),
         )
     cnn.graph.finalize()
-    return made
+    return graph
 
 
-def _distorted(cnn: CNN, still: Tensor, recipe: Recipe, strength: float) -> Tensor:
+def _distorted(cnn: CNN, undistorted: Tensor, recipe: Recipe, strength: float) -> Tensor:
     """Return the images, distorted at random in training."""
     limits = recipe.augmentation
     if limits is None or not strength:
-        return still
-    images = tf.cond(cnn.training, lambda: distort(still, limits, strength), lambda: still)
-    return tf.ensure_shape(images, still.shape)
+        return undistorted
+    images = tf.cond(
+        cnn.training, lambda: distort(undistorted, limits, strength), lambda: undistorted
+    )
+    return tf.ensure_shape(images, undistorted.shape)
 
 
 def _losses(cnn: CNN, recipe: Recipe, smoothing: float) -> Tensor:

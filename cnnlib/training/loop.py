@@ -22,8 +22,8 @@ from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training.batches import Batch, TrainingBatches, prefetch
 from cnnlib.training.graph import TrainingGraph
 from cnnlib.training.history import TrainingRecord
-from cnnlib.training.recipes import RunOptions
-from cnnlib.training.reports import RunReports, TrainingResult
+from cnnlib.training.options import RunOptions, TrainingResult
+from cnnlib.training.reports import RunReports
 from cnnlib.training.rollback import MIN_IMAGES, Rollback
 from cnnlib.training.saving import ModelSaver, check_finite
 from cnnlib.training.scoring import Scorer

@@ -12,9 +12,6 @@ from cnnlib.network import CNN
 from cnnlib.networks.cost import Cost
 from cnnlib.networks.model_folder import ModelInfo
 
-BASE_BYTES = 600 << 20  # of Python and TensorFlow
-ACTIVATION_SHARE = 0.7  # of all activations of a step, that is in memory at a time; measured
-WEIGHT_COPIES = 7  # with gradients and two averages of Adam; a copy of three of them in Rollback
 REPORT_SHARE = 1.1  # reports and saves add a tenth to the time of the steps
 
 
@@ -31,7 +28,6 @@ def beginning(
     """Return the summary of a run that begins; `images` counts those for training and testing."""
     spec = cnn.spec
     lengths = f"{spec.min_captcha} to " * spec.has_end_class + f"{spec.max_captcha}"
-    memory = bytes_needed(cost, batch_size)
     return (
         f"images    {images[0]} for training, {images[1]} for testing, "
         f"{spec.image_width}x{spec.image_height} pixels\n"
@@ -39,14 +35,9 @@ def beginning(
         f"network   {cnn.network}: {cost.parameters / 1e6:.2f} million parameters, "
         f"{cost.flop / 1e6:.0f} MFLOP an image\n"
         f"run       {steps} steps of {batch_size} images, recipe {recipe}, {origin}\n"
-        f"memory    about {memory / 1e9:.1f} GB\n"
+        f"memory    about {cost.training_bytes(batch_size) / 1e9:.1f} GB\n"
         f"model     {cnn.folder}"
     )
-
-
-def bytes_needed(cost: Cost, batch_size: int) -> float:
-    weights = 4 * WEIGHT_COPIES * cost.parameters
-    return BASE_BYTES + weights + 4 * ACTIVATION_SHARE * cost.activations * batch_size
 
 
 def step_scores(step: int, train: Scores, test: Scores) -> str:

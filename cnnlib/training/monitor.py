@@ -92,7 +92,7 @@ class TrainingMonitor:
 def chance_accuracy(char_ids: np.ndarray) -> float:
     """Return the share of characters that the most frequent class at each position has right.
 
-    `char_ids` are the labels, int [N, L].
+    `char_ids` are the labels, int [N, L], of at least one image.
     """
     columns = [column[column != PAD_ID] for column in char_ids.T]
     return statistics.mean(

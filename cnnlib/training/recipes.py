@@ -1,4 +1,4 @@
-"""How weights are learned: every setting that decides how accurate a training gets, as data."""
+"""How weights are learned: rates, loss, augmentation and splicing, as data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnnlib.config import NETWORK_NAMES
-from cnnlib.paths import ProjectPath
 
 
 @dataclass(frozen=True)
@@ -110,22 +109,3 @@ RECIPES = {
         splicing=None,
     ),
 }
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a run does besides learning: when it ends, what it saves and reports, and where."""
-
-    cycle_stop: int
-    acc_stop: float
-    cycle_save: int
-    train_batch_size: int
-    test_batch_size: int
-    recipe_name: str
-    seed: int
-    log_dir: ProjectPath
-    enable_gpu: bool
-
-    @property
-    def recipe(self) -> Recipe:
-        return RECIPES[self.recipe_name]

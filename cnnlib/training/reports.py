@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,25 +17,15 @@ from cnnlib.networks.architectures import WIDER
 from cnnlib.networks.cost import cost
 from cnnlib.training import messages
 from cnnlib.training.monitor import TrainingMonitor, advice, chance_accuracy
-from cnnlib.training.recipes import RunOptions
+from cnnlib.training.options import RunOptions, TrainingResult
 from cnnlib.training.saving import ModelSaver
 from cnnlib.training.scoring import Scorer
 
 ADVICE_IMAGES = 1000  # of the training set
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """How a training ended; `scores` are those of the best weights on the whole test set."""
-
-    scores: Scores
-    steps: int  # in this call
-    seconds: float
-    interrupted: bool
-
-
 class RunReports:
-    """Report a run. `advises`: say what seems wrong, and what would help."""
+    """Report a run. `advises`: say what seems wrong, what would help, and where the model is."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from cnnlib.networks.model_folder import ModelInfo, Run
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import saved_weight
 from cnnlib.training.graph import TrainingGraph
-from cnnlib.training.recipes import RunOptions
+from cnnlib.training.options import RunOptions
 from cnnlib.training.scoring import Scorer
 
 NO_SCORES = Scores(0.0, 0.0, math.inf)

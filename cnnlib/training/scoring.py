@@ -11,7 +11,7 @@ from cnnlib.evaluation import metrics
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.training.graph import TrainingGraph
 
-IMAGES_PER_RUN = 250  # of the network
+SCORED_PER_RUN = 250  # of the network
 
 
 class Scorer:
@@ -35,11 +35,11 @@ class Scorer:
             self._session.run(
                 (graph.logits, graph.losses),
                 {
-                    graph.X: pixels[start : start + IMAGES_PER_RUN],
-                    graph.Y: char_ids[start : start + IMAGES_PER_RUN],
+                    graph.X: pixels[start : start + SCORED_PER_RUN],
+                    graph.Y: char_ids[start : start + SCORED_PER_RUN],
                 },
             )
-            for start in range(0, len(pixels), IMAGES_PER_RUN)
+            for start in range(0, len(pixels), SCORED_PER_RUN)
         ]
         logits, losses = (np.concatenate(column) for column in zip(*parts, strict=True))
         return logits, char_ids, losses

@@ -30,8 +30,7 @@ from cnnlib.paths import AnyPath, ProjectPath
 from cnnlib.recognizer import Prediction, Recognizer
 from cnnlib.training.graph import TrainingGraph, build
 from cnnlib.training.loop import TrainingLoop
-from cnnlib.training.recipes import RunOptions
-from cnnlib.training.reports import TrainingResult
+from cnnlib.training.options import RunOptions, TrainingResult
 
 RECOGNIZED_FILE = "recognized.png"
 
@@ -39,8 +38,9 @@ RECOGNIZED_FILE = "recognized.png"
 class TrainModel(CNN):
     """Train on the images of one folder, and validate on those of another.
 
-    `spec` is that of the model in model_save_dir where it is not given, and of
-    conf/sample_config.json where there is no model; `fresh` ignores a model that is there.
+    `spec` is that of the model in model_save_dir where it is not given, with its ignore_case, and
+    of conf/sample_config.json where there is no model; so are size and lengths that it leaves out.
+    `fresh` ignores a model that is there. Raises ConfigError for what cannot be used.
     """
 
     def __init__(
@@ -140,7 +140,10 @@ class TrainModel(CNN):
             return self._train(train, test, previous, len(train))
 
     def train_subset(self, train: ImageSet, test: ImageSet, count: int) -> TrainingResult:
-        """Train on a part of `count` images as one would on all of them; give no advice."""
+        """Train on a part of `count` images as one would on all of them; give no advice.
+
+        For an empty model_save_dir. Raises ModelError where it is in use or cannot be written.
+        """
         with self.folder.locked():
             return self._train(train, test, None, count, advises=False)
 
@@ -199,7 +202,10 @@ class TrainModel(CNN):
         return previous
 
     def recognize_captcha(self) -> Prediction:
-        """Recognise a random training image; report and draw it with its label and the answer."""
+        """Recognise a random training image; report and draw it with its label and the answer.
+
+        Raises SampleError where the folder has no usable image, ModelError where no model is.
+        """
         image = random_image(self.train_img_path)
         try:
             pixels = read_pixels(image, self.spec)

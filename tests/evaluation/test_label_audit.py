@@ -10,20 +10,27 @@ from cnnlib.dataset.image_set import load_images
 from cnnlib.dataset.verification import Rules
 from cnnlib.evaluation import label_audit
 from cnnlib.evaluation.label_audit import audit_labels, doubtful_labels, likelihood_ratios
+from cnnlib.evaluation.metrics import confusions
+from cnnlib.networks.decoding import decode
 from cnnlib.recognizer import Recognizer
+
+
+def ratios(probabilities, char_ids):
+    confidences = decode(probabilities, has_end_class=False)[1]
+    return likelihood_ratios(probabilities, char_ids, confidences)
 
 
 def test_unlikely_labels_are_doubtful_the_least_likely_first():
     sure, torn = [0.001, 0.001, 0.998], [0.3, 0.3, 0.4]
     probabilities = np.array([[sure, torn], [sure, sure], [torn, torn], [sure, sure]])
     char_ids = np.array([[0, 2], [0, 1], [0, 1], [2, 2]])
-    assert doubtful_labels(likelihood_ratios(probabilities, char_ids, False)) == [1, 0]
+    assert doubtful_labels(ratios(probabilities, char_ids)) == [1, 0]
 
 
 def test_ratio_of_the_answer_is_1():
     probabilities = np.array([[[0.1, 0.2, 0.7], [0.3, 0.3, 0.4]]])
-    assert likelihood_ratios(probabilities, np.array([[2, 2]]), False) == pytest.approx([1])
-    assert likelihood_ratios(probabilities, np.array([[1, 0]]), False) == pytest.approx([3 / 14])
+    assert ratios(probabilities, np.array([[2, 2]])) == pytest.approx([1])
+    assert ratios(probabilities, np.array([[1, 0]])) == pytest.approx([3 / 14])
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +56,10 @@ def test_audit_finds_wrong_labels_and_counts_confusions(trained, images, monkeyp
     [found] = [item for item in audit.doubtful if item.name == images.names[wrong]]
     assert (found.label, found.answer) == ("11", answers[wrong])
     np.testing.assert_array_equal(found.pixels, images.pixels[wrong])
-    expected = doubtful_labels(likelihood_ratios(probabilities, char_ids, False))
+    expected = doubtful_labels(ratios(probabilities, char_ids))
     assert {item.name for item in audit.doubtful} == {images.names[i] for i in expected}
     assert [item.answer for item in sorted(everything, key=lambda item: item.name)] == answers
-    counted = sum(count for _, _, count in audit.confusions)
+    counted = sum(count for _, _, count in confusions(audit.pairs))
     labels = changed.labels(("0", "1"))
     assert counted == sum(
         a != b for pair in zip(labels, answers, strict=True) for a, b in zip(*pair, strict=True)

@@ -6,7 +6,7 @@ import string
 import pytest
 
 from cnnlib.captcha_spec import CaptchaSpec
-from cnnlib.networks.cost import cost
+from cnnlib.networks.cost import Cost, cost
 
 SPEC = CaptchaSpec(60, 100, 4, tuple(string.digits + string.ascii_lowercase))
 
@@ -57,3 +57,10 @@ def test_activations_grow_with_the_area():
     # What each convolution puts out, the same with bias, pooled, rectified.
     added = ((32 * 80, 32), (16 * 40, 64), (8 * 20, 128))
     assert large - small == sum(area * depth * (2 + 2 / 4) for area, depth in added)
+
+
+def test_memory_of_a_training_grows_with_batch_and_weights():
+    light = Cost(flop=0, activations=1000, parameters=0)
+    assert light.training_bytes(20) - light.training_bytes(10) == 4 * 0.7 * 10_000
+    heavier = Cost(flop=0, activations=1000, parameters=100)
+    assert heavier.training_bytes(10) - light.training_bytes(10) == 4 * 7 * 100

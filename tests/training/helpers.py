@@ -21,7 +21,7 @@ from cnnlib.networks.model_folder import ModelFolder, ModelInfo
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.paths import PROJECT_ROOT
 from cnnlib.training import TrainModel
-from cnnlib.training.reports import TrainingResult
+from cnnlib.training.options import TrainingResult
 from tests.helpers import Project
 
 

@@ -31,13 +31,6 @@ def test_beginning_says_what_is_trained_on_what(tmp_path, minimum, lengths):
     ]
 
 
-def test_memory_grows_with_batch_and_weights():
-    cost = Cost(flop=0, activations=1000, parameters=0)
-    assert messages.bytes_needed(cost, 20) - messages.bytes_needed(cost, 10) == 4 * 0.7 * 10_000
-    heavier = Cost(flop=0, activations=1000, parameters=100)
-    assert messages.bytes_needed(heavier, 10) - messages.bytes_needed(cost, 10) == 4 * 7 * 100
-
-
 def test_scores_of_a_step_have_the_lines_of_version_2():
     train, test = Scores(0.5, 0.25, 1.5), Scores(0.4, 0.125, 2.0)
     assert messages.step_scores(10, train, test) == (

@@ -27,7 +27,7 @@ def images():
 def test_parts_give_the_same_as_all_at_once(scorer, images, monkeypatch):
     whole = scorer.outputs(images.pixels, images.char_ids)
     assert [part.shape for part in whole] == [(10, 2, 4), (10, 2), (10,)]
-    monkeypatch.setattr(scoring, "IMAGES_PER_RUN", 3)
+    monkeypatch.setattr(scoring, "SCORED_PER_RUN", 3)
     for part, expected in zip(scorer.outputs(images.pixels, images.char_ids), whole, strict=True):
         np.testing.assert_allclose(part, expected, rtol=1e-5, atol=1e-5)
 

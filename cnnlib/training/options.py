@@ -1,0 +1,43 @@
+"""What a run is asked to do, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnnlib.errors import ConfigError
+from cnnlib.evaluation.metrics import Scores
+from cnnlib.paths import ProjectPath
+from cnnlib.training.recipes import RECIPES, Recipe
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """When a run ends, what it saves and reports, and where; raises ConfigError for its recipe."""
+
+    cycle_stop: int
+    acc_stop: float
+    cycle_save: int
+    train_batch_size: int
+    test_batch_size: int
+    recipe_name: str
+    seed: int
+    log_dir: ProjectPath
+    enable_gpu: bool
+
+    def __post_init__(self) -> None:
+        if self.recipe_name not in RECIPES:
+            raise ConfigError(f"recipe {self.recipe_name!r} is not one of {', '.join(RECIPES)}")
+
+    @property
+    def recipe(self) -> Recipe:
+        return RECIPES[self.recipe_name]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended; `scores` are those of the best weights on the whole test set."""
+
+    scores: Scores
+    steps: int  # in this call
+    seconds: float
+    interrupted: bool
