@@ -6,11 +6,14 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import captcha.image
 from PIL import Image
 
 from cnnlib import dataset
@@ -124,6 +127,23 @@ def new_project(root: Path) -> Project:
     return made
 
 
+class FixedRandom(random.Random):
+    """A generator by seed, with the names of `secrets`, by which the captcha library draws."""
+
+    def randbelow(self, exclusive: int) -> int:
+        return self.randrange(exclusive)
+
+    def randbits(self, bits: int) -> int:
+        return self.getrandbits(bits)
+
+
+@contextmanager
+def fixed_pixels(seed: int) -> Iterator[None]:
+    """Let the captcha library draw the same pixels each time: a trained model depends on them."""
+    with patch.object(captcha.image, "secrets", FixedRandom(seed)):
+        yield
+
+
 def drawing(project: Project) -> DrawImages:
     """Return draw(folder, count=20, *, texts=None, seed=0, **config) -> paths of the new images.
 
@@ -146,10 +166,11 @@ def drawing(project: Project) -> DrawImages:
         )
         rng = random.Random(seed)
         drawn = []
-        for text in texts or [generator.random_text(rng) for _ in range(count)]:
-            path = folder / file_name(text, generator.config.image_suffix)
-            path.write_bytes(generator.encode(generator.draw(text)))
-            drawn.append(path)
+        with fixed_pixels(seed):
+            for text in texts or [generator.random_text(rng) for _ in range(count)]:
+                path = folder / file_name(text, generator.config.image_suffix)
+                path.write_bytes(generator.encode(generator.draw(text)))
+                drawn.append(path)
         return drawn
 
     return draw

@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import captcha
+import captcha.image
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.dataset.images import read_pixels, to_gray_or_rgb
@@ -70,9 +71,21 @@ def test_texts_follow_the_seed_and_use_every_character(project):
     assert {len(text) for text in texts} == {2} and set("".join(texts)) == set("0123")
 
 
-def test_fonts_of_the_config_are_used(project):
-    config = replace(project.captcha, fonts=(ProjectPath(FONT),))
-    assert CaptchaGenerator(config).draw("01").size == (40, 24)
+def test_fonts_of_the_config_are_used(project, monkeypatch):
+    """Both that the library draws with and that the styles draw with."""
+    used = set()
+    truetype = ImageFont.truetype
+
+    def recorded(font, *rest, **options):
+        used.add(str(font))
+        return truetype(font, *rest, **options)
+
+    monkeypatch.setattr(ImageFont, "truetype", recorded)
+    monkeypatch.setattr(captcha.image, "truetype", recorded)
+    for style in ("captcha", "wave"):
+        config = replace(project.captcha, fonts=(ProjectPath(FONT),), style=style)
+        assert CaptchaGenerator(config).draw("01").size == (40, 24)
+    assert {Path(font).name for font in used} == {Path(FONT).name}
 
 
 def test_unusable_fonts_are_named(project, tmp_path):
