@@ -153,9 +153,10 @@ def error_body(error: Exception) -> dict[str, str]:
 
 
 def status_of(error: Exception) -> int:
+    """Return the status for an error: that of its class, else of the nearest base class."""
     if isinstance(error, HTTPException) and error.code:
         return error.code
-    return STATUS_OF.get(type(error), 500)
+    return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
 
 
 def error_code(status: int) -> str:
