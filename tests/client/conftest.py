@@ -17,11 +17,14 @@ def server():
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             asked = 0
+            counting = threading.Lock()  # each connection has a thread of its own
 
             def do_POST(self):
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                status, body, headers = answers[min(Handler.asked, len(answers) - 1)]
-                Handler.asked += 1
+                with Handler.counting:
+                    place = Handler.asked
+                    Handler.asked += 1
+                status, body, headers = answers[min(place, len(answers) - 1)]
                 data = body.encode() if isinstance(body, str) else body
                 self.send_response(status)
                 for name, value in ({"Content-Length": len(data)} | headers).items():
