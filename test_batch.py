@@ -4,7 +4,7 @@
 
 Prints the accuracy of whole images and of characters, the 95 % interval, which characters were
 confused, and the least certain wrong answers. Writes nothing, but for copies of the wrong
-images to the folder that --save-errors names.
+images to the folder that --save-errors names, from the working directory.
 """
 
 import sys
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from cnnlib import console
 from cnnlib.config import SAMPLE_CONFIG, load_sample_config
 from cnnlib.evaluation import TestBatch
-from cnnlib.paths import resolve_input_path
+from cnnlib.paths import resolve_output_path
 
 __all__ = ["TestBatch", "main"]
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--save-errors",
-        type=resolve_input_path,
+        type=resolve_output_path,
         metavar="FOLDER",
         help="copy the wrong images there",
     )

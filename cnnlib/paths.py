@@ -1,4 +1,8 @@
-"""Paths of a project: relative ones are relative to its root, never to the working directory."""
+"""Paths of a project: relative ones are relative to its root, never to the working directory.
+
+Those typed on the command line are the exception: what is to be read is looked for in the working
+directory first, and what is to be written goes there.
+"""
 
 from __future__ import annotations
 
@@ -37,5 +41,18 @@ class ProjectPath(os.PathLike[str]):
 
 def resolve_input_path(text: AnyPath) -> Path:
     """Resolve a path typed on the command line: as the shell means it, else from the root."""
-    typed = Path(text).expanduser()
+    typed = _expanded(text)
     return typed.absolute() if typed.exists() else PROJECT_ROOT / typed
+
+
+def resolve_output_path(text: AnyPath) -> Path:
+    """Resolve a path typed on the command line for what is to be written: as the shell means it.
+
+    Whether something is there does not matter: the same command always writes to the same place.
+    """
+    return _expanded(text).absolute()
+
+
+def _expanded(text: AnyPath) -> Path:
+    """Replace a leading ~ by the home folder; that of an unknown user stays, as in a shell."""
+    return Path(os.path.expanduser(text))

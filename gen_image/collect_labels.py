@@ -5,9 +5,9 @@
 
 Reads the names of the images, or labels.csv, in the folders; where none is named, in
 origin_image_dir, new_image_dir, train_image_dir and test_image_dir of the config. Writes
-labels_json_file of the config. Characters that are listed there keep their place for ever, since a
-trained model counts on it; new ones follow. "use_labels_json_file": true in the config makes this
-list the char_set.
+labels_json_file of the config, or FILE, from the working directory. Characters that are listed
+there keep their place for ever, since a trained model counts on it; new ones follow.
+"use_labels_json_file": true in the config makes this list the char_set.
 """
 
 import json
@@ -25,7 +25,7 @@ from cnnlib.dataset.labels import has_suffix
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
 from cnnlib.files import replacing
-from cnnlib.paths import ProjectPath, resolve_input_path
+from cnnlib.paths import ProjectPath, resolve_input_path, resolve_output_path
 
 
 def collect(
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = console.parser(__doc__, SAMPLE_CONFIG)
     parser.add_argument("folders", nargs="*", type=resolve_input_path, metavar="FOLDER")
     parser.add_argument(
-        "--output", type=resolve_input_path, metavar="FILE", help="the list to update"
+        "--output", type=resolve_output_path, metavar="FILE", help="the list to update"
     )
     args = parser.parse_args(argv)
     # char_set may come from the very list that is made here: neither is needed.

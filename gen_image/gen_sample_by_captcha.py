@@ -4,8 +4,8 @@
                                                [--root-dir FOLDER] [--seed N]
 
 Reads the config: how many, how long, how large, which characters, fonts and style. Writes images
-named label_serial.suffix into root_dir, next to those that are there. The seed decides the texts;
-the pixels are different each time.
+named label_serial.suffix into root_dir, next to those that are there; --root-dir names another
+folder, from the working directory. The seed decides the texts; the pixels are different each time.
 """
 
 import sys
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cnnlib import console
 from cnnlib.config import CAPTCHA_CONFIG, load_captcha_config
-from cnnlib.paths import resolve_input_path
+from cnnlib.paths import resolve_output_path
 from gen_image.generator import draw_samples
 
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = console.parser(__doc__, CAPTCHA_CONFIG)
     parser.add_argument("--count", type=int, metavar="N", help="images to draw")
     parser.add_argument(
-        "--root-dir", metavar="FOLDER", type=resolve_input_path, help="where to put them"
+        "--root-dir", metavar="FOLDER", type=resolve_output_path, help="where to put them"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="same seed, same texts")
     args = parser.parse_args(argv)

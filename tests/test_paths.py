@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cnnlib.paths import PROJECT_ROOT, ProjectPath, resolve_input_path
+from cnnlib.paths import PROJECT_ROOT, ProjectPath, resolve_input_path, resolve_output_path
 
 
 def test_paths_are_relative_to_the_folder_above_conf_and_keep_their_text(project, monkeypatch):
@@ -54,3 +54,27 @@ def test_home_of_a_typed_path_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     (tmp_path / "mine.json").touch()
     assert resolve_input_path("~/mine.json") == tmp_path / "mine.json"
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_path_to_write_to_is_the_shells_whether_it_exists_or_not(tmp_path, monkeypatch, made):
+    monkeypatch.chdir(tmp_path)
+    for typed in ("out", "./out", "conf", "a/b.json"):  # the project has conf, too
+        if made:
+            (tmp_path / typed).mkdir(parents=True, exist_ok=True)
+        assert resolve_output_path(typed) == tmp_path / typed
+    assert resolve_output_path("../out") == tmp_path / ".." / "out"
+    assert resolve_output_path(tmp_path / "x") == tmp_path / "x"
+
+
+def test_home_of_a_path_to_write_to_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert resolve_output_path("~/new/file.json") == tmp_path / "new" / "file.json"
+
+
+@pytest.mark.parametrize("resolve", [resolve_input_path, resolve_output_path])
+def test_home_of_nobody_is_a_name_like_any_other(tmp_path, monkeypatch, resolve):
+    (tmp_path / "~nobody-at-all").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert resolve("~nobody-at-all/") == tmp_path / "~nobody-at-all"

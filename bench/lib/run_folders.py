@@ -15,7 +15,7 @@ from cnnlib import console
 from cnnlib.config import SampleConfig, load_captcha_config, load_sample_config
 from cnnlib.config_reader import read_json
 from cnnlib.files import replacing
-from cnnlib.paths import PROJECT_ROOT, resolve_input_path
+from cnnlib.paths import PROJECT_ROOT, resolve_output_path
 from gen_image.generator import draw_samples
 
 RUNS = PROJECT_ROOT / "bench" / "runs"
@@ -25,7 +25,7 @@ CONF = PROJECT_ROOT / "conf"
 def runs_parser(manual: str | None) -> argparse.ArgumentParser:
     """Return the parser of a bench that works in FOLDER, which holds images and models."""
     parser = console.parser(manual)
-    parser.add_argument("--folder", type=resolve_input_path, metavar="FOLDER", default=RUNS)
+    parser.add_argument("--folder", type=resolve_output_path, metavar="FOLDER", default=RUNS)
     return parser
 
 
