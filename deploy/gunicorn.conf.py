@@ -19,12 +19,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cnnlib.cores import usable_cores
+from cnnlib.serving.limits import SERVER_THREADS
 
 bind = "127.0.0.1:6000"
 workers = usable_cores()
 worker_class = "gthread"
-# More than the images that a worker queues (MAX_QUEUE_SIZE): the spare ones answer 503.
-threads = 288
+threads = SERVER_THREADS
 # TensorFlow does not survive a fork: each worker imports it and loads the models itself.
 preload_app = False
 keepalive = 75  # longer than nginx keeps its connections to us, so that it is nginx who closes

@@ -18,10 +18,10 @@ from bench.lib.load import post
 from bench.lib.nginx import nginx
 from cnnlib.errors import CaptchaError
 from cnnlib.paths import PROJECT_ROOT
+from cnnlib.serving.limits import SERVER_THREADS
 
 READY = "listening on"
-# More than the images that a worker queues (deploy/gunicorn.conf.py).
-API_THREADS, EMPTY_THREADS = 288, 8
+API_THREADS, EMPTY_THREADS = SERVER_THREADS, 8
 OTHER_WORKERS_S = 3  # that they take longer than the first one
 NGINX_S = 1
 

@@ -7,19 +7,24 @@ are busy are queued, and share the next run. So nothing waits for a batch to fil
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
 from cnnlib.cores import usable_cores
 from cnnlib.errors import OverloadError
+from cnnlib.serving.limits import CLOSE_S, MAX_BATCH_SIZE, MAX_QUEUE_SIZE
 
-MAX_BATCH_SIZE = 32  # images in a run
-MAX_QUEUE_SIZE = 256  # images; those beyond are refused at once
+log = logging.getLogger(__name__)
+
+STOPPING = "the server is stopping; try again"
 
 
 class _Job(NamedTuple):
@@ -51,6 +56,7 @@ class Batcher:
         self._max_batch_size, self._max_queue_size = max_batch_size, max_queue_size
         self._changed = threading.Condition()
         self._jobs: deque[_Job] = deque()
+        self._unanswered: set[Future[np.ndarray]] = set()  # of jobs queued or being recognised
         self._closed = False
         self.pending = 0  # images that are queued or being recognised
         self._threads = [
@@ -72,21 +78,41 @@ class Batcher:
         job = _Job(pixels, Future())
         with self._changed:
             if self._closed:
-                raise OverloadError("the server is stopping; try again")
+                raise OverloadError(STOPPING)
             if self.pending + len(pixels) > self._max_queue_size:
                 raise OverloadError(f"{self.pending} images wait already; try again")
             self.pending += len(pixels)
             self._jobs.append(job)
+            self._unanswered.add(job.future)
             self._changed.notify()
         return job.future.result()
 
-    def close(self) -> None:
-        """Refuse further images, finish those that are queued, and end the threads."""
+    def close(self) -> bool:
+        """Refuse further images, finish those that are queued, and end the threads.
+
+        Returns False where they have not ended within CLOSE_S: a run may never come back. Whoever
+        still waits for an answer then gets OverloadError.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        deadline_s = time.monotonic() + CLOSE_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        ended = not any(thread.is_alive() for thread in self._threads)
+        if not ended:
+            self._give_up()
+        return ended
+
+    def _give_up(self) -> None:
+        with self._changed:
+            log.error("recognition does not end: %d images are not answered", self.pending)
+            self.pending -= sum(len(job.pixels) for job in self._jobs)
+            self._jobs.clear()
+            unanswered = list(self._unanswered)
+        for future in unanswered:
+            with suppress(InvalidStateError):  # answered just now
+                future.set_exception(OverloadError(STOPPING))
 
     def _work(self) -> None:
         while batch := self._next_batch():
@@ -118,8 +144,10 @@ class Batcher:
             failure = error
         with self._changed:  # before the callers go on
             self.pending -= sum(counts)
+            self._unanswered.difference_update(job.future for job in batch)
         for i, job in enumerate(batch):
-            if failure is None:
-                job.future.set_result(parts[i])
-            else:
-                job.future.set_exception(failure)
+            with suppress(InvalidStateError):  # `close` has given up
+                if failure is None:
+                    job.future.set_result(parts[i])
+                else:
+                    job.future.set_exception(failure)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from cnnlib.errors import CaptchaError, ModelError
 from cnnlib.serving.batching import Batcher
+from cnnlib.serving.limits import CLOSE_S
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +85,9 @@ class ServedModel:
         self.batcher = new_batcher(lambda pixels: self.recognizer.probabilities(pixels))
 
     def close(self) -> None:
-        """Finish what is queued, then close the recogniser."""
-        self.batcher.close()
-        self.recognizer.close()
+        """Finish what is queued, then close the recogniser: not one that never stops running."""
+        if self.batcher.close():
+            self.recognizer.close()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -160,8 +161,11 @@ class ModelReloader:
         self._thread.start()
 
     def close(self) -> None:
+        """End the thread, or leave it to itself where loading takes longer than CLOSE_S."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            log.error("loading newer weights does not end")
 
     def poll(self) -> None:
         """Reload each model that has newer weights; log those that are refused."""

@@ -15,12 +15,10 @@ from waitress import wasyncore
 from waitress.channel import HTTPChannel
 
 from cnnlib.errors import CaptchaError
-from cnnlib.serving.batching import MAX_QUEUE_SIZE
+from cnnlib.serving.limits import SERVER_THREADS
 from cnnlib.serving.logs import log_to_stderr
 
 LOCALHOST = "127.0.0.1"
-# More than are ever queued: the spare ones refuse. waitress itself would queue without a bound.
-SERVER_THREADS = MAX_QUEUE_SIZE + 32
 LARGE_ANSWER_BYTES = 1 << 16  # from here on the loop sends while more is made
 # waitress refuses larger requests in plain text, before the application could in JSON.
 MAX_BUFFERED_BYTES = 64 << 20
@@ -57,15 +55,21 @@ class Server:
         threads: int = SERVER_THREADS,
     ) -> None:
         self._sockets: dict[int, Any] = {}
-        self._server = waitress.create_server(
-            app,
-            self._sockets,
-            sockets=[_listen(host, port)],
-            threads=threads,
-            max_request_body_size=MAX_BUFFERED_BYTES,
-            connection_limit=MAX_CONNECTIONS,
-            asyncore_use_poll=True,
-        )
+        listener = _listen(host, port)
+        try:
+            self._server = waitress.create_server(
+                app,
+                self._sockets,
+                sockets=[listener],
+                threads=threads,
+                max_request_body_size=MAX_BUFFERED_BYTES,
+                connection_limit=MAX_CONNECTIONS,
+                asyncore_use_poll=True,
+            )
+        except BaseException:  # the port must be free for the next attempt
+            wasyncore.close_all(self._sockets)
+            listener.close()
+            raise
         self._server.channel_class = _Channel
 
     @property

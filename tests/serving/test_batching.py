@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from cnnlib.cores import usable_cores
 from cnnlib.errors import OverloadError
+from cnnlib.serving import batching
 from cnnlib.serving.batching import Batcher
 from tests.serving.helpers import wait_for
 
@@ -147,6 +150,25 @@ def refusal(batcher):
     return str(refused.value)
 
 
+def test_close_does_not_wait_for_a_run_that_never_ends(monkeypatch, caplog):
+    monkeypatch.setattr(batching, "CLOSE_S", 0.2)
+    gated = Gated()
+    batcher = Batcher(gated, max_batch_size=1, num_batch_threads=1)
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(batcher, image(1))]
+        assert gated.entered.wait(20)
+        futures.append(pool.submit(batcher, image(2)))
+        wait_for(lambda: batcher.pending == 2)
+        assert pool.submit(batcher.close).result(20) is False
+        for future in futures:  # those that wait, and the one that is being recognised
+            with pytest.raises(OverloadError, match="stopping"):
+                future.result(20)
+        assert "2 images are not answered" in caplog.text
+        gated.allowed.set()  # after all
+    wait_for(lambda: batcher.pending == 0)
+    assert batcher.close() is True and gated.sizes == [1]
+
+
 def test_closed_batcher_leaves_no_thread():
     before = batch_threads()
     batcher = Batcher(lambda pixels: pixels, num_batch_threads=3)
@@ -157,3 +179,18 @@ def test_closed_batcher_leaves_no_thread():
 
 def batch_threads():
     return sum(thread.name == "batcher" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(("quota", "threads"), [("200000 100000", 2), ("50000 100000", 1)])
+def test_one_thread_for_each_core_of_the_quota(monkeypatch, tmp_path, quota, threads):
+    """In a container with a share of a large machine."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/cpu.max").write_text(f"{quota}\n")
+    monkeypatch.setattr(batching, "usable_cores", lambda: usable_cores(tmp_path))
+    before = batch_threads()
+    batcher = Batcher(lambda pixels: pixels)
+    assert batch_threads() == before + threads
+    batcher.close()

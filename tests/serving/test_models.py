@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from cnnlib.errors import ModelError, OverloadError
+from cnnlib.serving import batching, models
 from cnnlib.serving.models import ModelReloader, ServedModel
-from tests.serving.helpers import Named, wait_for
+from tests.serving.helpers import Named, Slow, wait_for
 
 PIXELS = np.zeros((24, 40), np.uint8)
 
@@ -95,6 +97,33 @@ def test_refusal_is_logged_once_for_each_reason(serve_model, caplog):
         reloader.poll()
     reloader.close()
     assert (caplog.text.count("cut off"), caplog.text.count("too large")) == (2, 1)
+
+
+def test_model_that_never_stops_running_is_not_closed(monkeypatch):
+    monkeypatch.setattr(batching, "CLOSE_S", 0.2)
+    slow = Slow()
+    model = ServedModel("a", slow)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(model.predict, [PIXELS])
+        assert slow.entered.acquire(timeout=20)
+        model.close()
+        assert slow.closed == 0  # that would pull the ground from under the run
+        slow.allowed.set()
+        assert isinstance(asked.exception(20), OverloadError)
+
+
+def test_reloader_does_not_wait_for_a_folder_that_never_answers(serve_model, monkeypatch, caplog):
+    monkeypatch.setattr(models, "CLOSE_S", 0.2)
+    hung = threading.Event()
+    old = Named("old")
+    old.load_newer = lambda: hung.wait(20) and None
+    reloader = ModelReloader([serve_model(old)], interval_s=0.001)
+    time.sleep(0.05)
+    closing = threading.Thread(target=reloader.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive() and "loading newer weights does not end" in caplog.text
+    hung.set()
 
 
 def test_no_request_fails_or_waits_while_weights_are_reloaded(serve_model):

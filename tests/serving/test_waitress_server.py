@@ -13,6 +13,7 @@ import time
 import pytest
 import requests
 from flask import Flask
+from waitress.server import TcpWSGIServer
 
 from cnnlib.errors import CaptchaError
 from cnnlib.paths import PROJECT_ROOT
@@ -71,6 +72,21 @@ def test_port_that_is_taken_is_reported():
         port = taken.getsockname()[1]
         with pytest.raises(CaptchaError, match=f"cannot listen on 127.0.0.1, port {port}.*--port"):
             Server(Flask("any"), port=port)
+
+
+def test_server_that_cannot_be_made_leaves_its_port_free(monkeypatch):
+    with socket.create_server((LOCALHOST, 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(ValueError, match="many"):
+        Server(Flask("any"), port=port, threads="many")
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="descriptors"):
+        patched.setattr(TcpWSGIServer, "accept_connections", no_descriptors)  # when it listens
+        Server(Flask("any"), port=port, threads=1)
+    socket.create_server((LOCALHOST, port)).close()
+
+
+def no_descriptors(server):
+    raise OSError("out of descriptors")
 
 
 @pytest.mark.parametrize(("host", "port"), [("no such host", 0), (LOCALHOST, 99999)])

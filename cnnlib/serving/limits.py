@@ -1,0 +1,10 @@
+"""How much the servers take on at a time, and how long they wait: numbers alone.
+
+deploy/gunicorn.conf.py reads them too, in a process that loads nothing else of the servers.
+"""
+
+MAX_BATCH_SIZE = 32  # images in a run of the network
+MAX_QUEUE_SIZE = 256  # images of a model; those beyond are refused at once
+# More than are ever queued: the spare ones refuse. Servers themselves would queue without a bound.
+SERVER_THREADS = MAX_QUEUE_SIZE + 32
+CLOSE_S = 5.0  # that each part has to finish its work on stopping; a disk may never answer
