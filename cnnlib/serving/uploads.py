@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import logging
-import os
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from cnnlib.dataset.labels import SEPARATOR, file_name
 from cnnlib.errors import SampleError
 from cnnlib.files import store_image
 from cnnlib.paths import AnyPath, ProjectPath
+from cnnlib.serving.limits import CLOSE_S
+from cnnlib.serving.quota import FileQuota
 
 log = logging.getLogger(__name__)
 
 MAX_QUEUED_UPLOADS = 1000  # images between the requests and the disk, some 5 MB
 RECOUNT_S = 60.0  # of a full folder: somebody may have moved files away
+REPORT_S = 60.0  # between two lines of the log about images that are dropped for the same reason
 # Why an image is not saved; the values are labels of a metric.
 FOLDER_FULL, QUEUE_FULL, FAILED = "full", "busy", "failed"
+IN_WORDS = {
+    FOLDER_FULL: "the folder was full",
+    QUEUE_FULL: "the disk was too slow",
+    FAILED: "they could not be written",
+}
 
 
 class _Upload(NamedTuple):
@@ -32,8 +42,8 @@ class _Upload(NamedTuple):
 class UploadStore:
     """Write images to a folder, of at most `max_files` files, from a thread of its own.
 
-    `on_drop` gets the reason for each image that is not saved: FOLDER_FULL, QUEUE_FULL or FAILED.
-    The log says it once, until an image is saved again or the reason changes.
+    The limit holds for all stores, of any number of processes, that write to the folder. `on_drop`
+    gets the reason for each image that is not saved: FOLDER_FULL, QUEUE_FULL or FAILED.
     """
 
     def __init__(
@@ -47,11 +57,9 @@ class UploadStore:
     ) -> None:
         self._folder, self._suffix, self._separator = ProjectPath(folder), suffix, separator
         self._max_files = max_files
-        self._on_drop = on_drop
+        self._quota = FileQuota(self._folder, max_files, recount_s=RECOUNT_S)
+        self._on_drop, self._drops = on_drop, _DropLog(str(self._folder))
         self._queue: queue.Queue[_Upload | None] = queue.Queue(MAX_QUEUED_UPLOADS)
-        self._file_count: int | None = None  # in the folder, as far as this process knows
-        self._counted_s = 0.0
-        self._logged_reason = ""
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
         self._thread.start()
@@ -67,54 +75,109 @@ class UploadStore:
             self._drop(QUEUE_FULL, f"the disk of {self._folder} is too slow: images are not kept")
 
     def close(self) -> None:
-        """Write the images that are queued, and end the thread."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put(None)
-        self._thread.join()
+        """Write the images that are queued, for CLOSE_S at most, and end the thread."""
+        if self._closed:
+            return
+        self._closed = True
+        deadline_s = time.monotonic() + CLOSE_S
+        try:
+            self._queue.put(None, timeout=CLOSE_S)
+        except queue.Full:
+            pass
+        else:
+            self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        if self._thread.is_alive():
+            self._give_up()
+        self._drops.finish()
+
+    def _give_up(self) -> None:
+        """Drop what is queued; the thread ends after the image that it is writing, if ever."""
+        with suppress(queue.Empty):
+            while True:
+                if self._queue.get_nowait() is not None:
+                    self._drop(FAILED, f"the disk of {self._folder} does not answer")
+        with suppress(queue.Full):
+            self._queue.put_nowait(None)
 
     def _run(self) -> None:
         while (upload := self._queue.get()) is not None:
             try:
                 self._write(upload)
             except Exception:  # the thread must go on
-                self._on_drop(FAILED)
-                log.exception("an image is not kept")
+                self._drop(FAILED, "images are not kept", with_traceback=True)
 
     def _write(self, upload: _Upload) -> None:
-        if not self._has_room():
-            self._drop(
-                FOLDER_FULL,
-                f"{self._folder} has {self._file_count} files, and api_image_limit is "
-                f"{self._max_files}: images are not kept until files are moved away",
-            )
-            return
         names = (
             file_name(upload.label, self._suffix, serial, self._separator)
             for serial in (upload.serial, None)
         )
         try:
-            store_image(upload.data, self._folder, *names)
+            saved = self._quota.add(lambda: store_image(upload.data, self._folder, *names))
         except SampleError as error:
             self._drop(FAILED, f"images are not kept: {error}")
             return
-        self._file_count = (self._file_count or 0) + 1
-        self._logged_reason = ""
+        if not saved:
+            self._drop(
+                FOLDER_FULL,
+                f"{self._folder} has {self._quota.file_count} files, and api_image_limit is "
+                f"{self._max_files}: images are not kept until files are moved away",
+            )
+            return
+        self._drops.end(FOLDER_FULL, FAILED)
+        if self._queue.qsize() <= self._queue.maxsize // 2:  # not where the next one is dropped
+            self._drops.end(QUEUE_FULL)
 
-    def _has_room(self) -> bool:
-        now_s = time.monotonic()
-        full = self._file_count is not None and self._file_count >= self._max_files
-        if self._file_count is None or (full and now_s - self._counted_s > RECOUNT_S):
-            self._counted_s = now_s
-            try:
-                with os.scandir(self._folder) as entries:
-                    self._file_count = sum(1 for _ in entries)
-            except OSError:  # such as a folder that is not made yet; writing reports the others
-                self._file_count = 0
-        return self._file_count < self._max_files
-
-    def _drop(self, reason: str, message: str) -> None:
+    def _drop(self, reason: str, message: str, *, with_traceback: bool = False) -> None:
         self._on_drop(reason)
-        if reason != self._logged_reason:
-            self._logged_reason = reason
-            log.error("%s", message)
+        self._drops.begin(reason, message, with_traceback)
+
+
+@dataclass
+class _Drops:
+    """Images that are dropped for the same reason."""
+
+    count: int = 0
+    is_open: bool = False  # the log says that it began, and not that it ended
+    logged_s: float = -math.inf  # the last line about it
+
+
+class _DropLog:
+    """Log that images are dropped: when it begins, every REPORT_S, and when it ends.
+
+    What begins again within REPORT_S is counted, and is in the next line.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._by_reason = {reason: _Drops() for reason in IN_WORDS}
+
+    def begin(self, reason: str, message: str, with_traceback: bool) -> None:
+        """Count one more."""
+        with self._lock:
+            drops, now_s = self._by_reason[reason], time.monotonic()
+            drops.count += 1
+            if now_s - drops.logged_s >= REPORT_S:
+                so_far = f" ({drops.count} so far)" if drops.count > 1 else ""
+                log.error("%s%s", message, so_far, exc_info=with_traceback)
+                drops.is_open, drops.logged_s = True, now_s
+
+    def end(self, *reasons: str) -> None:
+        """Say that images are kept again, where the log says that they are not."""
+        with self._lock:
+            for reason in reasons:
+                drops = self._by_reason[reason]
+                if drops.is_open:
+                    self._tell(reason, "images are kept again")
+
+    def finish(self) -> None:
+        """Say how many were dropped that the log has not told of."""
+        with self._lock:
+            for reason, drops in self._by_reason.items():
+                if drops.count:
+                    self._tell(reason, "the server stops")
+
+    def _tell(self, reason: str, what: str) -> None:
+        count = self._by_reason[reason].count
+        log.warning("%s; not kept in %s: %d, since %s", what, self._folder, count, IN_WORDS[reason])
+        self._by_reason[reason] = _Drops(logged_s=time.monotonic())
