@@ -95,7 +95,7 @@ class FileQuota:
 
     def _add_unlocked(self, write: Callable[[], Path], count: _Count) -> bool:
         path = write()
-        self._warn(f"{self._lock_failure}: its files are counted for each image, which is slow")
+        self._warn()
         room = self._max_files - count.files
         if room < CAREFUL_BELOW and _count_files(self._folder) > self._max_files:
             with suppress(OSError):
@@ -169,12 +169,14 @@ class FileQuota:
                 self._state = self._state_file()
             lock = FileLock(self._state.with_suffix(".lock"))
             lock.acquire(timeout=LOCK_WAIT_S, poll_interval=LOCK_POLL_S)
+            if isinstance(lock, SoftFileLock):
+                # What newer versions make of it where flock is missing; two could hold that.
+                lock.release()
+                raise NotImplementedError("flock is not supported")
         except (OSError, Timeout, NotImplementedError, UserWarning) as error:
             self._state, self._lock_failure = None, str(error)
             self._lock_again_s = time.monotonic() + LOCK_RETRY_S
             return None
-        if isinstance(lock, SoftFileLock):  # what newer versions fall back to without flock
-            self._warn(f"{lock.lock_file} is a lock while it exists: delete one that stays")
         return lock
 
     def _state_file(self) -> Path:
@@ -189,10 +191,14 @@ class FileQuota:
                 failure = error
         raise failure
 
-    def _warn(self, consequence: str) -> None:
+    def _warn(self) -> None:
         if not self._warned:  # once
             self._warned = True
-            log.warning("no file lock for %s (%s)", self._folder, consequence)
+            log.warning(
+                "no file lock for %s (%s): its files are counted for each image, which is slow",
+                self._folder,
+                self._lock_failure,
+            )
 
 
 def _count_files(folder: Path) -> int:
