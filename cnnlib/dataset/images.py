@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import warnings
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,34 +19,109 @@ from cnnlib.errors import ImageFormatError, ImageSizeError, ImageTooLargeError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 MAX_PIXELS = 4_000_000  # a captcha has some 6,000; decoding this many takes 12 MB and 50 ms
+# In all threads together: some 20 bytes each, with what conversions take.
+MAX_OPEN_PIXELS = 2 * MAX_PIXELS
 
 # Once for the process: warnings.catch_warnings is not safe where other threads run.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def open_image(source: bytes | str | os.PathLike[str]) -> Image.Image:
+class _PixelBudget:
+    """A number of pixels, which threads take and give back in the order in which they come."""
+
+    def __init__(self, pixels: int) -> None:
+        self._free = pixels
+        self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
+
+    @contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        """Hold some for the time of a `with` block; waits until there are as many."""
+        turn = object()
+        with self._changed:
+            self._waiting.append(turn)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is turn and self._free >= pixels)
+                self._free -= pixels
+            finally:
+                self._waiting.remove(turn)
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+
+_open_pixels = _PixelBudget(MAX_OPEN_PIXELS)
+
+
+@contextmanager
+def opened(source: bytes | str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """Give an image, from its bytes or its path, whose size is known and whose pixels are not.
+
+    They are decoded when they are needed (`to_pixels`), and gone after the `with` block. The images
+    that all threads have open at a time have MAX_OPEN_PIXELS together; whoever comes then waits, so
+    do not open one within another.
+    Raises ImageFormatError where there is no image of an accepted format and ImageTooLargeError
+    above MAX_PIXELS.
+    """
+    with _opened(source) as image:
+        try:
+            yield image
+        finally:
+            image.close()
+
+
+def open_image(
+    source: bytes | str | os.PathLike[str], spec: CaptchaSpec | None = None
+) -> Image.Image:
     """Decode the first frame of an image, given its bytes or its path.
 
-    Raises ImageFormatError where there is no whole image of an accepted format and
-    ImageTooLargeError above MAX_PIXELS, which is checked before any pixel is decoded.
+    Raises ImageFormatError where there is no whole image of an accepted format. ImageTooLargeError
+    above MAX_PIXELS and ImageSizeError, where a spec is given that does not allow the size, come
+    before any pixel is decoded.
     """
+    with _opened(source) as image:
+        if spec is not None:
+            check_size(image, spec)
+        _decode(image)
+        return image
+
+
+@contextmanager
+def _opened(source: bytes | str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """As `opened`, but what was decoded stays after the `with` block."""
     file = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
+    with _image_errors():
+        image = Image.open(file, formats=FORMATS)
+    with image:
+        pixels = image.width * image.height
+        if pixels > MAX_PIXELS:
+            raise ImageTooLargeError(
+                f"image of {image.width}x{image.height} has more than {MAX_PIXELS} pixels: "
+                "scale it down"
+            )
+        with _open_pixels.take(pixels):
+            yield image
+
+
+def _decode(image: Image.Image) -> None:
+    with _image_errors():
+        image.load()
+
+
+@contextmanager
+def _image_errors() -> Iterator[None]:
+    """Make ours of what Pillow raises: its decoders raise nearly anything on damaged data."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageTooLargeError(
-                    f"image of {image.width}x{image.height} has more than {MAX_PIXELS} pixels: "
-                    "scale it down"
-                )
-            image.load()
-            return image
-    except ImageTooLargeError:
-        raise
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLargeError(
             f"image has more than {MAX_PIXELS} pixels: scale it down"
         ) from error
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
+    except Exception as error:
         # Pillow names the object in memory where it knows no format.
         detail = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
         raise ImageFormatError(
@@ -52,20 +131,28 @@ def open_image(source: bytes | str | os.PathLike[str]) -> Image.Image:
 
 def read_pixels(source: bytes | str | os.PathLike[str], spec: CaptchaSpec) -> np.ndarray:
     """Decode an image to pixels; raises what `open_image` and `to_pixels` raise."""
-    return to_pixels(open_image(source), spec)
+    with opened(source) as image:
+        return to_pixels(image, spec)
+
+
+def check_size(image: Image.Image, spec: CaptchaSpec) -> None:
+    """Raise ImageSizeError for an image of another size where the spec does not resize."""
+    if image.size != (spec.image_width, spec.image_height) and not spec.resize:
+        raise ImageSizeError(
+            f"image of {image.width}x{image.height}, "
+            f"expected {spec.image_width}x{spec.image_height}"
+        )
 
 
 def to_pixels(image: Image.Image, spec: CaptchaSpec) -> np.ndarray:
     """Return an image's pixels, uint8 [H, W] or [H, W, 3], as the spec says.
 
-    Raises ImageSizeError for an image of another size where the spec does not resize.
+    Raises ImageSizeError for an image of another size where the spec does not resize, before any
+    pixel is decoded, and ImageFormatError where the pixels are damaged.
     """
+    check_size(image, spec)
+    _decode(image)
     if image.size != (spec.image_width, spec.image_height):
-        if not spec.resize:
-            raise ImageSizeError(
-                f"image of {image.width}x{image.height}, "
-                f"expected {spec.image_width}x{spec.image_height}"
-            )
         image = resize_to_fit(to_gray_or_rgb(image, spec.image_channels), spec)
     return np.array(to_gray_or_rgb(image, spec.image_channels))
 

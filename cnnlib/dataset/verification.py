@@ -23,7 +23,7 @@ from cnnlib.dataset.labels import (
     read_label_list,
     unknown_characters,
 )
-from cnnlib.errors import ImageTooLargeError, SampleError
+from cnnlib.errors import ImageSizeError, ImageTooLargeError, SampleError
 from cnnlib.paths import AnyPath, ProjectPath
 
 MAX_NAME_BYTES = 240  # what file systems take, but for what is added while a file moves
@@ -127,18 +127,13 @@ def check_image(
             f"{size} bytes together with its label, at most {MAX_NAME_BYTES}: rename the file",
         )
     try:
-        image = open_image(folder.full / name)
+        return label, open_image(folder.full / name, rules.spec)
+    except ImageSizeError as error:
+        raise Defect(console.WRONG_SIZE, str(error).removeprefix("image of ")) from error
     except ImageTooLargeError as error:
         raise Defect(console.WRONG_SIZE, str(error)) from error
     except SampleError as error:
         raise Defect(console.UNREADABLE, str(error)) from error
-    spec = rules.spec
-    if image.size != (spec.image_width, spec.image_height) and not spec.resize:
-        raise Defect(
-            console.WRONG_SIZE,
-            f"{image.width}x{image.height}, expected {spec.image_width}x{spec.image_height}",
-        )
-    return label, image
 
 
 def _checked_label(name: str, spec: CaptchaSpec, labels: FolderLabels) -> str:

@@ -47,7 +47,11 @@ class RecognizerLike(Protocol):
     def char_set(self) -> Sequence[str]: ...
 
     def pixels_of(self, image: Image.Image, /) -> np.ndarray:
-        """Return uint8 [H, W] or [H, W, 3]; raises ImageSizeError."""
+        """Return uint8 [H, W] or [H, W, 3].
+
+        Raises ImageSizeError by the size alone: the pixels may not be decoded yet. Raises
+        ImageFormatError where they are damaged.
+        """
 
     def probabilities(self, pixels: np.ndarray, /) -> np.ndarray:
         """Take what pixels_of returned, stacked; return float [N, P, C]."""

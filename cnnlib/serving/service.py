@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +18,13 @@ from PIL import Image
 from werkzeug.exceptions import NotFound
 
 from cnnlib.config import SampleConfig
-from cnnlib.dataset.images import open_image
+from cnnlib.dataset.images import opened
 from cnnlib.dataset.labels import SEPARATOR
 from cnnlib.errors import ImageSizeError, OverloadError, SampleError
 from cnnlib.paths import AnyPath
 from cnnlib.serving import wire
-from cnnlib.serving.batching import MAX_BATCH_SIZE, MAX_QUEUE_SIZE, Batcher
+from cnnlib.serving.batching import STOPPING, Batcher
+from cnnlib.serving.limits import MAX_BATCH_SIZE, MAX_QUEUE_SIZE
 from cnnlib.serving.models import ModelReloader, PredictionLike, RecognizerLike, ServedModel
 from cnnlib.serving.openapi import describe_api
 from cnnlib.serving.prometheus import CONTENT_TYPE, Metrics
@@ -32,6 +34,10 @@ log = logging.getLogger(__name__)
 
 POLL_S = 2.0  # between two checks for newer weights
 MAX_REQUEST_BYTES = 5_000_000  # a captcha has some 5,000
+LARGE_PIXELS = 250_000  # of an image that is decoded in a thread for it; a captcha has some 6,000
+LARGE_THREADS = 2
+
+Pixels = tuple[ServedModel, np.ndarray]  # of one image, and the model that they are for
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ class RecognizeService:
             self._uploads = self._new_upload_store(options)
             if self._uploads:
                 opened.callback(self._uploads.close)
+            # The system's allocator keeps up to 64 MB for each of many threads that decoded one.
+            self._large = opened.enter_context(ThreadPoolExecutor(LARGE_THREADS, "large-images"))
             if options.hot_reload:
                 opened.callback(ModelReloader(self.models.values(), POLL_S).close)
             self._opened = opened.pop_all()
@@ -141,10 +149,8 @@ class RecognizeService:
         groups: dict[ServedModel, dict[int, np.ndarray]] = {}  # pixels by the image's number
         for i, data in enumerate(asked.images):
             try:
-                image = open_image(data)
-                chosen, pixels = (
-                    (model, model.pixels_of(image)) if model else self._choose_by_size(image)
-                )
+                with opened(data) as image:
+                    chosen, pixels = self._pixels_of(image, model)
                 groups.setdefault(chosen, {})[i] = pixels
             except SampleError as error:
                 results[i] = error
@@ -155,7 +161,21 @@ class RecognizeService:
             g.log_entry["model"] = ",".join(chosen.name for chosen in groups) or "-"
         return [results[i] for i in range(len(asked.images))]
 
-    def _choose_by_size(self, image: Image.Image) -> tuple[ServedModel, np.ndarray]:
+    def _pixels_of(self, image: Image.Image, model: ServedModel | None) -> Pixels:
+        def decode() -> Pixels:
+            return (model, model.pixels_of(image)) if model else self._choose_by_size(image)
+
+        if image.width * image.height < LARGE_PIXELS:
+            return decode()
+        return self._submit(decode).result()
+
+    def _submit(self, decode: Callable[[], Pixels]) -> Future[Pixels]:
+        try:
+            return self._large.submit(decode)
+        except RuntimeError as error:  # after `close`
+            raise OverloadError(STOPPING) from error
+
+    def _choose_by_size(self, image: Image.Image) -> Pixels:
         """Return the model of the image's size, else the first that resizes, and the pixels."""
         for model in sorted(self.models.values(), key=lambda model: model.size != image.size):
             with suppress(ImageSizeError):

@@ -6,9 +6,12 @@ import os
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cnnlib.captcha_spec import CaptchaSpec
+from cnnlib.dataset.images import to_pixels
 from cnnlib.errors import ModelError
 from cnnlib.serving import service as service_module
 from cnnlib.serving.app import create_recognize_app
@@ -60,6 +63,31 @@ def test_full_queue_refuses_at_once(make_app):
     slow.allowed.set()
     first.join(20)
     assert client.post("/b", **upload(png())).status_code == 200
+
+
+def test_few_threads_decode_large_images_whatever_number_asks(make_app):
+    """The memory that a thread has used for one stays with it."""
+    decoders = set()
+
+    class Resizing(Named):
+        def pixels_of(self, image):
+            if image.width > 500:
+                decoders.add(threading.get_ident())
+            return to_pixels(image, CaptchaSpec(24, 40, resize="pad"))
+
+    app = make_app(Resizing("a"), Resizing("b"))
+    with ThreadPoolExecutor(12) as pool:
+        addresses = ["/b", "/b/b", "/b?route=size"] * 8
+        answers = pool.map(
+            lambda to: app.test_client().post(to, **upload(png(700, 500))), addresses
+        )
+        assert {answer.status_code for answer in answers} == {200}
+    assert len(decoders) <= service_module.LARGE_THREADS
+    refused = app.test_client().post("/b", **upload(png(700, 500)[:-40]))
+    assert (refused.status_code, refused.get_json()["error_code"]) == (415, "1002")
+    app.extensions["service"].close()
+    answer = app.test_client().post("/b", **upload(png(700, 500)))
+    assert (answer.status_code, answer.get_json()["error_code"]) == (503, "1005")
 
 
 # --- saved images ---
