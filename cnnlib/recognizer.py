@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from cnnlib.paths import AnyPath
 # Of the network, in each thread: more is hardly faster, and takes 1 MB an image.
 IMAGES_PER_RUN = 32
 RUNS_AHEAD = 64
+# Between two attempts to load the same newer weights; doubled after each.
+RETRY_S, MAX_RETRY_S = 2.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class Recognizer(CNN):
     ) -> None:
         folder = ModelFolder(model_save_dir)
         self.info, values = _read_best(folder)
-        self._last_attempted = self.info.best  # weights that were loaded, or could not be
+        self._attempted = self.info.best  # the weights that were last loaded, or could not be
+        self._retry_at_s = self._retry_s = 0.0
         wanted = spec or self.info.spec
         wanted = wanted.with_fixed(image_height, image_width, max_captcha, char_set)
         folder.check_fits(
@@ -119,15 +123,23 @@ class Recognizer(CNN):
         self._session.close()
 
     def load_newer(self) -> Recognizer | None:
-        """Load the folder's weights where they are others than these, once; else return None.
+        """Load the folder's weights where they are others than these; else return None.
 
-        Raises ModelError where they cannot be used.
+        Raises ModelError where they cannot be used. The same weights are loaded again only after a
+        pause, in which this returns None: what failed may pass, such as a file that is half copied.
         """
         best = self.folder.read_required().best
-        if best == self._last_attempted:
+        if best == self.info.best:
             return None
-        self._last_attempted = best
-        return Recognizer.from_spec(self.spec, self.folder.path)
+        if best != self._attempted:
+            self._attempted, self._retry_s = best, RETRY_S
+        elif time.monotonic() < self._retry_at_s:
+            return None
+        try:
+            return Recognizer.from_spec(self.spec, self.folder.path)
+        finally:
+            self._retry_at_s = time.monotonic() + self._retry_s
+            self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
 
     def describe(self) -> dict[str, Any]:
         """Return what the model is, as JSON values."""

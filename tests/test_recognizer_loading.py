@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,7 +66,81 @@ def test_other_weights_of_the_folder_are_loaded_once(trained, tmp_path):
     folder.commit(dataclasses.replace(info, best=folder.new_checkpoint("best", 8)))
     with pytest.raises(ModelError, match="missing or damaged"):
         newer.load_newer()
-    assert newer.load_newer() is None  # it is not tried again and again
+    assert newer.load_newer() is None  # it is not tried again and again, but after a pause
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of the recogniser, which the test sets."""
+    now_s = [1000.0]
+    monkeypatch.setattr(recognizer_module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    return now_s
+
+
+def test_weights_that_are_half_copied_are_loaded_once_they_are_whole(trained, tmp_path, clock):
+    folder = ModelFolder(shutil.copytree(trained.sample.model_save_dir.full, tmp_path / "model"))
+    recognizer = recognizer_of(trained, model_save_dir=folder.path)
+    copy_best(folder, 7)
+    [data] = folder.full.glob(f"{folder.read_required().best}.data*")
+    whole = data.read_bytes()
+    for copied in (whole[: len(whole) // 2], None):  # half of it, or not begun
+        data.unlink()
+        if copied is not None:
+            data.write_bytes(copied)
+        with pytest.raises(ModelError, match="missing or damaged"):
+            recognizer.load_newer()
+        assert recognizer.load_newer() is None
+        clock[0] += 100
+    data.write_bytes(whole)
+    newer = recognizer.load_newer()
+    assert newer is not None and newer.describe()["step"] == 7
+    assert newer.load_newer() is None
+
+
+def test_pauses_between_attempts_grow_to_a_minute_and_begin_anew_with_new_weights(
+    trained, tmp_path, clock, monkeypatch
+):
+    folder = ModelFolder(shutil.copytree(trained.sample.model_save_dir.full, tmp_path / "model"))
+    recognizer = recognizer_of(trained, model_save_dir=folder.path)
+    attempts = []
+
+    def fail(prefix):
+        attempts.append(clock[0])
+        raise MemoryError
+
+    monkeypatch.setattr(recognizer_module, "read_checkpoint", fail)
+
+    def poll(seconds):
+        """Every two seconds, as the server does."""
+        del attempts[:]
+        for _ in range(seconds // 2):
+            with suppress(MemoryError):
+                assert recognizer.load_newer() is None
+            clock[0] += 2
+        return [int(after - before) for before, after in itertools.pairwise(attempts)]
+
+    copy_best(folder, 7)
+    pauses = poll(600)
+    assert pauses[:6] == [2, 4, 8, 16, 32, 60] and set(pauses[6:]) == {60}
+    copy_best(folder, 8)
+    assert poll(20) == [2, 4, 8]  # at once, then again after a while
+
+
+def test_memory_that_comes_back_is_enough(trained, tmp_path, clock, monkeypatch):
+    folder = ModelFolder(shutil.copytree(trained.sample.model_save_dir.full, tmp_path / "model"))
+    recognizer = recognizer_of(trained, model_save_dir=folder.path)
+    copy_best(folder, 7)
+
+    def no_memory(prefix):
+        raise MemoryError
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(recognizer_module, "read_checkpoint", no_memory)
+        recognizer.load_newer()
+    assert recognizer.load_newer() is None
+    clock[0] += 2
+    newer = recognizer.load_newer()
+    assert newer is not None and newer.describe()["step"] == 7
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from cnnlib.serving.limits import CLOSE_S
 log = logging.getLogger(__name__)
 
 SUM_TOLERANCE = 1e-3  # of the sum of probabilities, which a broken model does not keep
+FORGET_S = 600.0  # why weights were refused, where it has not happened again
 
 
 class PredictionLike(Protocol):
@@ -65,7 +66,10 @@ class RecognizerLike(Protocol):
         """Return what /models reports: lengths, step, accuracy and so on."""
 
     def load_newer(self) -> RecognizerLike | None:
-        """Load the model's folder again where its weights have changed; else return None."""
+        """Load the model's folder again where its weights have changed; else return None.
+
+        Raises what loading raises; weights that failed are tried again by a later call.
+        """
 
     def close(self) -> None:
         """Free what the model holds; called once, when nothing runs any more."""
@@ -159,7 +163,7 @@ class ModelReloader:
 
     def __init__(self, models: Iterable[ServedModel], interval_s: float) -> None:
         self._models, self._interval_s = list(models), interval_s
-        self._refused: dict[str, str] = {}  # by model, the last reason
+        self._refused: dict[str, tuple[str, float]] = {}  # by model, the last reason, and when
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-reloader", daemon=True)
         self._thread.start()
@@ -184,14 +188,24 @@ class ModelReloader:
         try:
             if model.reload():
                 log.info("model %s: new weights, %s", model.name, model.describe())
-            self._refused.pop(model.name, None)
+                self._refused.pop(model.name, None)
         except CaptchaError as error:
-            if self._refused.get(model.name) != str(error):  # once for each reason
+            if self._is_new(model, error):
                 log.error(
                     "model %s: new weights are refused, the old ones go on serving: %s",
                     model.name,
                     error,
                 )
-            self._refused[model.name] = str(error)
-        except Exception:  # the thread must go on
-            log.exception("model %s: checking for new weights failed", model.name)
+        except Exception as error:  # the thread must go on
+            if self._is_new(model, error):
+                log.exception("model %s: checking for new weights failed", model.name)
+
+    def _is_new(self, model: ServedModel, error: Exception) -> bool:
+        """Return whether a model is refused for another reason than the last time.
+
+        What is refused for good is tried again and again, and is to be logged once.
+        """
+        reason, now_s = f"{type(error).__name__}: {error}", time.monotonic()
+        known, when_s = self._refused.get(model.name, ("", 0.0))
+        self._refused[model.name] = reason, now_s
+        return reason != known or now_s - when_s > FORGET_S

@@ -99,6 +99,50 @@ def test_refusal_is_logged_once_for_each_reason(serve_model, caplog):
     assert (caplog.text.count("cut off"), caplog.text.count("too large")) == (2, 1)
 
 
+def test_refusal_for_good_is_logged_once_though_it_is_tried_again(serve_model, caplog):
+    old = Named("old")
+    reloader = ModelReloader([serve_model(old)], interval_s=3600)
+    outcomes = [ModelError("cut off"), None, None] * 5 + [MemoryError("small")] * 5
+    old.load_newer = lambda: raised_or_returned(outcomes.pop(0))
+    while outcomes:
+        reloader.poll()
+    reloader.close()
+    assert (caplog.text.count("ERROR"), caplog.text.count("cut off")) == (2, 1)
+    assert caplog.text.count("checking for new weights failed") == 1
+
+
+def test_refusal_is_logged_again_after_a_time_without(serve_model, caplog, monkeypatch):
+    old, now_s = Named("old"), [1000.0]
+    reloader = ModelReloader([serve_model(old)], interval_s=3600)
+    monkeypatch.setattr(models.time, "monotonic", lambda: now_s[0])
+    for pause_s in (0, 60, 60, 3600):
+        now_s[0] += pause_s
+        old.newer = ModelError("no disk")
+        reloader.poll()
+    monkeypatch.undo()
+    reloader.close()
+    assert caplog.text.count("no disk") == 2
+
+
+def test_weights_that_can_be_used_at_last_are_served(serve_model, caplog):
+    """The recogniser tries again after each failure; whatever it was."""
+    old = Named("old")
+    model = serve_model(old)
+    failures = [ModelError("half copied"), OSError("disk"), MemoryError(), Named("b", total=0.5)]
+    outcomes = [None, *failures, None, Named("new")]
+    old.load_newer = lambda: raised_or_returned(outcomes.pop(0))
+    reloader = ModelReloader([model], interval_s=0.001)
+    wait_for(lambda: model.recognizer.name == "new")
+    reloader.close()
+    assert text(model) == "new" and failures[3].closed == 1
+
+
+def raised_or_returned(outcome):
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
 def test_model_that_never_stops_running_is_not_closed(monkeypatch):
     monkeypatch.setattr(batching, "CLOSE_S", 0.2)
     slow = Slow()
