@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -18,6 +19,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from cnnlib.client.proxies import is_near
 from cnnlib.errors import ApiError, ServiceError
 from cnnlib.files import read_bytes
 
@@ -26,7 +28,6 @@ RETRIES = 3
 BACKOFF_S = 0.2  # before a second retry; doubled before each further one
 MAX_IMAGE_BYTES = 5_000_000
 PIECE_BYTES = 1 << 16  # that are read of an image at a time
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 START_API = (
     "start the API with `python3 webserver_recognize_api.py` (it takes some seconds) or name its "
     "address with --api-url"
@@ -165,8 +166,11 @@ class Client:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
-            # A proxy of the environment cannot reach a server on this machine.
-            session.trust_env = urlsplit(self.url).hostname not in LOOPBACK_HOSTS
+            if is_near(urlsplit(self.url).hostname or ""):
+                session.trust_env = (
+                    False  # no proxy; the certificates of the environment still hold
+                )
+                session.verify = _certificates()
             adapter = HTTPAdapter(max_retries=self._retry())
             for scheme in ("http://", "https://"):
                 session.mount(scheme, adapter)
@@ -183,6 +187,11 @@ class Client:
             raise_on_status=False,
             respect_retry_after_header=False,  # a server may not say how long we wait
         )
+
+
+def _certificates() -> str | bool:
+    """Return the file or folder of trusted certificates that the environment names, as requests."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
 
 
 # --- many images ---

@@ -10,10 +10,13 @@ import pytest
 
 @pytest.fixture
 def server():
-    """Serve answers (status, body, headers) one after the other, the last again and again."""
+    """Serve answers (status, body, headers) one after the other, the last again and again.
+
+    `host` is where it listens; a request for another host, as proxies get them, is answered too.
+    """
     started = []
 
-    def serve(*answers):
+    def serve(*answers, host="127.0.0.1"):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             asked = 0
@@ -37,7 +40,7 @@ def server():
             def log_message(self, *_):
                 pass
 
-        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        http = ThreadingHTTPServer((host, 0), Handler)
         http.daemon_threads = True
         threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
         started.append(http)
