@@ -40,8 +40,8 @@ def replacing(path: AnyPath) -> Iterator[Path]:
         _replace(temporary, target)
     except OSError as error:
         raise CaptchaError(
-            f"cannot write {target}: {error.strerror}; close the program that has it open, free "
-            "some space, or make its folder writable"
+            f"cannot write {target}: {error.strerror or error}; close the program that has it "
+            "open, free some space, or make its folder writable"
         ) from error
     finally:
         with suppress(OSError):
@@ -73,8 +73,8 @@ def store_image(data: bytes, folder: AnyPath, *names: str) -> Path:
         raise FileExistsError(errno.EEXIST, "the name is taken", names[-1])
     except OSError as error:
         raise SampleError(
-            f"cannot write an image to {folder} ({os.fspath(folder)}): {error.strerror}; free "
-            "some space, or make the folder writable"
+            f"cannot write an image to {folder} ({os.fspath(folder)}): {error.strerror or error}; "
+            "free some space, or make the folder writable"
         ) from error
 
 

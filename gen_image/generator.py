@@ -143,8 +143,9 @@ def draw_samples(
                 bar.update(count)
     except OSError as error:
         raise SampleError(
-            f"cannot write images to {config.root_dir} "
-            f"({os.fspath(config.root_dir)}): {error.strerror or error}"
+            f"cannot write images to {config.root_dir} ({os.fspath(config.root_dir)}): "
+            f"{error.strerror or error}; free some space, make the folder writable, or name "
+            "another one"
         ) from error
     return len(texts)
 

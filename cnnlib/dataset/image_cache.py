@@ -59,6 +59,9 @@ def decode_cached(
         _write_cache(file, folder, names, rules, reporter)
         decoded = _map_cache(file, rules)
     except (CaptchaError, OSError) as error:
+        with suppress(OSError):  # pixels whose names could not be written: of use to nobody
+            if not _index(file).exists():
+                file.unlink()
         reporter.warn(f"decoded images are not kept for the next time: {error}")
         return decode_in_memory(folder, names, rules, reporter)
     _remove_old(file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from cnnlib.dataset.verification import Rules
 from cnnlib.errors import CaptchaError
 from cnnlib.evaluation import metrics
 from cnnlib.evaluation.metrics import Coverage
+from cnnlib.files import read_bytes, replacing
 from cnnlib.networks.model_folder import fill_missing
 from cnnlib.paths import AnyPath, ProjectPath
 from cnnlib.recognizer import Prediction, Recognizer
@@ -129,10 +129,13 @@ class TestBatch:
             target.mkdir(parents=True, exist_ok=True)
             for item in result.wrong:
                 answer = file_name(item.prediction.text, "x").partition(SEPARATOR)[0]
-                shutil.copy(self.img_path.full / item.name, target / f"{answer}_for_{item.name}")
+                data = read_bytes(self.img_path.full / item.name)
+                with replacing(target / f"{answer}_for_{item.name}") as temporary:
+                    temporary.write_bytes(data)
         except OSError as error:
             raise CaptchaError(
-                f"cannot copy wrong images to {target}: {error.strerror}; name another folder"
+                f"cannot copy wrong images to {target}: {error.strerror or error}; free some "
+                "space, make the folder writable, or name another folder"
             ) from error
         self._reporter.say(
             f"{len(result.wrong)} wrong images copied to {target}, named answer_for_label_serial"
