@@ -17,6 +17,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 
 from flask import Flask
 
@@ -61,11 +62,6 @@ def create_app(
     """
     log_to_stderr()
     sample = load_sample_config(config)
-    recognizers = load_recognizers(sample)
-    for name, path in models:
-        if name in recognizers:
-            raise ConfigError(f"two models are named {name}: give each its own with --model")
-        recognizers[name] = Recognizer.from_config(load_sample_config(path))
     options = ServingOptions(
         api_image_dir=sample.api_image_dir if save else None,
         image_suffix=sample.image_suffix,
@@ -77,7 +73,18 @@ def create_app(
         api_keys=read_api_keys(api_key_file) if api_key_file else (),
         hot_reload=True,
     )
-    return create_recognize_app(recognizers, options)
+    with ExitStack() as loaded:  # closes the models where the rest fails
+        recognizers = load_recognizers(sample)
+        for recognizer in recognizers.values():
+            loaded.callback(recognizer.close)
+        for name, path in models:
+            if name in recognizers:
+                raise ConfigError(f"two models are named {name}: give each its own with --model")
+            recognizers[name] = Recognizer.from_config(load_sample_config(path))
+            loaded.callback(recognizers[name].close)
+        app = create_recognize_app(recognizers, options)
+        loaded.pop_all()  # the application closes them
+    return app
 
 
 @console.script
@@ -90,10 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         api_key_file=args.api_key_file,
         cors_origin=args.cors_origin,
     )
-    server = Server(app, args.host, args.port)
-    console.say(f"listening on {server.url}/b")
-    server.run_until_signal()
-    app.extensions["service"].close()
+    with closing(app.extensions["service"]):
+        server = Server(app, args.host, args.port)
+        console.say(f"listening on {server.url}/b")
+        server.run_until_signal()
     return 0
 
 
