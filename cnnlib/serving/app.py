@@ -24,7 +24,7 @@ from werkzeug.exceptions import HTTPException, Unauthorized
 from cnnlib.config import CaptchaConfig
 from cnnlib.errors import ConfigError
 from cnnlib.paths import AnyPath
-from cnnlib.serving import wire
+from cnnlib.serving import error_codes
 from cnnlib.serving.logs import access_log
 from cnnlib.serving.models import RecognizerLike
 from cnnlib.serving.service import RecognizeService, ServingOptions
@@ -52,7 +52,7 @@ def create_recognize_app(
     service = RecognizeService(recognizers, options)
     app = _new_app("recognize", options.allow_origin, service.observe_request)
     app.config["MAX_CONTENT_LENGTH"] = options.max_request_bytes
-    app.config["MAX_FORM_PARTS"] = 2 * wire.MAX_IMAGES
+    app.config["MAX_FORM_PARTS"] = 2 * error_codes.MAX_IMAGES
     app.extensions["service"] = service
     if options.api_keys:
         check_key: Callable[[], None] = partial(_check_key, options.api_keys)
@@ -208,10 +208,10 @@ def _set_cors_headers(response: Response, origin: str) -> None:
 
 def _error_response(error: Exception) -> Response:
     """Answer any exception with a status and a JSON body of error_code and message."""
-    status = wire.status_of(error)
-    body = wire.error_body(error)
+    status = error_codes.status_of(error)
+    body = error_codes.error_body(error)
     g.log_entry["error"] = body["error_code"]
-    if body["error_code"] == wire.FAULT_CODE:
+    if body["error_code"] == error_codes.FAULT_CODE:
         fault = secrets.token_hex(8)
         body["message"] = f"fault {fault} in the server; its log says more under this id"
         g.log_entry["fault"] = fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cnnlib.serving.wire import ERROR_CODES, FAULT_CODE, MAX_IMAGES
+from cnnlib.serving.error_codes import ERROR_CODES, FAULT_CODE, MAX_IMAGES
 from cnnlib.version import __version__
 
 Object = dict[str, Any]  # of JSON

@@ -22,7 +22,7 @@ from cnnlib.dataset.images import opened
 from cnnlib.dataset.labels import SEPARATOR
 from cnnlib.errors import ImageSizeError, OverloadError, SampleError
 from cnnlib.paths import AnyPath
-from cnnlib.serving import wire
+from cnnlib.serving import error_codes, wire
 from cnnlib.serving.batching import STOPPING, Batcher
 from cnnlib.serving.limits import MAX_BATCH_SIZE, MAX_QUEUE_SIZE
 from cnnlib.serving.models import ModelReloader, PredictionLike, RecognizerLike, ServedModel
@@ -127,7 +127,7 @@ class RecognizeService:
         if not asked.is_batch and isinstance(results[0], Exception):
             raise results[0]
         bodies = [
-            wire.error_body(result)
+            error_codes.error_body(result)
             if isinstance(result, Exception)
             else wire.result_body(result, asked.min_confidence)
             for result in results

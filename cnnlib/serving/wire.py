@@ -1,4 +1,4 @@
-"""The wire format of the recognition API: what a request asks, how results and errors look."""
+"""The wire format of the recognition API: what a request asks, how a result looks."""
 
 from __future__ import annotations
 
@@ -7,51 +7,18 @@ import binascii
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-from flask import current_app, request
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
+from flask import request
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from cnnlib.errors import (
-    CharsetError,
-    ImageFormatError,
-    ImageSizeError,
-    ImageTooLargeError,
-    OverloadError,
-)
+from cnnlib.serving.error_codes import MAX_IMAGES, OptionError
 from cnnlib.serving.models import PredictionLike
 
-MAX_IMAGES = 64  # in a request
-FAULT_CODE = "1099"
-ERROR_CODES = {
-    400: "1001",
-    415: "1002",
-    422: "1003",
-    413: "1004",
-    503: "1005",
-    404: "1006",
-    401: "1007",
-    405: "1008",
-}
 HOW_TO_SEND = (
     "send the image as a file in a field image_file, as multipart/form-data; or its bytes as "
     'image/png, application/octet-stream or the like; or JSON, {"image": "its bytes in base64"}'
 )
-
-
-class OptionError(ValueError):
-    """An option of a request has a value that cannot be used."""
-
-
-STATUS_OF: dict[type[Exception], int] = {
-    ImageFormatError: 415,
-    ImageSizeError: 422,
-    CharsetError: 422,
-    OptionError: 422,
-    ImageTooLargeError: 413,
-    OverloadError: 503,
-}
 
 
 # --- requests ---
@@ -133,7 +100,7 @@ def _min_confidence(value: object) -> float:
     return confidence
 
 
-# --- results and errors ---
+# --- results ---
 
 
 def result_body(prediction: PredictionLike, min_confidence: float) -> dict[str, Any]:
@@ -145,34 +112,3 @@ def result_body(prediction: PredictionLike, min_confidence: float) -> dict[str, 
         "char_confidences": [round(float(c), 6) for c in prediction.char_confidences],
     }
     return body if confident else body | {"candidate": prediction.text}
-
-
-def error_body(error: Exception) -> dict[str, str]:
-    """Return the JSON object for an error."""
-    return {"error_code": error_code(status_of(error)), "message": message_of(error)}
-
-
-def status_of(error: Exception) -> int:
-    """Return the status for an error: that of its class, else of the nearest base class."""
-    if isinstance(error, HTTPException) and error.code:
-        return error.code
-    return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
-
-
-def error_code(status: int) -> str:
-    return ERROR_CODES.get(status, ERROR_CODES[400] if status < 500 else FAULT_CODE)
-
-
-def message_of(error: Exception) -> str:
-    """Return the message for the caller, our own where werkzeug's would not help."""
-    if not isinstance(error, HTTPException):
-        return str(error)
-    status = status_of(error)
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return (
-            f"the request has more than {current_app.config['MAX_CONTENT_LENGTH']} bytes, "
-            f"{MAX_IMAGES} images, or too many parts: send small images, and fewer"
-        )
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return f"{request.method} is not possible here; the header Allow names what is"
-    return error.description or HTTPStatus(status).phrase

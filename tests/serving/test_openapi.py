@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from cnnlib.serving import wire
+from cnnlib.serving import error_codes
 from cnnlib.serving.app import create_recognize_app
 from cnnlib.serving.openapi import describe_api
 from cnnlib.serving.waitress_server import Server
@@ -62,7 +62,7 @@ def test_description_names_every_address_and_every_code(client):
     rules = client.application.url_map.iter_rules()
     assert set(described["paths"]) == {str(rule).replace("<name>", "{name}") for rule in rules}
     codes = described["components"]["schemas"]["Error"]["properties"]["error_code"]["enum"]
-    assert codes == [*wire.ERROR_CODES.values(), wire.FAULT_CODE]
+    assert codes == [*error_codes.ERROR_CODES.values(), error_codes.FAULT_CODE]
 
 
 def test_keys_are_described_where_they_are_needed():

@@ -9,16 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnlib.dataset.images import FORMATS
-from cnnlib.errors import (
-    CaptchaError,
-    CharsetError,
-    ImageFormatError,
-    ImageSizeError,
-    ImageTooLargeError,
-    OverloadError,
-    SampleError,
-)
-from cnnlib.serving import wire
 from cnnlib.serving.app import create_recognize_app
 from tests.serving.helpers import Named, png, upload
 
@@ -79,36 +69,6 @@ def test_options_that_cannot_be_used(client, path):
 def test_json_that_is_not_a_request(client, arguments):
     answer = client.post("/b", **arguments)
     assert (answer.status_code, answer.get_json()["error_code"]) == (400, "1001")
-
-
-@pytest.mark.parametrize(
-    ("listed", "status"),
-    [
-        (ImageFormatError, 415),
-        (ImageSizeError, 422),
-        (CharsetError, 422),
-        (wire.OptionError, 422),
-        (ImageTooLargeError, 413),
-        (OverloadError, 503),
-    ],
-)
-def test_kind_of_a_listed_error_has_its_status(listed, status):
-    child = type("Child", (listed,), {})
-    grandchild = type("Grandchild", (child,), {})
-    mixed = type("Mixed", (KeyError, listed), {})
-    for kind in (listed, child, grandchild, mixed):
-        assert wire.status_of(kind("x")) == status
-        assert wire.error_body(kind("x"))["error_code"] == wire.ERROR_CODES[status]
-
-
-def test_nearest_base_decides_the_status():
-    both = type("Both", (ImageTooLargeError, ImageSizeError), {})
-    assert wire.status_of(both("x")) == 413
-
-
-@pytest.mark.parametrize("kind", [SampleError, CaptchaError, ValueError, Exception])
-def test_error_that_is_not_listed_is_a_fault(kind):
-    assert wire.status_of(kind("x")) == 500
 
 
 # werkzeug leaves the parts that it has read to the garbage collector.

@@ -1,0 +1,74 @@
+"""The status, the error_code and the message that the API answers for each error."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import current_app, request
+from werkzeug.exceptions import HTTPException
+
+from cnnlib.errors import (
+    CharsetError,
+    ImageFormatError,
+    ImageSizeError,
+    ImageTooLargeError,
+    OverloadError,
+)
+
+MAX_IMAGES = 64  # in a request
+FAULT_CODE = "1099"
+ERROR_CODES = {
+    400: "1001",
+    415: "1002",
+    422: "1003",
+    413: "1004",
+    503: "1005",
+    404: "1006",
+    401: "1007",
+    405: "1008",
+}
+
+
+class OptionError(ValueError):
+    """An option of a request has a value that cannot be used."""
+
+
+STATUS_OF: dict[type[Exception], int] = {
+    ImageFormatError: 415,
+    ImageSizeError: 422,
+    CharsetError: 422,
+    OptionError: 422,
+    ImageTooLargeError: 413,
+    OverloadError: 503,
+}
+
+
+def error_body(error: Exception) -> dict[str, str]:
+    """Return the JSON object for an error."""
+    return {"error_code": error_code(status_of(error)), "message": message_of(error)}
+
+
+def status_of(error: Exception) -> int:
+    """Return the status for an error: that of its class, else of the nearest base class."""
+    if isinstance(error, HTTPException) and error.code:
+        return error.code
+    return next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), 500)
+
+
+def error_code(status: int) -> str:
+    return ERROR_CODES.get(status, ERROR_CODES[400] if status < 500 else FAULT_CODE)
+
+
+def message_of(error: Exception) -> str:
+    """Return the message for the caller, our own where werkzeug's would not help."""
+    if not isinstance(error, HTTPException):
+        return str(error)
+    status = status_of(error)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return (
+            f"the request has more than {current_app.config['MAX_CONTENT_LENGTH']} bytes, "
+            f"{MAX_IMAGES} images, or too many parts: send small images, and fewer"
+        )
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return f"{request.method} is not possible here; the header Allow names what is"
+    return error.description or HTTPStatus(status).phrase
