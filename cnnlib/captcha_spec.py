@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,7 @@ def parse_char_set(char_set: str | Iterable[str], where: str = "char_set") -> tu
             raise ConfigError(
                 f"{where} has the entry {character!r}: every entry must be one character"
             )
-    duplicates = sorted({c for c in characters if characters.count(c) > 1})
+    duplicates = sorted(c for c, count in Counter(characters).items() if count > 1)
     if duplicates:
         raise ConfigError(
             f"{where} lists {', '.join(map(repr, duplicates))} more than once: list every "

@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,8 +50,8 @@ def read_json(path: Path) -> Any:
 def _unique_keys(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        duplicate = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        duplicate = next(name for name, count in counts.items() if count > 1)
         raise ConfigError(f"{path}: key '{duplicate}' occurs twice; remove one")
     return values
 

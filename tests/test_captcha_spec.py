@@ -6,6 +6,7 @@ import pytest
 
 from cnnlib.captcha_spec import CaptchaSpec, fold_case, parse_char_set
 from cnnlib.errors import ConfigError
+from tests.helpers import CountedCharacter, counted_characters
 
 SPEC = CaptchaSpec(24, 40, 4, ("a", "b", "c"), 2, 3, "pad")
 
@@ -36,6 +37,15 @@ def test_characters_that_cannot_be_classes_are_named(char_set, expected):
 def test_spec_refuses_characters_that_cannot_be_classes():
     with pytest.raises(ConfigError, match="'a' more than once"):
         CaptchaSpec(char_set=tuple("aa"))
+
+
+def test_thousands_of_characters_are_checked_in_one_pass():
+    characters = counted_characters()
+    assert parse_char_set(characters) == tuple(characters)
+    assert CaptchaSpec(char_set=tuple(characters)).char_set == tuple(characters)
+    with pytest.raises(ConfigError, match="lists '一', '丁' more than once"):
+        parse_char_set([*characters, characters[1], characters[0]])
+    assert CountedCharacter.compared < 10 * len(characters)
 
 
 @pytest.mark.parametrize(
