@@ -23,6 +23,8 @@ from cnnlib.paths import ProjectPath
 SEPARATOR = "_"
 LABELS_FILE, LABELS_COLUMNS = "labels.csv", ["file", "label"]
 PAD_ID = -1  # in char_ids, after the end of a label
+# Characters that file names cannot have somewhere, and the one that encodes them.
+UNSAFE = frozenset('\\/:*?"<>|%') | {chr(code) for code in range(32)}
 
 
 # --- file names ---
@@ -31,7 +33,7 @@ PAD_ID = -1  # in char_ids, after the end of a label
 def label_of(name: str, separator: str = SEPARATOR) -> str:
     """Return the label in a file name; raises SampleError where label or serial is missing.
 
-    What `file_name` encoded is decoded.
+    What `file_name` encoded is decoded; any other `%41` is three characters of a user's own name.
     """
     label, _, serial = os.path.splitext(name)[0].partition(separator)
     undecoded = any("\ud800" <= c <= "\udfff" for c in label)  # bytes that are not text
@@ -40,7 +42,15 @@ def label_of(name: str, separator: str = SEPARATOR) -> str:
             f"{name}: expected a name such as 2e8j{separator}17322d3d.png, "
             f"label and serial with '{separator}' between them"
         )
-    return re.sub("%([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), label)
+    unsafe = {*UNSAFE, *separator}
+    if label.startswith("%2E"):  # of such a label version 3.0.0 encoded all dots
+        unsafe.add(".")
+
+    def decoded(code: re.Match[str]) -> str:
+        character = chr(int(code[1], 16))
+        return character if character in unsafe else code[0]
+
+    return re.sub("%([0-9A-F]{2})", decoded, label)
 
 
 def has_suffix(name: str, suffixes: Iterable[str]) -> bool:
@@ -54,12 +64,13 @@ def file_name(
 ) -> str:
     """Return `label_serial.suffix`; without a serial a random one that never occurred before.
 
-    Characters that a label in a file name cannot have are percent-encoded.
+    Characters that a label in a file name cannot have are percent-encoded, so that `label_of` gives
+    back any label.
     """
-    unsafe = f'\\/:*?"<>|%{separator}'
-    if label.startswith("."):  # it would be a dot file
-        unsafe += "."
-    safe = "".join(f"%{ord(c):02X}" if c in unsafe or ord(c) < 32 else c for c in label)
+    unsafe = {*UNSAFE, *separator}
+    safe = "".join(f"%{ord(c):02X}" if c in unsafe else c for c in label)
+    if safe.startswith("."):  # it would be a dot file
+        safe = f"%2E{safe[1:]}"
     return f"{safe}{separator}{serial or secrets.token_hex(16)}.{suffix}"
 
 
@@ -147,19 +158,41 @@ def label_to_ids(label: str, char_set: Sequence[str], length: int | None = None)
             f"label {label!r} has {' '.join(map(repr, unknown))}, "
             "not in char_set: correct the label or add it to char_set"
         )
-    classes = _classes(tuple(char_set))
+    classes = _classes(char_set)
     return [classes[character] for character in label]
 
 
 def unknown_characters(label: str, char_set: Sequence[str]) -> list[str]:
-    classes = _classes(tuple(char_set))
+    classes = _classes(char_set)
     return [c for c in dict.fromkeys(label) if c not in classes]
 
 
+class _CharSet:
+    """A char_set as a key: with thousands of characters it is long to hash, or to compare.
+
+    The one tuple that a program has is compared at once.
+    """
+
+    def __init__(self, characters: Sequence[str]) -> None:
+        self.characters = tuple(characters) if isinstance(characters, list) else characters
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _CharSet) and (
+            self.characters is other.characters or self.characters == other.characters
+        )
+
+    def __hash__(self) -> int:
+        return hash((len(self.characters), self.characters[:1], self.characters[-1:]))
+
+
+def _classes(char_set: Sequence[str]) -> dict[str, int]:
+    return _classes_of(_CharSet(char_set))
+
+
 @functools.lru_cache(maxsize=8)
-def _classes(char_set: tuple[str, ...]) -> dict[str, int]:
-    """Return the class of each character: a large char_set is slow to search each time."""
-    return {character: i for i, character in enumerate(char_set)}
+def _classes_of(char_set: _CharSet) -> dict[str, int]:
+    """Return the class of each character."""
+    return {character: i for i, character in enumerate(char_set.characters)}
 
 
 def ids_to_label(char_ids: Sequence[int] | np.ndarray, char_set: Sequence[str]) -> str:

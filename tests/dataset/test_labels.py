@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from cnnlib.dataset.labels import (
     LABELS_FILE,
@@ -49,6 +51,46 @@ def test_label_is_before_the_first_separator(name, label):
 def test_name_without_label_or_serial_is_refused(name):
     with pytest.raises(SampleError, match="label and serial"):
         label_of(name)
+
+
+LABELS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+SPECIAL = st.text('%.419AFa/\\:*?"<>|_-# \n\0验é', min_size=1, max_size=8)
+SEPARATORS = st.text("_-#@=+~,;!$&'()[]{}^` ", min_size=1, max_size=3)  # as a config may have them
+
+
+@given(LABELS | SPECIAL, SEPARATORS, st.sampled_from(["1", "my photo", "a.b", "_", "%41", "-"]))
+@example("%", "_", "1")
+@example("%41", "_", "1")
+@example(".", "_", "1")
+@example("..a.%2E", "_", "1")
+@example("%2E.", "-", "1")
+@example("100%", "=", "1")
+def test_any_label_comes_back_from_its_file_name(label, separator, serial):
+    name = file_name(label, "png", serial, separator)
+    assert label_of(name, separator) == label
+    assert has_suffix(name, ["png"]) and not set(name) & set('\\/:*?"<>|\0\n')
+    assert file_name(label_of(name, separator), "png", serial, separator) == name
+
+
+@pytest.mark.parametrize(
+    ("stem", "separator", "label"),
+    [
+        ("%41_1", "_", "%41"),  # file_name writes A as it is
+        ("100%_1", "_", "100%"),
+        ("a%2Eb_1", "_", "a%2Eb"),  # a dot only at the beginning
+        ("%E9_1", "_", "%E9"),
+        ("%2f_1", "_", "%2f"),  # it writes capitals
+        ("%5F-1", "-", "%5F"),  # another separator
+        ("%25_1", "_", "%"),
+        ("%2F%3F_1", "_", "/?"),
+        ("%5F_1", "_", "_"),
+        ("%0A%00_1", "_", "\n\0"),
+        ("%2Ea%2Eb_1", "_", ".a.b"),  # as version 3.0.0 wrote it
+        ("%2Ea.b_1", "_", ".a.b"),
+    ],
+)
+def test_only_what_a_file_name_cannot_have_is_decoded(stem, separator, label):
+    assert label_of(f"{stem}.png", separator) == label
 
 
 @pytest.mark.parametrize("label", ["2e8j", "验证码", "aB", "é ü"])
@@ -116,6 +158,35 @@ def test_label_of_another_length_says_both():
 
 def test_padding_after_the_end_of_a_label_is_no_character():
     assert ids_to_label(np.array([1, 0, PAD_ID, PAD_ID]), "ab") == "ba"
+
+
+def test_classes_of_thousands_of_characters_are_found_once():
+    """Each label must not cost what the char_set does: 20,000 times 7,000 is too much."""
+    counted = CountedTuple(chr(0x4E00 + i) for i in range(7000))
+    for _ in range(100):
+        assert label_to_ids("一丁", counted) == [0, 1]
+    assert counted.searched < 3
+
+
+class CountedTuple(tuple):
+    """Counts how often all of it is looked at."""
+
+    searched = 0
+
+    def __iter__(self):
+        self.searched += 1
+        return super().__iter__()
+
+    def __hash__(self):
+        self.searched += 1
+        return super().__hash__()
+
+
+def test_char_sets_that_differ_in_the_middle_are_told_apart():
+    assert label_to_ids("b", ("a", "b", "c", "d")) == [1]
+    assert label_to_ids("b", ("a", "c", "b", "d")) == [2]
+    assert label_to_ids("b", "acbd") == [2]
+    assert unknown_characters("b", ["a", "c", "x", "d"]) == ["b"]
 
 
 # --- the labels of a folder ---
