@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Any
 
 from captcha.image import DEFAULT_FONTS, ImageCaptcha
@@ -24,6 +23,7 @@ from cnnlib.console import CONSOLE, Reporter
 from cnnlib.cores import usable_cores
 from cnnlib.dataset.labels import file_name
 from cnnlib.errors import ConfigError, SampleError
+from cnnlib.files import reason, store_image
 from gen_image import styles
 
 PYCAPT_STYLE = "pycapt"
@@ -144,7 +144,7 @@ def draw_samples(
     except OSError as error:
         raise SampleError(
             f"cannot write images to {config.root_dir} ({os.fspath(config.root_dir)}): "
-            f"{error.strerror or error}; free some space, make the folder writable, or name "
+            f"{reason(error)}; free some space, make the folder writable, or name "
             "another one"
         ) from error
     return len(texts)
@@ -205,16 +205,8 @@ def _write_in_worker(texts: Sequence[str]) -> int:
 
 
 def _write(generator: CaptchaGenerator, texts: Sequence[str]) -> int:
-    """Write one image of each text, under a temporary name until it is whole."""
-    folder = Path(generator.config.root_dir)
+    """Write one image of each text."""
     for text in texts:
         name = file_name(text, generator.config.image_suffix)
-        temporary = folder / f".{name}.tmp"
-        try:
-            with open(temporary, "xb") as file:
-                file.write(generator.encode(generator.draw(text)))
-            os.rename(temporary, folder / name)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        store_image(generator.encode(generator.draw(text)), generator.config.root_dir, name)
     return len(texts)

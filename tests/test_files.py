@@ -1,12 +1,20 @@
 """A file is written whole or not at all."""
 
 import errno
+import itertools
 import os
+import subprocess
+import sys
+import threading
+from collections import Counter
 
 import pytest
 
+from cnnlib import files
 from cnnlib.errors import CaptchaError, SampleError
 from cnnlib.files import read_bytes, replacing, store_image
+from cnnlib.paths import PROJECT_ROOT
+from tests.crashes import Crash, changes_of, crash_at, no_links
 from tests.helpers import names_in
 
 
@@ -38,6 +46,129 @@ def test_what_cannot_be_written_is_said(tmp_path):
     assert names_in(tmp_path) == ["folder"]
 
 
+@pytest.mark.parametrize(
+    "error", [OSError("said by a library"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))]
+)
+def test_reason_is_said_and_nothing_is_left(tmp_path, error):
+    with (
+        pytest.raises(CaptchaError, match="a.txt: (said by a library|No space left on device); "),
+        replacing(tmp_path / "a.txt") as temporary,
+    ):
+        temporary.write_text("half")
+        raise error
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_content_then_name_are_on_the_disk(tmp_path, monkeypatch):
+    changes = changes_of(monkeypatch)
+    with replacing(tmp_path / "new" / "a.txt") as temporary:
+        temporary.write_text("x")
+    assert changes == [
+        ("fsync", tmp_path.name),  # the name of the new folder
+        ("fsync", temporary.name),
+        ("replace", "a.txt"),
+        ("fsync", "new"),
+    ]
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_file_is_the_old_or_the_new_one_after_a_crash_at_any_change(tmp_path, monkeypatch, done):
+    for number in itertools.count(1):
+        path = tmp_path / f"{number}" / "a.txt"
+        path.parent.mkdir()
+        path.write_text("old")
+        try:
+            with monkeypatch.context() as patch:
+                crash_at(patch, number, done=done)
+                with replacing(path) as temporary:
+                    temporary.write_text("new")
+        except Crash:
+            assert path.read_text() in ("old", "new")
+        else:
+            break
+    assert path.read_text() == "new" and number > 3
+
+
+def test_disk_that_cannot_say_what_is_on_it_is_written_all_the_same(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def files_only(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    with replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+# --- what a crash left ---
+
+
+def crash_while_writing(monkeypatch, write):
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        crash_at(patch, 1, done=False)
+        write()
+
+
+def age(folder, by_s=2 * files.KEEP_UNFINISHED_S):
+    for path in folder.iterdir():
+        changed_s = path.stat().st_mtime - by_s
+        os.utime(path, (changed_s, changed_s))
+
+
+def replace(path):
+    with replacing(path) as temporary:
+        temporary.write_text("x")
+
+
+def store(path):
+    files._remove_unfinished_images.cache_clear()  # as in another process, or after an hour
+    store_image(b"x", path.parent, path.name)
+
+
+@pytest.mark.parametrize("write", [replace, store])
+def test_unfinished_files_are_removed_once_they_are_old(tmp_path, monkeypatch, write):
+    crash_while_writing(monkeypatch, lambda: write(tmp_path / "a.png"))
+    crash_while_writing(monkeypatch, lambda: write(tmp_path / "a.png"))
+    assert len(names_in(tmp_path)) == 2
+    write(tmp_path / "b.png")
+    assert len(names_in(tmp_path)) == 3, "another program may be writing them"
+    age(tmp_path)
+    write(tmp_path / "a.png")
+    assert names_in(tmp_path) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("write", [replace, store])
+def test_nothing_else_is_removed(tmp_path, write):
+    own = [
+        ".a.png.tmp",
+        ".b.png.123.tmp",
+        ".a.png.new.tmp",
+        "a.png.123.tmp",
+        ".cnn_captcha-notes.tmp",
+        ".cnn_captcha-0123456789abcdef.txt",
+        "x.cnn_captcha-0123456789abcdef.tmp",
+    ]
+    for name in own:
+        (tmp_path / name).write_text("own")
+    (tmp_path / ".cnn_captcha-0123456789abcdef.tmp").mkdir()
+    age(tmp_path)
+    write(tmp_path / "a.png")
+    assert set(own) < set(names_in(tmp_path))
+
+
+def test_unfinished_file_of_version_3_0_0_is_removed_once_it_is_old(tmp_path):
+    (tmp_path / ".model.json.4711.tmp").write_text("half")
+    replace(tmp_path / "model.json")
+    assert len(names_in(tmp_path)) == 2
+    age(tmp_path)
+    replace(tmp_path / "model.json")
+    assert names_in(tmp_path) == ["model.json"]
+
+
 # --- images ---
 
 
@@ -59,18 +190,78 @@ def test_image_without_a_free_name_replaces_none(tmp_path):
     assert names_in(tmp_path) == ["ab_1.png"]
 
 
-def test_name_that_another_call_is_writing_is_taken(tmp_path):
+def test_file_of_the_user_takes_no_name(tmp_path):
     (tmp_path / ".ab_1.png.tmp").write_bytes(b"half")
-    assert store_image(b"image", tmp_path, "ab_1.png", "ab_2.png").name == "ab_2.png"
+    assert store_image(b"image", tmp_path, "ab_1.png", "ab_2.png").name == "ab_1.png"
     assert (tmp_path / ".ab_1.png.tmp").read_bytes() == b"half"
 
 
-def test_image_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
-    def full(source, target):
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("change", ["link", "rename", "replace"])
+def test_name_that_is_taken_at_the_last_moment_is_not_overwritten(
+    tmp_path, monkeypatch, links, change
+):
+    if not links:
+        no_links(monkeypatch)
+    target, real = tmp_path / "ab_1.png", getattr(os, change)
 
-    monkeypatch.setattr(os, "rename", full)
-    with pytest.raises(SampleError, match="No space left on device; free some space"):
+    def too_late(source, to, **options):
+        if os.fspath(to) == os.fspath(target):
+            thread = threading.Thread(target=target.write_text, args=("another program's",))
+            thread.start()
+            thread.join()
+        real(source, to, **options)
+
+    monkeypatch.setattr(os, change, too_late)
+    stored = store_image(b"image", tmp_path, "ab_1.png", "ab_2.png")
+    assert stored.read_bytes() == b"image"
+    if change == "link":
+        assert target.read_text() == "another program's"
+        assert names_in(tmp_path) == ["ab_1.png", "ab_2.png"]
+
+
+STORING = """
+import sys, time
+from pathlib import Path
+from cnnlib.errors import SampleError
+from cnnlib.files import store_image
+who, folder, start = sys.argv[1:]
+while not Path(start).exists():
+    time.sleep(0.001)
+for i in range(200):
+    try:
+        store_image(who.encode() * 1000, folder, f"{i}_x.png")
+        print(who, i)
+    except SampleError:
+        pass
+"""
+
+
+def test_two_programs_that_store_under_the_same_names_overwrite_nothing(tmp_path):
+    folder, start = tmp_path / "images", tmp_path / "start"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", STORING, who, folder, start],
+            cwd=PROJECT_ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for who in "ab"
+    ]
+    start.touch()
+    stored = "".join(process.communicate()[0] for process in running).splitlines()
+    found = [f"{path.read_text()[0]} {path.name.split('_')[0]}" for path in folder.iterdir()]
+    assert Counter(stored) == Counter(found) and len(found) == 200
+    assert all(len(path.read_text()) == 1000 for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_image_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, code):
+    def full(source, target):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(SampleError, match=f"{tmp_path}.*{os.strerror(code)}; free some space"):
         store_image(b"image", tmp_path, "ab_1.png")
     assert names_in(tmp_path) == []
 
