@@ -1,8 +1,9 @@
 """The folder of a model: model.json, which says what it is and which files belong to it.
 
-model.json is the single commit point. New checkpoint files are written first, then model.json is
-replaced, then files that it does not name are removed; stopped at any moment, one whole save
-remains. TensorFlow's own `checkpoint` file is neither written nor read: it holds absolute paths.
+model.json is the single commit point. New checkpoint files are written first, and are on the disk
+before model.json is replaced; when that is there too, files that it does not name are removed.
+Stopped at any moment, also by a power cut, one whole save remains. TensorFlow's own `checkpoint`
+file is neither written nor read: it holds absolute paths.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from cnnlib import locks
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.config import load_sample_config
 from cnnlib.config_reader import read_json
+from cnnlib.console import CONSOLE, Reporter
 from cnnlib.errors import ConfigError, ModelError
-from cnnlib.files import replacing
+from cnnlib.files import make_folder, reason, replacing
 from cnnlib.paths import AnyPath, ProjectPath
 
 FORMAT = 1
@@ -164,6 +165,12 @@ class ModelFolder:
         }
         self.remove(*names - {info.best, info.last})
 
+    def discard(self, *checkpoints: str) -> None:
+        """Remove what a save that failed has written, unless model.json names it all the same."""
+        with suppress(ModelError):  # damaged: a save that succeeds removes them
+            info = self.read()
+            self.remove(*set(checkpoints) - ({info.best, info.last} if info else set()))
+
     def remove(self, *checkpoints: str) -> None:
         """Remove the files of checkpoints, also partly written ones."""
         for file in self.full.iterdir():
@@ -173,26 +180,28 @@ class ModelFolder:
                     file.unlink()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, reporter: Reporter = CONSOLE) -> Iterator[None]:
         """Keep a second training off; one that is killed leaves no lock behind."""
-        try:
-            self.full.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.full / LOCK_FILE)
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ModelError(
-                f"another training is using {self}: wait until it has ended, or give "
-                "each its own model_save_dir"
-            ) from error
-        except OSError as error:
-            raise ModelError(
-                f"cannot write to {self}: {error.strerror}; make it writable or name "
-                "another model_save_dir in conf/"
-            ) from error
-        try:
+        lock = locks.locked_file(
+            self.full / LOCK_FILE,
+            reporter.warn,
+            "make sure that no second training uses the folder",
+        )
+        with ExitStack() as resources:
+            try:
+                make_folder(self.full)
+                resources.enter_context(lock)
+            except BlockingIOError as error:
+                raise ModelError(
+                    f"another training is using {self}: wait until it has ended, or give "
+                    "each its own model_save_dir"
+                ) from error
+            except OSError as error:
+                raise ModelError(
+                    f"cannot write to {self}: {reason(error)}; free some space, make it writable "
+                    "or name another model_save_dir in conf/"
+                ) from error
             yield
-        finally:
-            lock.release()
 
     def check_fits(self, info: ModelInfo, wanted: CaptchaSpec, network: str, remedy: str) -> None:
         """Raise ModelError with both values of everything in which the model is not as wanted."""

@@ -131,7 +131,7 @@ class TrainModel(CNN):
         a new one begins on its best weights. Raises SampleError for folders without usable images
         and ModelError for a model that does not fit, is in use, or cannot be saved.
         """
-        with self.folder.locked():
+        with self.folder.locked(self._reporter):
             previous = self._previous_model()
             train, test = (
                 load_images(path, self.rules, cached=True, reporter=self._reporter)
@@ -144,7 +144,7 @@ class TrainModel(CNN):
 
         For an empty model_save_dir. Raises ModelError where it is in use or cannot be written.
         """
-        with self.folder.locked():
+        with self.folder.locked(self._reporter):
             return self._train(train, test, None, count, advises=False)
 
     def build_graph(self, count: int) -> TrainingGraph:
