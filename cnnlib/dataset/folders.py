@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from cnnlib import files
 from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.console import Reporter
 from cnnlib.cores import usable_cores
@@ -82,10 +83,10 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
 
 def make_folder(folder: ProjectPath) -> None:
     try:
-        os.makedirs(folder, exist_ok=True)
+        files.make_folder(folder.full)
     except OSError as error:
         raise SampleError(
-            f"folder {folder} ({folder.full}) cannot be made: {error.strerror}; "
+            f"folder {folder} ({folder.full}) cannot be made: {files.reason(error)}; "
             "make it yourself or name another one in conf/"
         ) from error
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -22,12 +24,14 @@ TEST_FRACTION = 0.05
 def verify_and_split(config: SampleConfig, seed: int = 0, reporter: Reporter = CONSOLE) -> None:
     """Verify and split origin_image_dir, then new_image_dir; bad images stay where they are."""
     rules = Rules.from_config(config)
-    for folder in (config.origin_image_dir, config.new_image_dir):
-        targets = (config.train_image_dir, config.test_image_dir)
-        recover_moves(folder, *targets, label_separator=rules.separator, reporter=reporter)
-        names, bad = verify_folder(folder, rules, reporter)
-        # Files that came after the listing are not verified and wait for the next run.
-        _split(folder, *targets, names, bad, seed, rules.separator, reporter)
+    origins = (config.origin_image_dir, config.new_image_dir)
+    targets = (config.train_image_dir, config.test_image_dir)
+    with _locked(origins, targets, reporter):
+        _recover(origins, targets, rules.separator, reporter)
+        for folder in origins:
+            names, bad = verify_folder(folder, rules, reporter)
+            # Files that came after the listing are not verified and wait for the next run.
+            _split(folder, *targets, names, bad, seed, rules.separator, reporter)
 
 
 def split(
@@ -50,9 +54,10 @@ def split(
     duplicated. Raises SampleError where a folder cannot be read or written.
     """
     origin, train, test = ProjectPath(origin_dir), ProjectPath(train_dir), ProjectPath(test_dir)
-    recover_moves(origin, train, test, label_separator=label_separator, reporter=reporter)
-    names = candidate_names(origin)
-    _split(origin, train, test, names, bad_imgs, seed, label_separator, reporter)
+    with _locked([origin], (train, test), reporter):
+        _recover([origin], (train, test), label_separator, reporter)
+        names = candidate_names(origin)
+        _split(origin, train, test, names, bad_imgs, seed, label_separator, reporter)
 
 
 def _split(
@@ -67,26 +72,23 @@ def _split(
 ) -> None:
     reporter.say(console.SPLIT_STARTS)
     bad = {item if isinstance(item, str) else item[1] for item in bad_imgs}
-    for folder in (train, test):
-        make_folder(folder)
-    with moving.locked(train.full):
-        present = set(file_names(origin))
-        labels = FolderLabels(read_label_list(origin), separator)
-        good = {
-            name: labels.name_with_label(name)
-            for name in names
-            if name in present and name not in bad
-        }
-        good = _without_taken(good, origin, (train, test), reporter)
-        order = np.random.default_rng(seed).permutation(len(good))
-        for_test = set(order[: size_of_test_set(len(good))].tolist())
-        moved = {train: 0, test: 0}
-        # In the order of names, so that a split that is stopped has moved both kinds.
-        for i, name in enumerate(reporter.progress(list(good), "moving")):
-            target = test if i in for_test else train
-            moved[target] += moving.move(origin.full / name, target.full / good[name], reporter)
+    present = set(file_names(origin))
+    labels = FolderLabels(read_label_list(origin), separator)
+    good = {
+        name: labels.name_with_label(name) for name in names if name in present and name not in bad
+    }
+    good = _without_taken(good, origin, (train, test), reporter)
+    order = np.random.default_rng(seed).permutation(len(good))
+    for_test = set(order[: size_of_test_set(len(good))].tolist())
+    # In the order of names, so that a split that is stopped has moved both kinds.
+    moves = [
+        (origin.full / name, (test if i in for_test else train).full / new)
+        for i, (name, new) in enumerate(good.items())
+    ]
+    moved = {i for i, done in enumerate(moving.move_all(moves, reporter)) if done}
+    tested = len(moved & for_test)
     left = sum(os.path.lexists(origin.full / name) for name in names)
-    reporter.say(console.split_result(moved[test], moved[train], left))
+    reporter.say(console.split_result(tested, len(moved) - tested, left))
 
 
 def size_of_test_set(images: int) -> int:
@@ -119,11 +121,41 @@ def recover_moves(
     label_separator: str = SEPARATOR,
     reporter: Reporter = CONSOLE,
 ) -> None:
-    """End the moves across file systems that were interrupted: each image is in one place again."""
+    """End the moves that were interrupted: each image is in one place again."""
     origin, *targets = (ProjectPath(folder) for folder in (origin_dir, train_dir, test_dir))
+    with moving.locked([folder.full for folder in (origin, *targets)], reporter):
+        _recover([origin], targets, label_separator, reporter)
 
-    def new_name(name: str) -> str:
-        return FolderLabels(read_label_list(origin), label_separator).name_with_label(name)
 
-    with moving.locked(targets[0].full):
-        moving.recover(origin.full, [folder.full for folder in targets], new_name, reporter)
+@contextmanager
+def _locked(
+    origins: Sequence[ProjectPath], targets: Sequence[ProjectPath], reporter: Reporter
+) -> Iterator[None]:
+    """Make the folders that files go to, and keep other runs off."""
+    for folder in targets:
+        make_folder(folder)
+    with moving.locked([folder.full for folder in (*targets, *origins)], reporter):
+        yield
+
+
+def _recover(
+    origins: Iterable[ProjectPath],
+    targets: Iterable[ProjectPath],
+    separator: str,
+    reporter: Reporter,
+) -> None:
+    moving.recover(
+        {origin.full: _naming(origin, separator) for origin in origins},
+        [folder.full for folder in targets],
+        reporter,
+    )
+
+
+def _naming(origin: ProjectPath, separator: str) -> Callable[[str], str]:
+    """Return what gives a file of a folder its name in the sets; it may never be needed."""
+
+    @functools.cache
+    def labels() -> FolderLabels:
+        return FolderLabels(read_label_list(origin), separator)
+
+    return lambda name: labels().name_with_label(name)

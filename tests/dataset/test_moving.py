@@ -1,12 +1,16 @@
 """Images that are moved: none is lost, duplicated or overwritten, whatever happens."""
 
 import errno
+import itertools
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -17,25 +21,28 @@ from cnnlib.dataset import moving
 from cnnlib.dataset.splitting import recover_moves
 from cnnlib.errors import SampleError
 from cnnlib.paths import PROJECT_ROOT
+from tests.crashes import Crash, changes_of, crash_at, fail_at, no_links, other_device
 from tests.helpers import Folders
 
+# How images get from one folder to another: by links, or by copies, which stay in one folder until
+# they are whole where that has links.
+WAYS = {
+    "links": lambda patch: None,
+    "another file system": other_device,
+    "no links": no_links,
+}
 
-def other_device(rename):
-    """Make os.rename refuse to move between folders, as between file systems."""
 
-    def refusing(source, target):
-        if os.path.dirname(source) != os.path.dirname(target):
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        rename(source, target)
-
-    return refusing
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    WAYS[request.param](monkeypatch)
 
 
 def test_split_across_file_systems_keeps_content_and_time(folders, monkeypatch):
     folders.fill(40)
     os.utime(folders.origin / "0003_x.png", (1_000_000, 1_000_000))
     before = folders.contents()
-    monkeypatch.setattr(os, "rename", other_device(os.rename))
+    other_device(monkeypatch)
     folders.split()
     origin, train, test = folders.names()
     assert (len(origin), len(train), len(test)) == (0, 38, 2)
@@ -44,17 +51,44 @@ def test_split_across_file_systems_keeps_content_and_time(folders, monkeypatch):
     assert moved.stat().st_mtime == 1_000_000
 
 
+def another_device(path):
+    """Return a folder in memory, which is another file system, or skip the test."""
+    if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == path.stat().st_dev:
+        pytest.skip("needs a second file system")
+    return tempfile.TemporaryDirectory(dir="/dev/shm")
+
+
+def test_split_across_two_real_file_systems(folders, tmp_path):
+    with another_device(tmp_path) as other:
+        folders.train, folders.test = Path(other) / "train", Path(other) / "test"
+        before = folders.fill(40).contents()
+        folders.split()
+        assert folders.contents() == before and folders.names()[0] == []
+
+
 def test_full_disk_leaves_the_image_where_it_was(folders, monkeypatch):
     folders.fill(3)
     before = folders.contents()
-    monkeypatch.setattr(os, "rename", other_device(os.rename))
+    other_device(monkeypatch)
 
     def full(source, copy):
         copy.write(b"00")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
-    with pytest.raises(SampleError, match="No space left on device; nothing is lost"):
+    with pytest.raises(SampleError, match=f"{folders.train}.*No space left on device; nothing is"):
+        folders.split()
+    assert folders.contents() == before and len(folders.names()[0]) == 3
+
+
+def test_full_disk_where_nothing_can_be_written_down(folders, monkeypatch):
+    before = folders.fill(3).contents()
+    monkeypatch.setattr(
+        json, "dump", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full"))
+    )
+    with pytest.raises(
+        SampleError, match=f"out of {folders.origin}: full; nothing is lost. .*free"
+    ):
         folders.split()
     assert folders.contents() == before and len(folders.names()[0]) == 3
 
@@ -68,6 +102,190 @@ def test_relative_link_arrives_as_the_image_it_shows(folders):
     folders.train = folders.train / "deeper"
     folders.split()
     assert (folders.train / "0000_x.png").read_text() == kept.read_text() == "0000_x.png"
+
+
+# --- stopped, and run again ---
+
+
+def assert_nothing_lost_or_duplicated(folders, before):
+    assert set(before) <= set(folders.contents()), "lost at the moment of the stop"
+    recover_moves(folders.origin, folders.train, folders.test)
+    assert folders.contents() == before, "not each once after the recovery"
+    folders.split()
+    origin, train, test = folders.names()
+    assert folders.contents() == before
+    assert origin == [] and sorted(train + test) == sorted(before)
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_stopped_at_any_change_and_run_again(tmp_path, monkeypatch, way, done):
+    monkeypatch.setattr(moving, "FILES_PER_RECORD", 3)
+    for number in itertools.count(1):
+        folders = Folders(tmp_path / f"{number}")
+        before = folders.fill(5).contents()
+        with monkeypatch.context() as patch:
+            crash_at(patch, number, done=done)
+            try:
+                folders.split()
+            except Crash:
+                pass
+            else:
+                break
+        assert_nothing_lost_or_duplicated(folders, before)
+    assert number > 5 * 2, "each image is at least linked and removed"
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_disk_that_fails_at_any_change(tmp_path, monkeypatch, way):
+    monkeypatch.setattr(moving, "FILES_PER_RECORD", 3)
+    for number in itertools.count(1):
+        folders = Folders(tmp_path / f"{number}")
+        before = folders.fill(5).contents()
+        with monkeypatch.context() as patch:
+            fail_at(patch, number)
+            try:
+                folders.split()
+            except SampleError as error:
+                assert re.search("Input/output error; (nothing is lost. Make|make)", str(error))
+            else:
+                break
+        assert_nothing_lost_or_duplicated(folders, before)
+    assert number > 5 * 2
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_recovery_that_is_stopped_at_any_change_goes_on_the_next_time(
+    tmp_path, monkeypatch, way, done
+):
+    for number in itertools.count(1):
+        folders = Folders(tmp_path / f"{number}")
+        before = folders.fill(4).contents()
+        with monkeypatch.context() as patch, pytest.raises(Crash):
+            patch.setattr(moving, "_leave", raise_crash)
+            patch.setattr(moving, "_end_moves", raise_crash)
+            folders.split()
+        with monkeypatch.context() as patch:
+            crash_at(patch, number, done=done)
+            try:
+                recover_moves(folders.origin, folders.train, folders.test)
+            except Crash:
+                pass
+            else:
+                break
+        assert_nothing_lost_or_duplicated(folders, before)
+    assert number > 4
+
+
+def raise_crash(*_):
+    raise Crash
+
+
+@pytest.mark.parametrize("cut_off", [1, 2], ids=["copy", "copy of the copy"])
+def test_copy_that_was_cut_off_is_removed(folders, monkeypatch, cut_off):
+    before = folders.fill(3).contents()
+    copies = []
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+
+        def half(source, copy):
+            copies.append(source.read())
+            if len(copies) < cut_off:
+                copy.write(copies[-1])
+                return
+            copy.write(copies[-1][:4])
+            patch.setattr(os, "unlink", raise_crash)
+            raise Crash
+
+        no_links(patch)
+        patch.setattr(shutil, "copyfileobj", half)
+        folders.split()
+    assert sum(name.endswith(".partial") for name in sum(folders.names(), [])) == 1
+    assert_nothing_lost_or_duplicated(folders, before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_old_name_goes_when_the_copy_and_its_name_are_on_the_disk(folders, monkeypatch):
+    folders.fill(1)
+    other_device(monkeypatch)
+    for folder in (folders.train, folders.test):
+        folder.mkdir()
+    changes = changes_of(monkeypatch)
+    folders.split()
+    [link] = [i for i, (change, name) in enumerate(changes) if change == "link"]
+    copy = changes[link + 1][1]
+    assert changes[link - 1 :] == [
+        ("fsync", copy),
+        ("link", "0000_x.png"),
+        ("unlink", copy),
+        ("fsync", "train"),
+        ("unlink", "0000_x.png"),
+        ("fsync", "origin"),
+        changes[-1],
+    ]
+    record = changes[-1][1]
+    assert changes[: link - 1] == [("fsync", record), ("fsync", "origin")]
+    assert changes[-1] == ("unlink", record)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_new_folder_outlasts_a_power_cut_too(folders, monkeypatch):
+    folders.fill(1)
+    changes = changes_of(monkeypatch)
+    folders.split()
+    made = changes.index(("fsync", folders.origin.parent.name))
+    assert made < changes.index(("unlink", "0000_x.png"))
+
+
+def test_project_that_was_renamed_meanwhile_is_recovered_as_well(folders, monkeypatch):
+    before = folders.fill(4).contents()
+    other_device(monkeypatch)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        crash_at(patch, 6, done=True)
+        folders.split()
+    root = folders.origin.parent
+    root.rename(root.with_name("renamed"))
+    assert_nothing_lost_or_duplicated(Folders(root.with_name("renamed")), before)
+
+
+def test_only_copy_of_an_image_is_never_removed(folders, monkeypatch, capsys):
+    folders.fill(1)
+    other_device(monkeypatch)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        crash_at(patch, 6, done=True)  # the copy is whole, and has no name yet
+        folders.split()
+    (folders.origin / "0000_x.png").unlink()
+    for _ in range(2):
+        recover_moves(folders.origin, folders.train, folders.test)
+        assert folders.contents()["0000_x.png"] == 1
+        assert "may be the only copy of" in capsys.readouterr().err
+    [copy] = folders.train.iterdir()
+    copy.rename(folders.train / "0000_x.png")
+    recover_moves(folders.origin, folders.train, folders.test)
+    assert folders.contents() == {"0000_x.png": 1} and capsys.readouterr().err == ""
+
+
+def test_record_that_was_being_written_is_removed(folders):
+    before = folders.fill(2).contents()
+    (folders.origin / ".cnn_captcha-0123456789abcdef.moves").write_text('[["0000_x')
+    assert_nothing_lost_or_duplicated(folders, before)
+
+
+def test_interrupted_run_leaves_every_image_in_one_place(folders, monkeypatch):
+    before = folders.fill(10).contents()
+    link, links = os.link, []
+
+    def interrupted(source, target):
+        link(source, target)
+        links.append(target)
+        if len(links) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        folders.split()
+    assert folders.contents() == before
+    assert len(folders.names()[0]) == 6
 
 
 # Runs a split and kills itself, as kill -9 would, at the step with the given number; a step is
@@ -95,12 +313,12 @@ def half_copy(source, copy):
     copy.flush()
     moment()
     copy.write(data[len(data) // 2:])
-real = os.rename
-def rename(source, target):
+real = os.link
+def link(source, target):
     if across == "True" and os.path.dirname(source) != os.path.dirname(target):
         raise OSError(errno.EXDEV, "other device")
     real(source, target)
-os.rename, os.unlink, os.fsync = watched(rename), watched(os.unlink), watched(os.fsync)
+os.link, os.unlink, os.fsync = watched(link), watched(os.unlink), watched(os.fsync)
 shutil.copyfileobj = half_copy
 split(origin, train, test, [])
 """
@@ -124,31 +342,22 @@ def start_split(folders, kill_at, across, pause_s=0.0):
     )
 
 
-def assert_nothing_lost_or_duplicated(folders, before, monkeypatch, across):
-    assert set(before) <= set(folders.contents()), "lost at the moment of the kill"
-    if across:
-        monkeypatch.setattr(os, "rename", other_device(os.rename))
-    folders.split()
-    assert folders.contents() == before
-    origin, train, test = folders.names()
-    assert origin == [] and sorted(train + test) == sorted(before)
-    assert len(test) >= 1
-
-
-# One move across takes 10 steps: 1 rename refused, 2 copy, 3-4 fsync, 5-6 rename to .moving,
-# 7-8 rename of the copy, 9-10 unlink. Those of the second image are tried, each.
+# The record of moves and the new folders are on the disk after some 10 steps; then an image takes 2
+# for its link, and 2 for its old name. Across it takes 8: a link refused, a copy, fsync, link,
+# unlink.
 @pytest.mark.parametrize(
-    ("across", "kill_at"), [(False, 1), (False, 20), *((True, 10 + step) for step in range(1, 11))]
+    ("across", "kill_at"),
+    [(False, 1), (False, 20), (False, 80), *((True, n) for n in range(20, 29))],
 )
-def test_killed_at_any_step_and_run_again(folders, monkeypatch, across, kill_at):
+def test_killed_at_any_step_and_run_again(folders, across, kill_at):
     before = folders.fill(25).contents()
     killed = start_split(folders, kill_at, across)
     assert killed.wait() == -signal.SIGKILL if os.name != "nt" else killed.wait() != 0
-    assert_nothing_lost_or_duplicated(folders, before, monkeypatch, across)
+    assert_nothing_lost_or_duplicated(folders, before)
 
 
 @pytest.mark.parametrize("across", [False, True])
-def test_killed_from_outside_and_run_again(folders, monkeypatch, across):
+def test_killed_from_outside_and_run_again(folders, across):
     before = folders.fill(60).contents()
     running = start_split(folders, 0, across, pause_s=0.002)
     while running.poll() is None and len(folders.names()[1]) < 20:
@@ -156,7 +365,46 @@ def test_killed_from_outside_and_run_again(folders, monkeypatch, across):
     running.kill()
     assert running.wait() != 0
     assert len(folders.names()[0]) > 0
-    assert_nothing_lost_or_duplicated(folders, before, monkeypatch, across)
+    assert_nothing_lost_or_duplicated(folders, before)
+
+
+# --- what version 3.0.0 left, and what is a user's own ---
+
+
+def test_half_copy_of_version_3_0_0_is_removed(folders):
+    before = folders.fill(2).contents()
+    folders.train.mkdir()
+    (folders.train / ".0001_x.png.partial").write_text("0001")
+    assert_nothing_lost_or_duplicated(folders, before)
+
+
+def test_image_that_version_3_0_0_had_copied_gets_its_name_back(folders):
+    before = folders.fill(2).contents()
+    folders.test.mkdir()
+    (folders.origin / "0001_x.png").rename(folders.origin / ".0001_x.png.moving")
+    (folders.test / ".0001_x.png.partial").write_text("0001_x.png")
+    recover_moves(folders.origin, folders.train, folders.test)
+    assert folders.names()[0] == ["0000_x.png", "0001_x.png"]
+    assert_nothing_lost_or_duplicated(folders, before)
+
+
+def test_image_that_version_3_0_0_had_moved_is_there_once(folders):
+    before = folders.fill(2).contents()
+    folders.train.mkdir()
+    (folders.origin / "0001_x.png").rename(folders.origin / ".0001_x.png.moving")
+    (folders.train / "0001_x.png").write_text("0001_x.png")
+    recover_moves(folders.origin, folders.train, folders.test)
+    assert folders.contents() == before and folders.names()[0] == ["0000_x.png"]
+
+
+def test_move_of_version_3_0_0_to_a_name_with_the_label_is_ended(folders):
+    folders.origin.mkdir(parents=True)
+    (folders.origin / "labels.csv").write_text("photo.png,a/b\n")
+    (folders.origin / ".photo.png.moving").write_text("photo")
+    folders.train.mkdir()
+    (folders.train / "a%2Fb_photo.png").write_text("photo")
+    recover_moves(folders.origin, folders.train, folders.test)
+    assert folders.names()[:2] == (["labels.csv"], ["a%2Fb_photo.png"])
 
 
 def test_interrupted_move_never_replaces_another_image(folders, capsys):
@@ -169,6 +417,45 @@ def test_interrupted_move_never_replaces_another_image(folders, capsys):
     (folders.origin / "0000_x.png").rename(folders.train / "0000_x.png")
     recover_moves(folders.origin, folders.train, folders.test)
     assert folders.contents() == {"another": 1, "0000_x.png": 1}
+    assert "rename one of them" in capsys.readouterr().err
+
+
+def test_files_of_the_user_stay_and_are_reported(folders, capsys):
+    folders.fill(2)
+    folders.train.mkdir()
+    own = {
+        folders.origin / ".notes.moving": "is it an image?",
+        folders.origin / ".0001_x.png.partial": "0001_x.png",  # version 3.0.0 had copies elsewhere
+        folders.train / ".0000_x.png.partial": "begins differently",
+        folders.train / ".0007_x.png.partial": "0007",
+        folders.train / ".0001_x.png.partial": "",
+        folders.train / ".0001_x.png.moving": "0001_x.png",
+        folders.train / "x.moves": "[]",
+        folders.origin / ".cnn_captcha-notes.moves": "[]",
+        folders.train / ".cnn_captcha-0123456789abcdef-0.partial": "of another origin",
+    }
+    for path, text in own.items():
+        path.write_text(text)
+    (folders.origin / ".folder.moving").mkdir()
+    folders.split(*(path.name for path in own))
+    assert {path: path.read_text() for path in own} == own
+    err = capsys.readouterr().err
+    for name in (".notes.moving", ".0000_x.png.partial", ".0007_x.png.partial"):
+        assert name in err
+    assert "rename it to notes if it is an image" in err and "delete it, unless it is yours" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a special right on Windows")
+def test_symbolic_link_to_an_image_is_no_copy_of_it(folders):
+    folders.fill(1)
+    folders.train.mkdir()
+    (folders.origin / "0000_x.png").rename(folders.origin / ".0000_x.png.moving")
+    (folders.train / "0000_x.png").symlink_to(folders.origin / ".0000_x.png.moving")
+    recover_moves(folders.origin, folders.train, folders.test)
+    assert (folders.origin / ".0000_x.png.moving").read_text() == "0000_x.png"
+
+
+# --- names that are taken ---
 
 
 def test_name_that_is_taken_is_reported_and_nothing_is_overwritten(tmp_path, capsys):
@@ -180,6 +467,79 @@ def test_name_that_is_taken_is_reported_and_nothing_is_overwritten(tmp_path, cap
     assert (source.read_text(), target.read_text()) == ("new", "old")
     assert moving.move(source, tmp_path / "free", CONSOLE) is True
     assert moving.move(source, tmp_path / "other", CONSOLE) is False  # it has vanished
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+@pytest.mark.parametrize("change", ["link", "rename", "replace"])
+def test_name_that_is_taken_at_the_last_moment_is_not_overwritten(
+    folders, monkeypatch, capsys, way, change
+):
+    before = folders.fill(1).contents()
+    target = folders.train / "0000_x.png"
+    real = getattr(os, change)
+
+    def too_late(source, to, **options):
+        if os.fspath(to) == os.fspath(target):
+            thread = threading.Thread(target=target.write_text, args=("another program's",))
+            thread.start()
+            thread.join()
+        real(source, to, **options)
+
+    monkeypatch.setattr(os, change, too_late)
+    folders.split()
+    if target.read_text() == "another program's":
+        assert f"{folders.origin / '0000_x.png'} is not moved: " in capsys.readouterr().out
+        assert folders.contents() == {**before, "another program's": 1}
+    else:
+        assert folders.contents() == before  # the change is not made in this way of moving
+        assert change != "link"
+    assert not [name for name in sum(folders.names(), []) if name.startswith(".")]
+
+
+MOVING = """
+import sys, time
+from pathlib import Path
+from cnnlib.console import SilentReporter
+from cnnlib.dataset import moving
+source, target, start = map(Path, sys.argv[1:])
+while not start.exists():
+    time.sleep(0.001)
+for path in sorted(source.iterdir()):
+    moving.move(path, target / path.name, SilentReporter())
+"""
+
+
+def test_two_programs_that_move_to_the_same_names_lose_nothing(tmp_path):
+    target, start = tmp_path / "target", tmp_path / "start"
+    target.mkdir()
+    sources = [tmp_path / "one", tmp_path / "two"]
+    for source in sources:
+        source.mkdir()
+        for i in range(50):
+            (source / f"{i:02d}_x.png").write_text(f"{source.name} {i}")
+    running = [
+        subprocess.Popen([sys.executable, "-c", MOVING, source, target, start], cwd=PROJECT_ROOT)
+        for source in sources
+    ]
+    start.touch()
+    assert [process.wait() for process in running] == [0, 0]
+    found = sorted(path.read_text() for folder in (*sources, target) for path in folder.iterdir())
+    assert found == sorted(f"{source.name} {i}" for source in sources for i in range(50))
+    assert len(list(target.iterdir())) == 50
+
+
+@pytest.mark.skipif(os.geteuid() if hasattr(os, "geteuid") else 1, reason="makes a file immutable")
+def test_image_that_cannot_be_removed_stays_where_it_was(folders):
+    before = folders.fill(2).contents()
+    image = folders.origin / "0000_x.png"
+    if subprocess.run(["chattr", "+i", image], capture_output=True).returncode:
+        pytest.skip("the file system has no such attribute")
+    try:
+        with pytest.raises(SampleError, match=f"cannot move {image} to .*nothing is lost"):
+            folders.split()
+        assert folders.contents() == before and folders.names()[0] == ["0000_x.png"]
+    finally:
+        subprocess.run(["chattr", "-i", image], check=True)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no locks on folders")

@@ -138,13 +138,13 @@ def test_name_that_is_taken_stays_and_is_reported(folders, capsys):
 
 def test_file_that_vanishes_meanwhile_is_skipped(folders, monkeypatch, capsys):
     folders.fill(10)
-    rename = os.rename
+    link = os.link
 
     def somebody_else_deletes(source, target):
         (folders.origin / "0009_x.png").unlink(missing_ok=True)
-        rename(source, target)
+        link(source, target)
 
-    monkeypatch.setattr(os, "rename", somebody_else_deletes)
+    monkeypatch.setattr(os, "link", somebody_else_deletes)
     folders.split()
     assert sum(map(len, folders.names())) == 9
     assert "共分配9张图片到训练集和测试集，其中0张" in capsys.readouterr().out

@@ -1,0 +1,98 @@
+"""A second run is kept off; where a file system has no locks, work goes on with a warning."""
+
+import errno
+import os
+
+import pytest
+
+from cnnlib.dataset import verify_and_split
+from cnnlib.errors import ModelError, SampleError
+from cnnlib.networks.model_folder import ModelFolder
+from tests.helpers import names_in
+
+fcntl = pytest.importorskip("fcntl", reason="Windows has other locks")
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF, errno.EIO)
+
+
+def refuse(monkeypatch, code):
+    def flock(descriptor, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.mark.parametrize("code", NO_LOCKS)
+def test_model_folder_on_a_file_system_without_locks_is_used_with_one_warning(
+    tmp_path, monkeypatch, capsys, code
+):
+    refuse(monkeypatch, code)
+    with ModelFolder(tmp_path / "model").locked():
+        pass
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1
+    assert err.startswith(f"cannot lock {tmp_path / 'model'}")
+    assert "make sure that no second training uses the folder" in err
+
+
+@pytest.mark.parametrize("code", NO_LOCKS)
+def test_images_on_a_file_system_without_locks_are_split_with_one_warning(
+    folders, monkeypatch, capsys, code
+):
+    refuse(monkeypatch, code)
+    folders.fill(3).split()
+    assert folders.names()[0] == []
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and err.startswith(f"cannot lock {folders.origin.parent}")
+    assert "make sure that no second run moves files there" in err
+
+
+def test_both_folders_of_a_configuration_are_split_with_one_warning(
+    project, draw_images, monkeypatch, capsys
+):
+    refuse(monkeypatch, errno.ENOLCK)
+    for folder in ("origin", "new_train"):
+        draw_images(project.root / "sample" / folder, 2)
+    verify_and_split(project.sample)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert len(names_in(project.root / "sample/train")) == 2
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES])
+def test_lock_of_another_run_is_told_from_a_missing_one(tmp_path, folders, monkeypatch, code):
+    refuse(monkeypatch, code)
+    with (
+        pytest.raises(ModelError, match="another training is using"),
+        ModelFolder(tmp_path / "model").locked(),
+    ):
+        pass
+    with pytest.raises(SampleError, match="another run moves files into"):
+        folders.fill(3).split()
+    assert len(folders.names()[0]) == 3
+
+
+def test_model_folder_that_cannot_be_locked_because_the_disk_is_full_says_so(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "open", full)
+    with (
+        pytest.raises(ModelError, match="cannot write to .*model.*No space left.*free some space"),
+        ModelFolder(tmp_path / "model").locked(),
+    ):
+        pass
+
+
+def test_lock_is_free_again_after_an_error(tmp_path):
+    folder = ModelFolder(tmp_path / "model")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), folder.locked():
+            _ = 1 / 0
+
+
+def test_one_folder_under_two_names_is_locked_once(folders):
+    folders.fill(3)
+    folders.train.mkdir()
+    folders.test.symlink_to(folders.train)
+    folders.split()
+    assert len(folders.names()[1]) == 3
