@@ -1,8 +1,9 @@
 """Decoded images on the disk: a second training starts at once, a large set streams.
 
 The folder `.decoded` next to an image folder holds the pixels of its images in one file, which the
-system maps into memory as it is read. A cache belongs to the names, sizes and times of the files;
-when they change it is rebuilt.
+system maps into memory as it is read, and an index of their names. A cache belongs to the names,
+sizes and times of the files; when they change it is rebuilt. The index names the file of pixels,
+which is never changed and is there before it: several programs may build a cache at a time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,11 +25,11 @@ from cnnlib.dataset.folders import map_in_threads
 from cnnlib.dataset.images import to_pixels
 from cnnlib.dataset.verification import Rules, check_image
 from cnnlib.errors import CaptchaError, SampleError
-from cnnlib.files import replacing
+from cnnlib.files import MARK, replacing
 from cnnlib.paths import ProjectPath
 
-CACHE_FORMAT = "2"  # to be raised when the same file would give other pixels
-KEEP_OLD_S = 3600  # an old cache, as another training may be writing or starting to use it
+CACHE_FORMAT = "3"  # to be raised when the same file would give other pixels
+KEEP_OLD_S = 3600  # other files, as another training may be writing or starting to use them
 
 Defects = list[tuple[str, str]]  # name, what is wrong
 Decoded = tuple[list[str], np.ndarray, Defects]  # usable names, their pixels, the others
@@ -50,21 +52,18 @@ def decode_cached(
     folder: ProjectPath, names: Sequence[str], rules: Rules, reporter: Reporter
 ) -> Decoded:
     """Map the pixels of a cache; write it first where there is none for these files."""
-    file = cache_dir(folder) / _key(folder, names, rules)
+    index = cache_dir(folder) / f"{_key(folder, names, rules)}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or damaged
-        decoded = _map_cache(file, rules)
+        decoded = _map_cache(index, rules)
+        _remove_old(index, only_of_index=True)
         if not any(_is_usable(folder, name, rules) for name, _ in decoded[2]):
             return decoded
     try:
-        _write_cache(file, folder, names, rules, reporter)
-        decoded = _map_cache(file, rules)
-    except (CaptchaError, OSError) as error:
-        with suppress(OSError):  # pixels whose names could not be written: of use to nobody
-            if not _index(file).exists():
-                file.unlink()
+        _write_cache(index, folder, names, rules, reporter)
+        decoded = _map_cache(index, rules)
+    except (CaptchaError, OSError, ValueError) as error:
         reporter.warn(f"decoded images are not kept for the next time: {error}")
         return decode_in_memory(folder, names, rules, reporter)
-    _remove_old(file)
     return decoded
 
 
@@ -116,38 +115,52 @@ def _key(folder: ProjectPath, names: Sequence[str], rules: Rules) -> str:
 
 
 def _write_cache(
-    file: Path, folder: ProjectPath, names: Sequence[str], rules: Rules, reporter: Reporter
+    index: Path, folder: ProjectPath, names: Sequence[str], rules: Rules, reporter: Reporter
 ) -> None:
-    """Write pixels to `file`, then the names: a cache without them is none."""
+    """Write pixels to a new file, then the index that names it; remove old files."""
     good: list[str] = []
     skipped: Defects = []
+    file = index.with_name(f"{index.stem}-{secrets.token_hex(8)}")
     with replacing(file) as temporary, open(temporary, "wb") as pixels:
         for part_names, part, defects in _decoded_parts(folder, names, rules, reporter):
             pixels.write(part.data)
             good += part_names
             skipped += defects
-    with replacing(_index(file)) as temporary:
-        temporary.write_text(json.dumps({"names": good, "skipped": skipped}), encoding="ascii")
+    known = {"pixels": file.name, "names": good, "skipped": skipped}
+    try:
+        with replacing(index) as temporary:
+            temporary.write_text(json.dumps(known), encoding="ascii")
+    except BaseException:
+        with suppress(OSError):
+            file.unlink()
+        raise
+    _remove_old(index)
 
 
-def _map_cache(file: Path, rules: Rules) -> Decoded:
-    known = json.loads(_index(file).read_text(encoding="ascii"))
+def _map_cache(index: Path, rules: Rules) -> Decoded:
+    known = json.loads(index.read_text(encoding="ascii"))
     good, skipped = known["names"], [(name, defect) for name, defect in known["skipped"]]
     shape = (len(good), *rules.spec.shape)
+    file = index.with_name(str(known["pixels"]))
     if file.stat().st_size != math.prod(shape):
-        raise ValueError("pixels and names of two writers")
+        raise ValueError(f"{file} has been changed")
     # The view drops numpy's own class, which would cost time with every batch.
     pixels = np.memmap(file, np.uint8, "r", shape=shape) if good else np.empty(shape, np.uint8)
     return good, pixels.view(np.ndarray), skipped
 
 
-def _index(file: Path) -> Path:
-    return file.with_suffix(".json")
+def _remove_old(index: Path, only_of_index: bool = False) -> None:
+    """Remove what belongs to no index or to another one, unless it may be in work.
 
-
-def _remove_old(file: Path) -> None:
-    """Remove other caches of the folder, but for those that another program may be writing."""
-    for other in file.parent.iterdir():
+    `only_of_index` leaves the caches of other indices, which are of use as long as files stay.
+    """
+    kept = (index.name, json.loads(index.read_text(encoding="ascii"))["pixels"])
+    for other in index.parent.iterdir():
+        ours = other.name.startswith((index.stem, MARK))
         with suppress(OSError):  # in use by another training, on Windows
-            if other.stem != file.stem and other.stat().st_mtime < time.time() - KEEP_OLD_S:
+            if (
+                other.name not in kept
+                and (ours or not only_of_index)
+                and other.stat().st_mtime < time.time() - KEEP_OLD_S
+            ):
                 other.unlink()

@@ -1,20 +1,23 @@
 """Decoded images on the disk: nothing is decoded twice, nothing outdated is used."""
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from cnnlib.dataset import image_cache
 from cnnlib.dataset.image_cache import cache_dir
-from cnnlib.dataset.image_set import load_images
+from cnnlib.dataset.image_set import ImageSet, load_images
 from cnnlib.errors import SampleError
 from cnnlib.paths import PROJECT_ROOT, ProjectPath
 from tests.dataset.helpers import rules
+from tests.helpers import names_in
 
 
 @pytest.fixture
@@ -91,26 +94,163 @@ def test_file_that_could_not_be_read_for_a_while_is_not_forgotten(
     assert len(load(tmp_path)) == 5
 
 
-def test_pixels_and_names_of_two_writers_are_not_used(tmp_path, draw_images):
+def index_of(folder):
+    [index] = cache_dir(ProjectPath(folder)).glob("*.json")
+    return index
+
+
+def pixels_of(folder):
+    return index_of(folder).with_name(json.loads(index_of(folder).read_text())["pixels"])
+
+
+def test_pixels_of_another_size_than_the_names_are_not_used(tmp_path, draw_images):
     draw_images(tmp_path, 5)
     expected = load(tmp_path)
-    [index] = cache_dir(ProjectPath(tmp_path)).glob("*.json")
-    names = json.loads(index.read_text())["names"]
-    index.write_text(json.dumps({"names": names[1:], "skipped": []}))
+    known = json.loads(index_of(tmp_path).read_text())
+    index_of(tmp_path).write_text(json.dumps(known | {"names": known["names"][1:]}))
     images = load(tmp_path)
     assert images.names == expected.names
     np.testing.assert_array_equal(images.pixels, expected.pixels)
 
 
-def test_damaged_cache_is_rebuilt(tmp_path, draw_images, decodings):
+def assert_each_name_has_its_pixels(folder, images):
+    plain = load_images(folder, rules())
+    by_name = dict(zip(plain.names, plain.pixels, strict=True))
+    for name, pixels in zip(images.names, images.pixels, strict=True):
+        np.testing.assert_array_equal(pixels, by_name[name])
+
+
+@pytest.mark.parametrize("at", ["pixels", "index"])
+def test_two_that_build_a_cache_at_a_time_give_each_name_its_own_pixels(
+    tmp_path, draw_images, monkeypatch, at
+):
+    """The second builds it where the first has its pixels, or is about to write its index.
+
+    Each cannot read another one of the images, so that sizes are the same and rows are not.
+    """
+    draw_images(tmp_path, 6)
+    names = sorted(os.listdir(tmp_path))
+    check_image, write = image_cache.check_image, image_cache.replacing
+    unreadable, calls = [names[0]], []
+
+    def fails(folder, name, rules, labels):
+        if name == unreadable[-1]:
+            raise SampleError("too many open files")
+        return check_image(folder, name, rules, labels)
+
+    @contextmanager
+    def interleaved(path):
+        calls.append(path)
+        if len(calls) == {"pixels": 1, "index": 2}[at]:
+            unreadable.append(names[3])
+            others.append(load(tmp_path))
+            unreadable.pop()
+        with write(path) as temporary:
+            yield temporary
+
+    others: list[ImageSet] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(image_cache, "check_image", fails)
+        patch.setattr(image_cache, "replacing", interleaved)
+        first = load(tmp_path)
+        again = load(tmp_path)
+    [second] = others
+    assert len(first) == len(second) == len(again) == 5
+    for images in (first, second, again):
+        assert_each_name_has_its_pixels(tmp_path, images)
+
+
+BUILDING = """
+import sys, time
+from pathlib import Path
+from cnnlib.captcha_spec import CaptchaSpec
+from cnnlib.dataset import image_cache
+from cnnlib.dataset.image_set import load_images
+from cnnlib.dataset.verification import Rules
+from cnnlib.errors import SampleError
+import numpy as np
+folder, start, unreadable = sys.argv[1:]
+check_image = image_cache.check_image
+def fails(folder, name, rules, labels):
+    if name == unreadable:
+        raise SampleError("too many open files")
+    return check_image(folder, name, rules, labels)
+rules = Rules(CaptchaSpec(24, 40, 2, tuple("0123")))
+plain = load_images(folder, rules)
+by_name = dict(zip(plain.names, plain.pixels))
+image_cache.check_image = fails
+while not Path(start).exists():
+    time.sleep(0.001)
+for _ in range(20):
+    images = load_images(folder, rules, cached=True)
+    assert len(images) in (11, 12), len(images)
+    for name, pixels in zip(images.names, images.pixels):
+        np.testing.assert_array_equal(pixels, by_name[name])
+"""
+
+
+def test_processes_that_build_a_cache_at_a_time(tmp_path, draw_images):
+    folder, start = tmp_path / "images", tmp_path / "start"
+    names = sorted(path.name for path in draw_images(folder, 12))
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILDING, folder, start, name],
+            cwd=PROJECT_ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in (names[0], names[5], names[11])
+    ]
+    start.touch()
+    for process in running:
+        err = process.communicate()[1]
+        assert process.returncode == 0, err
+    assert len(load(folder)) == 12
+
+
+def test_damaged_cache_is_rebuilt_and_its_files_go_later(tmp_path, draw_images, decodings):
     draw_images(tmp_path, 5)
     expected = load(tmp_path).pixels.copy()
     for damage in (lambda file: file.unlink(), lambda file: os.truncate(file, 10)):
-        for suffix in ("", ".json"):
-            [file] = [f for f in cache_dir(ProjectPath(tmp_path)).iterdir() if f.suffix == suffix]
+        for file in (pixels_of(tmp_path), index_of(tmp_path)):
             damage(file)
             np.testing.assert_array_equal(load(tmp_path).pixels, expected)
     assert len(decodings) == 25
+    folder = cache_dir(ProjectPath(tmp_path))
+    assert len(names_in(folder)) > 2, "another training may be using them"
+    for file in folder.iterdir():
+        os.utime(file, (0, 0))
+    load(tmp_path)
+    assert set(names_in(folder)) == {index_of(tmp_path).name, pixels_of(tmp_path).name}
+
+
+def test_cache_of_another_configuration_stays_while_the_images_do(tmp_path, draw_images, decodings):
+    draw_images(tmp_path, 3)
+    load(tmp_path)
+    load(tmp_path, "01234")
+    for file in cache_dir(ProjectPath(tmp_path)).iterdir():
+        os.utime(file, (0, 0))
+    decodings.clear()
+    load(tmp_path)
+    load(tmp_path, "01234")
+    assert decodings == []
+
+
+def test_full_disk_leaves_no_part_of_a_cache(tmp_path, draw_images, monkeypatch, capsys):
+    draw_images(tmp_path, 3)
+    dumps = json.dumps
+
+    def full(values):
+        if "pixels" in values:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return dumps(values)
+
+    monkeypatch.setattr(json, "dumps", full)
+    assert len(load(tmp_path)) == 3
+    err = capsys.readouterr().err
+    assert "decoded images are not kept for the next time" in err and "free some space" in err
+    assert str(cache_dir(ProjectPath(tmp_path))) in err
+    assert names_in(cache_dir(ProjectPath(tmp_path))) == []
 
 
 def test_folder_that_cannot_have_a_cache_is_loaded_all_the_same(tmp_path, draw_images, capsys):
