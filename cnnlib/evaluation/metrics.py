@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +27,22 @@ CONFIDENCE_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 @dataclass(frozen=True)
 class Scores:
-    """Shares of right characters and of wholly right images, 0 to 1, and the mean loss."""
+    """Shares of right characters and of wholly right images, 0 to 1, and the mean loss.
+
+    `right`, bool [N], says which images are right; None where only the shares are known.
+    """
 
     char_accuracy: float
     image_accuracy: float
     loss: float
+    right: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    def to_json(self) -> dict[str, float]:
+        return {
+            "char_accuracy": self.char_accuracy,
+            "image_accuracy": self.image_accuracy,
+            "loss": self.loss,
+        }
 
     def better_than(self, other: Scores, count: int) -> bool:
         """Compare two scores of the same `count` images: by the images right; then by loss.
@@ -43,21 +55,31 @@ class Scores:
         )
 
     def clearly_above(self, other: Scores, count: int) -> bool:
-        """Return whether more images are right by more than a standard error."""
-        share = ((self.image_accuracy + other.image_accuracy) / 2 * count + 2) / (count + 4)
-        chance = math.sqrt(share * (1 - share) / (count + 4))  # Agresti and Coull 1998
-        return self.image_accuracy - other.image_accuracy > chance
+        """Return whether more images are right by more than a standard error.
+
+        Of the same images most are right in both or wrong in both, and say nothing. Of the others
+        each is as likely to be right here as there, unless one is better (McNemar 1947). Where it
+        is not known which are right, as if the images were others.
+        """
+        if self.right is None or other.right is None:
+            share = ((self.image_accuracy + other.image_accuracy) / 2 * count + 2) / (count + 4)
+            chance = math.sqrt(share * (1 - share) / (count + 4))  # Agresti and Coull 1998
+            return self.image_accuracy - other.image_accuracy > chance
+        gained, lost = (self.right & ~other.right).sum(), (other.right & ~self.right).sum()
+        return bool(gained - lost > math.sqrt(gained + lost))
 
 
 def scores(
     logits: np.ndarray, char_ids: np.ndarray, losses: np.ndarray, has_end_class: bool
 ) -> Scores:
     """Return the scores of N images; `losses` has one value for each."""
-    right = decode(softmax(logits), has_end_class)[0] == char_ids
+    answers = decode(softmax(logits), has_end_class)[0]  # [N, P]
+    right = (answers == char_ids).all(axis=1)  # [N]
     return Scores(
-        float(right[char_ids != PAD_ID].mean()),
-        float(right.all(axis=1).mean()),
+        float(_right_characters(char_ids, answers).sum() / (char_ids != PAD_ID).sum()),
+        float(right.mean()),
         float(losses.mean()),
+        right,
     )
 
 
@@ -66,12 +88,28 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def right_characters(label: str, text: str) -> int:
-    """Count the characters of a label that were read; those of another length where they match."""
+def right_characters(label: Sequence[Any], text: Sequence[Any]) -> int:
+    """Count the characters of a label that were read: those that are at their place in the text.
+
+    In a text of another length, where all after a missing character would be out of place, those
+    that match in order. This is the one definition of character accuracy, on which version 2 agrees
+    for labels of one length.
+    """
     if len(label) == len(text):
         return sum(true == read for true, read in zip(label, text, strict=True))
     matcher = SequenceMatcher(None, label, text, autojunk=False)
     return sum(block.size for block in matcher.get_matching_blocks())
+
+
+def _right_characters(char_ids: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Return `right_characters` of each label and answer, both int [N, L], as int [N]."""
+    counts = ((answers == char_ids) & (char_ids != PAD_ID)).sum(axis=1)
+    lengths, read = ((ids != PAD_ID).sum(axis=1) for ids in (char_ids, answers))
+    for i in np.flatnonzero(lengths != read):
+        counts[i] = right_characters(
+            char_ids[i, : lengths[i]].tolist(), answers[i, : read[i]].tolist()
+        )
+    return counts
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:

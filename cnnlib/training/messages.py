@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Sequence
 
@@ -45,8 +44,10 @@ def step_scores(step: int, train: Scores, test: Scores) -> str:
     return "\n".join(
         [
             console.training_step(step),
-            console.training_scores("训练集", *dataclasses.astuple(train)),
-            console.training_scores("验证集", *dataclasses.astuple(test)),
+            *(
+                console.training_scores(which, s.char_accuracy, s.image_accuracy, s.loss)
+                for which, s in (("训练集", train), ("验证集", test))
+            ),
         ]
     )
 

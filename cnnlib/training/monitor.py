@@ -37,8 +37,9 @@ class TrainingMonitor:
 
     def observe(self, step: int, train: Scores, test: Scores) -> str:
         """Return one line, or nothing; `step` counts from 1, the scores are of this report."""
-        self._train.append(train)
-        self._test.append(test)
+        for known, scores in ((self._train, train), (self._test, test)):
+            known.append(scores)
+            del known[: -2 * PLATEAU_REPORTS]  # nothing looks further back
         if len(self._train) < RECENT_REPORTS or step < self._first_check:
             return ""
         checks = {"chance": self._at_chance, "gap": self._gap}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from typing import Any
@@ -123,7 +122,7 @@ class ModelSaver:
             network=cnn.network,
             recipe=options.recipe_name,
             step=best_step,
-            scores=dataclasses.asdict(self.best_scores or scores),
+            scores=(self.best_scores or scores).to_json(),
             temperature=temperature,
             best=best,
             last=folder.new_checkpoint("last", total),

@@ -1,10 +1,17 @@
 """Scores, intervals, confusions and calibration, against values computed by hand."""
 
+import json
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from cnnlib.dataset.labels import PAD_ID, ids_to_label
 from cnnlib.evaluation import metrics
+from cnnlib.evaluation.batch_test import compare
 from cnnlib.evaluation.metrics import Scores
+from cnnlib.recognizer import Prediction
 
 
 def logits_for(char_ids, classes, strength=5.0):
@@ -31,6 +38,51 @@ def test_scores_count_characters_and_whole_images():
 )
 def test_better_is_more_images_and_within_chance_less_loss(one, other, count, better):
     assert one.better_than(other, count) is better
+
+
+def scored(right, loss=0.1):
+    right = np.array(right, bool)
+    return Scores(0.9, float(right.mean()), loss, right)
+
+
+# Images right in one and wrong in the other, the other way round, and whether the first is above.
+@pytest.mark.parametrize(
+    ("gained", "lost", "above"),
+    [
+        (0, 0, False),
+        (1, 0, False),
+        (2, 0, True),
+        (4, 2, False),
+        (5, 2, True),
+        (30, 22, True),
+        (30, 23, False),
+        (2, 30, False),
+    ],
+)
+@pytest.mark.parametrize("both", [0, 50, 5000])
+def test_scores_of_the_same_images_are_told_apart_by_those_that_differ(gained, lost, above, both):
+    one = scored([1] * both + [1] * gained + [0] * lost + [0] * 10)
+    other = scored([1] * both + [0] * gained + [1] * lost + [0] * 10)
+    assert one.clearly_above(other, len(one.right)) is above
+    assert other.clearly_above(one, len(one.right)) == (lost - gained > np.sqrt(gained + lost))
+
+
+def test_better_is_decided_by_the_images_that_differ_then_by_loss():
+    few = scored([1] * 990 + [0] * 10, loss=0.2)
+    more = scored([1] * 995 + [0] * 5, loss=0.3)  # 5 more and none less: not chance
+    others = scored([0] * 5 + [1] * 990 + [0] * 5, loss=0.1)  # 5 others
+    assert more.better_than(few, 1000) and not few.better_than(more, 1000)
+    assert others.better_than(few, 1000) and not few.better_than(others, 1000)
+
+
+def test_scores_know_which_images_are_right_and_are_the_same_without():
+    logits = logits_for([[0, 1], [2, 2], [1, 0]], 3)
+    char_ids = np.array([[0, 1], [2, 0], [2, 2]])
+    scores = metrics.scores(logits, char_ids, np.array([1.0, 2.0, 6.0]), False)
+    assert scores.right.tolist() == [True, False, False]
+    assert scores == Scores(3 / 6, 1 / 3, 3.0) and "right" not in repr(scores)
+    assert scores.to_json() == {"char_accuracy": 0.5, "image_accuracy": 1 / 3, "loss": 3.0}
+    json.dumps(scores.to_json())
 
 
 # Checked with statsmodels' proportion_confint(method="wilson").
@@ -107,3 +159,46 @@ def test_texts_of_another_length_confuse_no_characters():
     pairs = [("abcd", "bcd"), ("ab", "xb"), ("ab", "xb")]
     assert metrics.confusions(pairs) == [("a", "x", 2)]
     assert [metrics.right_characters(*pair) for pair in pairs] == [3, 1, 1]
+
+
+# --- one character accuracy ---
+
+
+@st.composite
+def labels_and_answers(draw):
+    """Labels and texts of 1 to 4 of two characters, as char_ids [N, 4]."""
+    count = draw(st.integers(1, 8))
+    lengths = st.lists(st.integers(1, 4), min_size=count, max_size=count)
+    ids = np.array(draw(st.lists(st.integers(0, 1), min_size=8 * count, max_size=8 * count)))
+    both = ids.reshape(2, count, 4)
+    for texts in both:
+        for text, length in zip(texts, draw(lengths), strict=True):
+            text[length:] = PAD_ID
+    return both
+
+
+def logits_of(answers):
+    """Return logits [N, 4, 3] that are decoded to these answers; the last class is the end."""
+    return logits_for(np.where(answers == PAD_ID, 2, answers), 3, strength=50.0)
+
+
+@given(labels_and_answers())
+def test_training_and_batch_test_count_the_same_characters(both):
+    char_ids, answers = both
+    trained = metrics.scores(logits_of(answers), char_ids, np.zeros(len(answers)), True)
+    labels, texts = ([ids_to_label(ids, "ab") for ids in part] for part in both)
+    predictions = [Prediction(text, 1.0, (1.0,) * len(text)) for text in texts]
+    tested = compare([""] * len(labels), labels, predictions, 1.0)
+    assert trained.char_accuracy == tested.char_accuracy
+    assert trained.image_accuracy == tested.image_accuracy
+    equal = [len(label) == len(text) for label, text in zip(labels, texts, strict=True)]
+    if all(equal):  # as version 2 counted
+        at_their_place = (answers == char_ids)[char_ids != PAD_ID].mean()
+        assert trained.char_accuracy == at_their_place
+
+
+def test_a_missing_character_leaves_those_after_it_right():
+    char_ids = np.array([[0, 1, 0, 0], [0, 1, 1, PAD_ID]])
+    answers = np.array([[1, 0, 0, PAD_ID], [0, 1, 0, 1]])
+    scores = metrics.scores(logits_of(answers), char_ids, np.zeros(2), True)
+    assert (scores.char_accuracy, scores.image_accuracy) == (6 / 7, 0.0)
