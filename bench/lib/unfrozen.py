@@ -8,6 +8,7 @@ from PIL import Image
 from cnnlib.dataset.images import to_pixels
 from cnnlib.dataset.labels import ids_to_label
 from cnnlib.network import CNN
+from cnnlib.networks.checkpoint import readable
 from cnnlib.networks.session import session_options
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.recognizer import Recognizer
@@ -31,7 +32,8 @@ class Unfrozen(CNN):
         with self.graph.as_default():
             self._answers = tf.argmax(self.logits, axis=-1)  # [B, P]
             self._session = tf.Session(config=session_options())
-            tf.train.Saver().restore(self._session, str(folder.full / recognizer.info.best))
+            with readable(folder.full / recognizer.info.best) as name:
+                tf.train.Saver().restore(self._session, name)
 
     def rec_image(self, image: Image.Image) -> str:
         pixels = to_pixels(image, self.spec)

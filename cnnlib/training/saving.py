@@ -13,8 +13,9 @@ from cnnlib.dataset.image_set import ImageSet
 from cnnlib.errors import CaptchaError, ModelError
 from cnnlib.evaluation import metrics
 from cnnlib.evaluation.metrics import Scores
+from cnnlib.files import sync
 from cnnlib.network import CNN
-from cnnlib.networks.checkpoint import assign, grow_classes, read_checkpoint
+from cnnlib.networks.checkpoint import assign, grow_classes, read_checkpoint, readable
 from cnnlib.networks.model_folder import ModelInfo, Run
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import saved_weight
@@ -75,8 +76,9 @@ class ModelSaver:
     def _resume(self, previous: ModelInfo) -> str:
         prefix = self._cnn.folder.full / previous.last
         try:
-            self._graph.last_saver.restore(self._session, str(prefix))
-        except (tf.errors.OpError, ValueError) as error:
+            with readable(prefix) as name:
+                self._graph.last_saver.restore(self._session, name)
+        except (tf.errors.OpError, OSError, ValueError) as error:
             raise ModelError(
                 f"{prefix} is missing or damaged: start over with --fresh, or "
                 "restore the folder from a copy"
@@ -157,18 +159,22 @@ class ModelSaver:
                 self._write(self._graph.last_saver if last else self._graph.best_saver, name)
             self._cnn.folder.commit(info)
         except CaptchaError:
-            self._cnn.folder.remove(*new)
+            self._cnn.folder.discard(*new)
             raise
 
     def _write(self, saver: Any, name: str) -> None:
-        """Write a checkpoint to the disk."""
-        prefix = self._cnn.folder.full / name
+        """Write a checkpoint to the disk, with the names of its files."""
+        folder = self._cnn.folder.full
         try:
             with self._graph.graph.as_default():  # otherwise it complains about eager mode
-                saver.save(self._session, str(prefix), write_meta_graph=False, write_state=False)
-            for file in prefix.parent.glob(f"{name}.*"):
-                with open(file, "rb+") as written:
-                    os.fsync(written.fileno())
+                saver.save(
+                    self._session, str(folder / name), write_meta_graph=False, write_state=False
+                )
+            for file in folder.iterdir():
+                if file.name.startswith(f"{name}."):
+                    with open(file, "rb+") as written:
+                        os.fsync(written.fileno())
+            sync(folder)
         except (tf.errors.OpError, OSError) as error:
             raise ModelError(
                 f"cannot save to {self._cnn.folder} ({_reason(error)}): the save before it is "

@@ -1,18 +1,23 @@
 """What a run saves, which weights are the best, and how the next run starts."""
 
 import dataclasses
+import itertools
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cnnlib.errors import ModelError
+from cnnlib.errors import CaptchaError, ModelError
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training import loop
 from cnnlib.training.saving import ModelSaver
+from tests.crashes import Crash, changes_of, crash_at, fail_at
+from tests.networks.test_model_folder import INFO
 from tests.training.helpers import checkpoint_files, info, set_scores, stopped_after, train
 
 
@@ -143,3 +148,127 @@ def test_interrupted_run_of_another_recipe_is_not_resumed(ready, monkeypatch, ca
     result = train(ready, recipe="specification", cycle_stop=10)
     assert "a new run on the weights of " in capsys.readouterr().out
     assert result.steps == 10 and info(ready).recipe == "specification"
+
+
+# --- power cuts, kills, disks that fail ---
+
+
+class FakeSaver:
+    """Writes the two files of a checkpoint as TensorFlow does."""
+
+    def save(self, session, prefix, **_):
+        for ending in (".data-00000-of-00001", ".index"):
+            Path(prefix + ending).write_text(prefix)
+
+
+@pytest.fixture
+def commit(tmp_path):
+    """Return commit(folder, step): save a run's state and better weights as a training does."""
+
+    def made(folder, step):
+        saver = ModelSaver.__new__(ModelSaver)
+        graph = SimpleNamespace(graph=tf.Graph(), last_saver=FakeSaver(), best_saver=FakeSaver())
+        saver._cnn, saver._graph = SimpleNamespace(folder=folder), graph
+        saver._session, saver.current = None, folder.read()
+        names = [folder.new_checkpoint(kind, step) for kind in ("best", "last")]
+        saver._commit(dataclasses.replace(INFO, best=names[0], last=names[1], step=step))
+
+    return made
+
+
+def assert_whole(folder, *steps):
+    """Check that model.json is of one of the steps, and that all files that it names are there."""
+    known = folder.read_required()
+    assert known.step in steps
+    for name in (known.best, known.last):
+        for ending in (".data-00000-of-00001", ".index"):
+            assert (folder.full / f"{name}{ending}").exists(), f"{name} of step {known.step}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_checkpoints_are_on_the_disk_before_model_json_names_them(tmp_path, monkeypatch, commit):
+    folder = ModelFolder(tmp_path / "model")
+    folder.full.mkdir()
+    commit(folder, 1)
+    old = checkpoint_names(folder)
+    changes = changes_of(monkeypatch)
+    commit(folder, 2)
+    new = checkpoint_names(folder)
+    replaced = changes.index(("replace", "model.json"))
+    for name in new:
+        written = changes.index(("fsync", name))
+        assert ("fsync", "model") in changes[written:replaced]
+    assert changes[replaced + 1] == ("fsync", "model")
+    assert {name for change, name in changes[replaced + 2 :] if change == "unlink"} == old
+
+
+def checkpoint_names(folder):
+    return {path.name for path in folder.full.iterdir() if path.name != "model.json"}
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_killed_at_any_change_of_a_save(tmp_path, monkeypatch, commit, done):
+    for number in itertools.count(1):
+        folder = ModelFolder(tmp_path / f"{number}")
+        folder.full.mkdir()
+        commit(folder, 1)
+        try:
+            with monkeypatch.context() as patch:
+                crash_at(patch, number, done=done)
+                commit(folder, 2)
+        except Crash:
+            assert_whole(folder, 1, 2)
+        else:
+            break
+        commit(folder, 3)
+        assert_whole(folder, 3)
+    assert number > 10
+
+
+def test_disk_that_fails_at_any_change_of_a_save(tmp_path, monkeypatch, commit):
+    for number in itertools.count(1):
+        folder = ModelFolder(tmp_path / f"{number}")
+        folder.full.mkdir()
+        commit(folder, 1)
+        with monkeypatch.context() as patch:
+            fail_at(patch, number)
+            try:
+                commit(folder, 2)
+            except CaptchaError as error:
+                assert "Input/output error" in str(error) and str(folder.full) in str(error)
+        assert_whole(folder, 1, 2)
+        if folder.read_required().step == 2 and number > 8:
+            break
+        assert len(checkpoint_names(folder)) == 4, "what failed is removed"
+        commit(folder, 3)
+        assert_whole(folder, 3)
+    assert number > 8
+
+
+def test_which_images_are_right_decides_between_two_saves(ready, monkeypatch):
+    """2 of 20 images more are clear where no other is wrong now, and chance where 2 are."""
+    images = np.arange(20)
+    first = Scores(0.9, 0.8, 0.1, images < 16)
+    worse = Scores(0.1, 0.1, 0.9, images < 2)
+    for right, kept in ((images < 18, 0.9), (images >= 2, 0.8)):
+        second = Scores(0.9, 0.9, 0.3, right)
+        set_scores(monkeypatch, first, second, worse)
+        assert train(ready, fresh=True, cycle_stop=30).scores.image_accuracy == kept
+        expected = second if kept == 0.9 else first
+        assert info(ready).scores == expected.to_json()
+
+
+def test_best_weights_of_an_earlier_run_are_compared_image_by_image(ready):
+    train(ready, cycle_stop=10)
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        clearly_above = Scores.clearly_above
+        patch.setattr(
+            Scores,
+            "clearly_above",
+            lambda self, other, count: (
+                seen.append((self.right, other.right)) or clearly_above(self, other, count)
+            ),
+        )
+        train(ready, cycle_stop=10)
+    assert seen and all(len(one) == len(other) == 20 for one, other in seen)
