@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import math
+import secrets
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from cnnlib import plots
 from cnnlib.errors import CaptchaError
 from cnnlib.evaluation.metrics import Scores
-from cnnlib.files import replacing
+from cnnlib.files import reason, replacing
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.paths import AnyPath
 
@@ -31,6 +35,7 @@ class TrainingRecord:
     def add(
         self, step: int, train: Scores, test: Scores, rate: float, images_per_second: float
     ) -> None:
+        """Add a report; raises CaptchaError, once, where TensorBoard's cannot be written."""
         values = {
             "loss/train": train.loss,
             "loss/test": test.loss,
@@ -41,8 +46,8 @@ class TrainingRecord:
             "learning_rate": rate,
             "images_per_second": images_per_second,
         }
-        self._board.write(step, values)
         self._history.add(step, values)
+        self._board.write(step, values)
 
     def save(self) -> None:
         """Write history.csv and its curves; raises CaptchaError where that is impossible."""
@@ -53,32 +58,57 @@ class TrainingRecord:
 
 
 class TensorBoard:
-    """Scalars in a new folder below `log_dir`."""
+    """Scalars in a new folder below `log_dir`, for TensorBoard.
+
+    tf.summary.FileWriter writes from a thread, whose errors end the training at some later report.
+    """
 
     def __init__(self, log_dir: AnyPath) -> None:
-        folder = Path(log_dir) / time.strftime("%Y%m%d-%H%M%S")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CaptchaError(
-                f"cannot write to {folder}: {error.strerror}; correct log_dir in conf/"
-            ) from error
-        with tf.Graph().as_default():  # otherwise it complains about eager mode
-            self._writer = tf.summary.FileWriter(str(folder))
+        self._file: Any = None
+        self._folder = Path(log_dir) / time.strftime("%Y%m%d-%H%M%S")
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
+        file = self._folder / f"{name}.{secrets.token_hex(4)}"
+        with self._reported():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = tf.io.TFRecordWriter(str(file))
+            try:
+                self._write(tf.Event(file_version="brain.Event:2"))
+            except tf.errors.OpError:
+                file.unlink()
+                raise
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add scalars; a name such as `accuracy/test` puts it into a group."""
-        self._writer.add_summary(
-            tf.Summary(
-                value=[
-                    tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()
-                ]
-            ),
-            step,
-        )
+        """Add scalars; a name such as `accuracy/test` puts it into a group.
+
+        Raises CaptchaError where that is impossible, once; after that nothing is written.
+        """
+        if self._file is not None:
+            scalars = [tf.Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()]
+            with self._reported():
+                self._write(tf.Event(step=step, summary=tf.Summary(value=scalars)))
+
+    def _write(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._file.write(event.SerializeToString())
+        self._file.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(tf.errors.OpError):  # all is written; the disk may be full by now
+                file.close()
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            self.close()
+            detail = reason(error) if isinstance(error, OSError) else error.message
+            raise CaptchaError(
+                f"cannot write to {self._folder}: {detail}; free some space, or correct log_dir in "
+                "conf/"
+            ) from error
 
 
 class History:
@@ -99,7 +129,9 @@ class History:
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         row = {"step": step, **values}
-        self._rows = [known for known in self._rows if known.keys() == row.keys()] + [row]
+        if self._rows and self._rows[-1].keys() != row.keys():
+            self._rows = []  # of another version, or damaged
+        self._rows.append(row)
 
     def save(self) -> None:
         """Write history.csv and accuracy.png; raises CaptchaError where that is impossible."""

@@ -7,7 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -232,7 +232,9 @@ class TrainingLoop:
         self._reports.step(step, train, test)
         self._check_spike(step, train)
         images_per_s = len(batch.pixels) / statistics.median(seconds)
-        self._record.add(self._saver.earlier_steps + step, train, test, rate, images_per_s)
+        total = self._saver.earlier_steps + step
+        with self._warned():
+            self._record.add(total, train, test, rate, images_per_s)
         return test
 
     def _batch_scores(self, batch: Batch) -> Scores:
@@ -264,7 +266,13 @@ class TrainingLoop:
 
     def _save(self, step: int, done: bool) -> None:
         self._saver.save(step, done, self._rollback.rate_factor, self._rollback.rewarm_from)
-        try:
+        with self._warned():
             self._record.save()
-        except CaptchaError as error:  # no reason to end a training
+
+    @contextmanager
+    def _warned(self) -> Iterator[None]:
+        """Report what is no reason to end a training."""
+        try:
+            yield
+        except CaptchaError as error:
             self._reporter.warn(str(error))

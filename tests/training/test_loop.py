@@ -10,6 +10,7 @@ from cnnlib.evaluation import metrics
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training import batches, loop
+from cnnlib.training.history import TensorBoard
 from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.recipes import RECIPES
 from cnnlib.training.scoring import Scorer
@@ -134,6 +135,16 @@ def test_history_that_cannot_be_written_does_not_end_a_training(ready, capsys):
     (folder / "history.csv").mkdir(parents=True)
     train(ready)
     assert info(ready).run.done and "cannot write" in capsys.readouterr().err
+
+
+def test_full_disk_of_the_logs_does_not_end_a_training(ready, monkeypatch, capsys):
+    def full(self):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(TensorBoard, "_write", lambda self, event: event.step and full(self))
+    train(ready, cycle_stop=30)
+    err = capsys.readouterr().err
+    assert info(ready).run.done and err.count("No space left on device; free some space") == 1
 
 
 def test_loss_that_is_not_a_number_ends_the_run(ready, monkeypatch):
