@@ -82,7 +82,9 @@ class CNN:
                 f"{spec.min_captcha} to {spec.max_captcha}"
             )
         ids += [spec.classes - 1] * (spec.max_captcha - len(ids))
-        return np.eye(spec.classes, dtype=np.float32)[ids].reshape(-1)
+        one_hot = np.zeros((spec.max_captcha, spec.classes), np.float32)
+        one_hot[range(len(ids)), ids] = 1
+        return one_hot.reshape(-1)
 
     def model(self, weights: Weights | None = None, images: Tensor = None) -> Tensor:
         """Build the network, once, and return its logits, float32 [B, max_captcha * classes].

@@ -1,5 +1,7 @@
 """The base class: what users' own code relies on."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -115,3 +117,13 @@ def test_images_that_the_network_reads_can_be_given(cnn):
             session.run(logits, {images: given}), session.run(logits, {cnn.X: pixels}), rtol=1e-5
         )
         assert given.std() == pytest.approx(2, rel=1e-3)
+
+
+def test_vector_of_one_among_thousands_takes_no_table_of_all(tmp_path):
+    cnn = CNN(24, 40, 2, [chr(0x4E00 + i) for i in range(7000)], tmp_path)
+    tracemalloc.start()
+    vector = cnn.text2vec("丁一")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert vector.nonzero()[0].tolist() == [1, 7000] and vector.shape == (14_000,)
+    assert peak < 5_000_000  # bytes; the table has 196 million
