@@ -3,10 +3,10 @@
 import os
 
 import pytest
-import tensorflow.compat.v1 as tf
 
 from cnnlib.evaluation import TestBatch
 from cnnlib.networks.model_folder import ModelFolder
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.recognizer import Recognizer
 from cnnlib.training import TrainModel, loop
 from tests.helpers import drawing, new_project
