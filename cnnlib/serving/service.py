@@ -66,19 +66,19 @@ class RecognizeService:
     def __init__(self, recognizers: Mapping[str, RecognizerLike], options: ServingOptions) -> None:
         self._metrics = Metrics()
         self._description = describe_api(list(recognizers), bool(options.api_keys))
-        with ExitStack() as opened:  # closes what there is if the rest fails
+        with ExitStack() as parts:  # closes what there is if the rest fails
             self.models = {
-                name: opened.enter_context(closing(self._new_model(name, recognizer, options)))
+                name: parts.enter_context(closing(self._new_model(name, recognizer, options)))
                 for name, recognizer in recognizers.items()
             }
             self._uploads = self._new_upload_store(options)
             if self._uploads:
-                opened.callback(self._uploads.close)
+                parts.callback(self._uploads.close)
             # The system's allocator keeps up to 64 MB for each of many threads that decoded one.
-            self._large = opened.enter_context(ThreadPoolExecutor(LARGE_THREADS, "large-images"))
+            self._large = parts.enter_context(ThreadPoolExecutor(LARGE_THREADS, "large-images"))
             if options.hot_reload:
-                opened.callback(ModelReloader(self.models.values(), POLL_S).close)
-            self._opened = opened.pop_all()
+                parts.callback(ModelReloader(self.models.values(), POLL_S).close)
+            self._parts = parts.pop_all()
 
     def _new_model(
         self, name: str, recognizer: RecognizerLike, options: ServingOptions
@@ -105,7 +105,7 @@ class RecognizeService:
 
     def close(self) -> None:
         """Stop reloading, write the uploads that are queued, close the models."""
-        self._opened.close()  # in reverse order; a second call finds nothing left
+        self._parts.close()  # in reverse order; a second call finds nothing left
 
     # --- recognition ---
 

@@ -92,10 +92,11 @@ class UploadStore:
 
     def _give_up(self) -> None:
         """Drop what is queued; the thread ends after the image that it is writing, if ever."""
+        log.error("the disk of %s does not answer: what is queued is not kept", self._folder)
         with suppress(queue.Empty):
             while True:
                 if self._queue.get_nowait() is not None:
-                    self._drop(FAILED, f"the disk of {self._folder} does not answer")
+                    self._drop(FAILED, "images are not kept")
         with suppress(queue.Full):
             self._queue.put_nowait(None)
 

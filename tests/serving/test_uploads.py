@@ -226,6 +226,17 @@ def test_close_does_not_wait_for_a_disk_that_never_answers(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_close_says_so_where_the_very_image_that_is_written_hangs(
+    tmp_path, monkeypatch, caplog, disk
+):
+    monkeypatch.setattr(uploads, "CLOSE_S", 0.1)
+    store = UploadStore(tmp_path, "png", 10)
+    store.save(b"", "a", "0")
+    wait_for(lambda: disk.begun == 1)
+    store.close()
+    assert "does not answer" in caplog.text
+
+
 def test_close_writes_what_is_queued(tmp_path, dropped):
     store = UploadStore(tmp_path, "png", 1000, on_drop=dropped.append)
     for number in range(500):
