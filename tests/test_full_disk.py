@@ -315,7 +315,7 @@ def test_picture_of_doctor(project, draw_images, disk, capsys, monkeypatch):
         draw_images(project.root / "sample" / folder, 5)
     project.change(model_save_dir=str(disk.folder))
     item = SimpleNamespace(name="a", label="01", answer="10", pixels=np.zeros((24, 40), np.uint8))
-    audit = SimpleNamespace(doubtful=[item], confusions=[])
+    audit = SimpleNamespace(doubtful=[item], pairs=[])
     monkeypatch.setattr(doctor.ModelFolder, "read", lambda _: True)
     monkeypatch.setattr(doctor.Recognizer, "from_config", lambda _: nullcontext())
     monkeypatch.setattr(doctor, "audit_labels", lambda *_: audit)

@@ -30,7 +30,7 @@ def test_images_are_whole_under_their_labels(tmp_path, dropped):
     saved = save(tmp_path / "new" / "folder", dropped, ["ab12", "../x", "验?"])
     assert saved == {
         "ab12_0.png": b"ab12",
-        "%2E%2E%2Fx_1.png": b"../x",
+        "%2E.%2Fx_1.png": b"../x",
         "验%3F_2.png": "验?".encode(),
     }
     assert dropped == []
@@ -180,12 +180,12 @@ def test_full_folder_from_which_files_are_taken_one_by_one_is_not_logged_each_ti
 def test_disk_that_fails_is_logged_once_until_it_works(tmp_path, dropped, monkeypatch, caplog):
     failing = [OSError(errno.ENOSPC, "No space left on device")]
 
-    def rename(source, target, rename=os.rename):
+    def link(source, target, link=os.link):
         if failing:
             raise failing[0]
-        rename(source, target)
+        link(source, target)
 
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "link", link)
     store = UploadStore(tmp_path / "api", "png", 10, on_drop=dropped.append)
     for number in range(5):
         store.save(b"", "a", str(number))
