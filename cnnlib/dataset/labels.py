@@ -43,7 +43,7 @@ def label_of(name: str, separator: str = SEPARATOR) -> str:
             f"label and serial with '{separator}' between them"
         )
     unsafe = {*UNSAFE, *separator}
-    if label.startswith("%2E"):  # of such a label version 3.0.0 encoded all dots
+    if label.startswith("%2E"):  # else it has no dots that were encoded
         unsafe.add(".")
 
     def decoded(code: re.Match[str]) -> str:
@@ -68,9 +68,9 @@ def file_name(
     back any label.
     """
     unsafe = {*UNSAFE, *separator}
+    if label.startswith("."):  # it would be a dot file
+        unsafe.add(".")
     safe = "".join(f"%{ord(c):02X}" if c in unsafe else c for c in label)
-    if safe.startswith("."):  # it would be a dot file
-        safe = f"%2E{safe[1:]}"
     return f"{safe}{separator}{serial or secrets.token_hex(16)}.{suffix}"
 
 
