@@ -71,15 +71,14 @@ def test_lock_of_another_run_is_told_from_a_missing_one(tmp_path, folders, monke
     assert len(folders.names()[0]) == 3
 
 
-def test_model_folder_that_cannot_be_locked_because_the_disk_is_full_says_so(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_model_folder_that_cannot_be_written_names_the_remedy(tmp_path, monkeypatch, code):
+    def refused(*_):
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(os, "open", full)
-    with (
-        pytest.raises(ModelError, match="cannot write to .*model.*No space left.*free some space"),
-        ModelFolder(tmp_path / "model").locked(),
-    ):
+    monkeypatch.setattr(os, "open", refused)
+    expected = f"cannot write to .*model.*: {os.strerror(code)}; free some space, make it writable"
+    with pytest.raises(ModelError, match=expected), ModelFolder(tmp_path / "model").locked():
         pass
 
 

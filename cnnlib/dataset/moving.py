@@ -48,8 +48,7 @@ def move_all(moves: Sequence[Move], reporter: Reporter) -> list[bool]:
 
 def _move_some(moves: Sequence[Move], reporter: Reporter) -> list[bool]:
     moved = dict.fromkeys(moves, False)
-    # Under another case it exists, too, on a file system that ignores case.
-    free = [m for m in moves if not os.path.lexists(m[1]) or _report_taken(m, reporter)]
+    free = [m for m in moves if os.path.lexists(m[0]) and not _is_taken(m, reporter)]
     if not free:
         return list(moved.values())
     folder = moves[0][0].parent
@@ -62,7 +61,7 @@ def _move_some(moves: Sequence[Move], reporter: Reporter) -> list[bool]:
                 moved[source, target] = _arrive(source, target, partial, reporter)
     except BaseException:
         with suppress(OSError):  # the next run ends it
-            _end_moves(record, (), reporter)
+            _end_moves(record, list({target.parent for _, target in free}), reporter)
         raise
     with _reported(f"cannot move files out of {folder}"):
         failure = _leave([m for m in free if moved[m]])
@@ -72,9 +71,15 @@ def _move_some(moves: Sequence[Move], reporter: Reporter) -> list[bool]:
     return list(moved.values())
 
 
-def _report_taken(move: Move, reporter: Reporter) -> bool:
-    reporter.say(f"{move[0]} is not moved: {move[1]} exists")
-    return False
+def _is_taken(move: Move, reporter: Reporter) -> bool:
+    """Return whether a target exists, and report it.
+
+    Under another case it does, too, on a file system that ignores case.
+    """
+    taken = os.path.lexists(move[1])
+    if taken:
+        reporter.say(f"{move[0]} is not moved: {move[1]} exists")
+    return taken
 
 
 @contextmanager
@@ -88,10 +93,10 @@ def _reported(what: str) -> Iterator[None]:
 def _write_record(folder: Path, moves: Sequence[Move]) -> Path:
     """Write down which files are about to move; return when that is on the disk."""
     record = folder / f"{MARK}{secrets.token_hex(8)}.moves"
-    lines = [(source.name, os.path.abspath(target)) for source, target in moves]
+    names = [(source.name, target.name) for source, target in moves]
     try:
         with open(record, "x", encoding="ascii") as file:
-            json.dump(lines, file)
+            json.dump(names, file)
             file.flush()
             os.fsync(file.fileno())
         sync(folder)
@@ -116,7 +121,8 @@ def _arrive(source: Path, target: Path, partial: Path, reporter: Reporter) -> bo
             give_name(partial, target)
     except FileExistsError:
         partial.unlink(missing_ok=True)
-        return _report_taken((source, target), reporter)
+        reporter.say(f"{source} is not moved: {target} exists")
+        return False
     except FileNotFoundError:
         if os.path.lexists(source):
             raise
@@ -168,30 +174,32 @@ def recover(
         _end_former_moves(origins, targets, reporter)
     except OSError as error:
         raise SampleError(
-            f"cannot end the interrupted move of {error.filename}: "
-            f"{reason(error)}; make its folder writable"
+            f"cannot end the interrupted move of {error.filename or 'a file'}: {reason(error)}; "
+            "make its folder writable, or free some space"
         ) from error
 
 
 def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     """Return the files of a folder with such names; none where there is no folder."""
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return [folder / name for name in names if pattern.fullmatch(name)]
+    files = (folder / name for name in names if pattern.fullmatch(name))
+    return [file for file in files if not file.is_dir()]
 
 
 def _end_moves(record: Path, targets: Sequence[Path], reporter: Reporter) -> None:
     """End the moves of a record: each file then has its old name or its new one."""
-    copied: dict[Path, list[Path]] = {}  # files and their copies
+    arrived: dict[Path, list[Path]] = {}  # files that have both names, and where the new one is
     useless: list[Path] = []
     all_ended = True
-    for i, (name, path) in enumerate(_read_record(record)):
-        source, new_name = record.with_name(name), Path(path).name
-        # The project may have moved since.
-        places = list(dict.fromkeys([Path(path), *(folder / new_name for folder in targets)]))
+    for i, (name, new_name) in enumerate(_read_record(record)):
+        source = record.with_name(name)
+        places = [t / new_name for t in targets if not _is_same(t / new_name, source)]
         partials = [p for p in (_partial(record, i, place) for place in places) if p.exists()]
         if os.path.lexists(source):
-            copied[source], parts = _copies(source, places)
-            useless += parts
+            arrived[source] = [p for p in places if _holds(p, source)]
+            # A part of it is ours where our copy is beside it, to which no link was possible.
+            halves = [p for p in places if _partial(record, i, p) in partials]
+            useless += [p for p in halves if p not in arrived[source] and _begins(p, source)]
         elif partials and not any(map(os.path.lexists, places)):
             all_ended = False
             reporter.warn(
@@ -200,8 +208,8 @@ def _end_moves(record: Path, targets: Sequence[Path], reporter: Reporter) -> Non
             )
             continue
         useless += partials
-    _sync_all(itertools.chain(*copied.values()))
-    for file in (*(source for source, copies in copied.items() if copies), *useless):
+    _sync_all(itertools.chain(*arrived.values()))
+    for file in (*(source for source, places in arrived.items() if places), *useless):
         os.unlink(file)
     if all_ended:
         sync(record.parent)
@@ -210,27 +218,37 @@ def _end_moves(record: Path, targets: Sequence[Path], reporter: Reporter) -> Non
 
 def _read_record(record: Path) -> list[tuple[str, str]]:
     try:
-        return [(name, path) for name, path in json.loads(record.read_text(encoding="ascii"))]
+        return [(name, new) for name, new in json.loads(record.read_text(encoding="ascii"))]
     except ValueError:  # it was being written, and nothing has moved
         return []
 
 
-def _copies(source: Path, places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Return where a file is as a whole, and where a part of it, as a copy that was cut off."""
-    found = {place: data for place in places if (data := _content(place)) is not None}
-    whole = source.read_bytes() if found else b""
-    return (
-        [place for place, data in found.items() if data == whole],
-        [place for place, data in found.items() if data != whole and whole.startswith(data)],
+def _is_same(place: Path, source: Path) -> bool:
+    """Return whether two paths are the same name in the same folder, whatever it is called."""
+    return place.name.casefold() == source.name.casefold() and (
+        _identity(place.parent) == _identity(source.parent)
     )
 
 
+def _holds(place: Path, source: Path) -> bool:
+    data = _content(place)
+    return data is not None and data == source.read_bytes()
+
+
+def _begins(place: Path, source: Path) -> bool:
+    data = _content(place)
+    return data is not None and source.read_bytes().startswith(data)
+
+
 def _content(path: Path) -> bytes | None:
-    """Return what is in a file; None for what is no file, also for a symbolic link to one.
+    """Return what is in a file; None where that is unknown, and for a symbolic link to one.
 
     Such a link may lead to the very file that is in question.
     """
-    return path.read_bytes() if path.is_file() and not path.is_symlink() else None
+    with suppress(OSError):
+        if not path.is_symlink():
+            return path.read_bytes()
+    return None
 
 
 def _sync_all(files: Iterable[Path]) -> None:
@@ -326,9 +344,14 @@ def locked(folders: Iterable[Path], reporter: Reporter) -> Iterator[None]:
 
 def _different(folders: Iterable[Path]) -> Iterable[Path]:
     """Return those folders that exist, each once, whatever it is called."""
-    found = {}
-    for folder in folders:
-        with suppress(OSError):
-            status = os.stat(folder)
-            found[status.st_dev, status.st_ino] = folder
-    return found.values()
+    found = {_identity(folder): folder for folder in folders}
+    return [folder for identity, folder in found.items() if identity]
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what is the same for all names of a folder; None where there is none."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -248,6 +248,58 @@ def test_project_that_was_renamed_meanwhile_is_recovered_as_well(folders, monkey
     assert_nothing_lost_or_duplicated(Folders(root.with_name("renamed")), before)
 
 
+def stopped_with_both_names(folders, monkeypatch):
+    """Stop a split where all images have their new names, and still their old ones."""
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(moving, "_leave", raise_crash)
+        folders.split()
+    assert all(count == 2 for name, count in folders.contents().items() if name.endswith(".png"))
+
+
+def test_project_that_was_copied_meanwhile_loses_no_image_to_the_first(folders, monkeypatch):
+    before = folders.fill(4).contents()
+    stopped_with_both_names(folders, monkeypatch)
+    root = folders.origin.parent
+    second = Folders(root.with_name("second"))
+    shutil.copytree(root, second.origin.parent)
+    shutil.rmtree(second.train)
+    shutil.rmtree(second.test)
+    recover_moves(folders.origin, folders.train, folders.test)
+    assert_nothing_lost_or_duplicated(second, before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a special right on Windows")
+@pytest.mark.parametrize("alias", ["folder", "image"])
+def test_another_name_of_an_image_is_no_copy_of_it(folders, monkeypatch, alias):
+    before = folders.fill(4).contents()
+    stopped_with_both_names(folders, monkeypatch)
+    shutil.rmtree(folders.train)
+    shutil.rmtree(folders.test)
+    if alias == "folder":
+        folders.train.symlink_to(folders.origin)
+    else:
+        folders.train.mkdir()
+        for name in before:
+            (folders.train / name).symlink_to(folders.origin / name)
+    recover_moves(folders.origin, folders.train, folders.test)
+    assert {name: (folders.origin / name).read_text() for name in before} == {
+        name: name for name in before
+    }
+
+
+def test_file_that_begins_as_an_image_is_not_taken_for_a_copy_that_was_cut_off(
+    folders, monkeypatch
+):
+    folders.fill(2)
+    stopped_with_both_names(folders, monkeypatch)
+    shutil.rmtree(folders.train)
+    folders.train.mkdir()
+    (folders.train / "0001_x.png").write_text("0001")
+    recover_moves(folders.origin, folders.train, folders.test)
+    assert (folders.train / "0001_x.png").read_text() == "0001"
+    assert (folders.origin / "0001_x.png").read_text() == "0001_x.png"
+
+
 def test_only_copy_of_an_image_is_never_removed(folders, monkeypatch, capsys):
     folders.fill(1)
     other_device(monkeypatch)
@@ -467,6 +519,7 @@ def test_name_that_is_taken_is_reported_and_nothing_is_overwritten(tmp_path, cap
     assert (source.read_text(), target.read_text()) == ("new", "old")
     assert moving.move(source, tmp_path / "free", CONSOLE) is True
     assert moving.move(source, tmp_path / "other", CONSOLE) is False  # it has vanished
+    assert moving.move(tmp_path / "no folder" / "x", tmp_path / "other", CONSOLE) is False
 
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)

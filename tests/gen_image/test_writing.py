@@ -1,6 +1,7 @@
 """Practice captchas on disk: none overwrites another file, and a crash leaves little behind."""
 
 import errno
+import json
 import os
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 
 from cnnlib.errors import SampleError
 from cnnlib.paths import ProjectPath
-from gen_image import generator
+from gen_image import collect_labels, generator
 from gen_image.generator import draw_samples
 from tests.crashes import no_links
 from tests.helpers import names_in
@@ -56,3 +57,23 @@ def test_folder_that_cannot_be_made_names_the_remedy(project, tmp_path):
         SampleError, match="cannot write images to .*file.*make the folder writable"
     ):
         draw_samples(replace(project.captcha, root_dir=ProjectPath(tmp_path / "file")))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_list_of_characters_that_cannot_be_written_stays_as_it_was(
+    project, draw_images, monkeypatch, capsys, code
+):
+    labels = project.root / "gen_image/labels.json"
+    labels.parent.mkdir()
+    labels.write_text('["z"]')
+    draw_images(project.root / "sample/origin", 3)
+
+    def full(values, **_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(json, "dumps", full)
+    assert collect_labels.main(["--config", str(project.config_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: cannot write {labels}: {os.strerror(code)}; ")
+    assert "free some space, or make its folder writable" in err
+    assert names_in(labels.parent) == ["labels.json"] and labels.read_text() == '["z"]'
