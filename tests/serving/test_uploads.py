@@ -30,7 +30,7 @@ def test_images_are_whole_under_their_labels(tmp_path, dropped):
     saved = save(tmp_path / "new" / "folder", dropped, ["ab12", "../x", "验?"])
     assert saved == {
         "ab12_0.png": b"ab12",
-        "%2E.%2Fx_1.png": b"../x",
+        "%2E%2E%2Fx_1.png": b"../x",
         "验%3F_2.png": "验?".encode(),
     }
     assert dropped == []
