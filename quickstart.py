@@ -84,7 +84,7 @@ def test(pytest_arguments: "list[str]") -> int:
         "ruff check": ["-m", "ruff", "check", "."],
         "ruff format": ["-m", "ruff", "format", "--check", "--quiet", "."],
         "mypy": ["-m", "mypy"],
-        "lint-imports": ["-c", lint_imports, "--no-logo", "--no-cache"],
+        "lint-imports": ["-c", lint_imports, "--no-cache"],
         "pytest": [
             "-m",
             "pytest",

@@ -15,6 +15,7 @@ from cnnlib.console import CONSOLE, Reporter
 from cnnlib.dataset import moving
 from cnnlib.dataset.folders import candidate_names, file_names, make_folder
 from cnnlib.dataset.labels import SEPARATOR, FolderLabels, read_label_list
+from cnnlib.dataset.move_recovery import recover
 from cnnlib.dataset.verification import BadImage, Rules, verify_folder
 from cnnlib.paths import AnyPath, ProjectPath
 
@@ -144,7 +145,7 @@ def _recover(
     separator: str,
     reporter: Reporter,
 ) -> None:
-    moving.recover(
+    recover(
         {origin.full: _naming(origin, separator) for origin in origins},
         [folder.full for folder in targets],
         reporter,

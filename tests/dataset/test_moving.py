@@ -164,7 +164,7 @@ def test_recovery_that_is_stopped_at_any_change_goes_on_the_next_time(
         before = folders.fill(4).contents()
         with monkeypatch.context() as patch, pytest.raises(Crash):
             patch.setattr(moving, "_leave", raise_crash)
-            patch.setattr(moving, "_end_moves", raise_crash)
+            patch.setattr(moving, "end_moves", raise_crash)
             folders.split()
         with monkeypatch.context() as patch:
             crash_at(patch, number, done=done)

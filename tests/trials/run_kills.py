@@ -1,31 +1,44 @@
-"""Kill trainings at random moments, and fill the disk while they save.
+"""Kill trainings, splits and servers at random moments, and fill the disk while a training saves.
 
-    python3 tests/trials/run_kills.py [--kills N] [--small-disk FOLDER]
+    python3 tests/trials/run_kills.py [--kills N] [--splits N] [--reloads N] [--small-disk FOLDER]
 
 Starts a small training N times (default: 10), and kills it with signal 9 after some seconds. After
 each kill what model.json names must be readable, and no more than cycle_save steps be lost; the
-next start must go on from there. FOLDER is on a small file system that nothing else uses, such as
+next start must go on from there.
+
+Kills a split N times (default: 20), every other time to another file system, and lets the next one
+end: each image must then be there once, with its content. Kills the API N times (default: 10) while
+it loads the weights of a running training, and four clients ask it: each upload must be whole, and
+the next start must answer. FOLDER is on a small file system that nothing else uses, such as
 
     sudo mount -t tmpfs -o size=100m tmpfs FOLDER
 
 There a training saves once, then finds the disk full: it must say so and leave that save, from
-which it goes on when there is room again. Takes 10 seconds a kill. Exit code 1 if anything fails.
+which it goes on when there is room again. Takes 5 to 10 seconds a kill. Exit code 1 if anything
+fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from cnnlib.client.api_client import Client
+from cnnlib.errors import ServiceError
 from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.model_folder import ModelFolder, ModelInfo
 from cnnlib.paths import PROJECT_ROOT
@@ -33,6 +46,7 @@ from tests.helpers import Project, drawing, new_project
 
 CYCLE_SAVE = 10
 TRAINING_S = 8.0  # at most, after the first report
+OTHER_DISK = "/dev/shm" if Path("/dev/shm").is_dir() else None  # another file system
 
 
 def make_project(root: Path) -> Project:
@@ -97,6 +111,110 @@ def read_until_a_report(process: subprocess.Popen[str]) -> str:
     return out
 
 
+SLOW_MOVES = """
+import os, sys, time
+import verify_and_split_data
+def slowed(change):
+    def slow(*arguments, **options):
+        print("moves", flush=True)
+        time.sleep(0.001)
+        return change(*arguments, **options)
+    return slow
+for name in ("link", "unlink", "fsync"):
+    setattr(os, name, slowed(getattr(os, name)))
+sys.exit(verify_and_split_data.main(["--config", sys.argv[1]]))
+"""
+
+
+def kill_splits(project: Project, kills: int, rng: random.Random, other_disk: Path) -> None:
+    sample = project.root / "sample"
+    shutil.rmtree(sample)
+    drawing(project)(sample / "origin", 300)
+    contents = {digest(path) for path in (sample / "origin").iterdir()}
+    for i in range(kills):
+        targets = (other_disk if i % 2 else sample) / f"split{i}"
+        folders = [targets / name for name in ("train", "test")]
+        project.change(
+            train_image_dir=str(folders[0]), test_image_dir=str(folders[1]), cycle_stop=1
+        )
+        command = [sys.executable, "-c", SLOW_MOVES, str(project.config_path)]
+        with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            while b"moves" not in process.stdout.readline():
+                check(process.poll() is None, "the split ended before it moved")
+            time.sleep(0.8 * rng.random())
+            process.kill()
+        moved = sum(len(list(folder.iterdir())) for folder in folders if folder.exists())
+        subprocess.run(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, check=True)
+        files = [path for folder in (sample / "origin", *folders) for path in folder.iterdir()]
+        check(len(files) == len(contents), f"{len(files)} files of {len(contents)}")
+        check({digest(path) for path in files} == contents, "an image is missing or damaged")
+        print(
+            f"split {i + 1:3}: killed after {moved} moves, all {len(files)} are there", flush=True
+        )
+        for path in files:
+            shutil.move(path, sample / "origin" / path.name)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def kill_reloads(project: Project, kills: int, rng: random.Random) -> None:
+    """Kill the API while a training saves, and clients ask."""
+    project.change(cycle_save=CYCLE_SAVE, cycle_stop=10_000_000)
+    image = next((project.root / "sample" / "test").iterdir()).read_bytes()
+    with start(project) as training:
+        threading.Thread(target=lambda: list(training.stdout or ()), daemon=True).start()
+        try:
+            while not readable(project):
+                time.sleep(0.1)
+            for i in range(kills):
+                answered = kill_a_server(project, image, 3 + 4 * rng.random())
+                check(answered > 0, "nothing was answered before the kill")
+                check(readable(project) is not None, "the model is gone")
+                for path in (project.root / "sample" / "api").glob("*.png"):
+                    check(path.read_bytes() == image, f"{path} is not whole")
+                print(f"reload {i + 1:3}: {answered} answers before the kill", flush=True)
+        finally:
+            training.kill()
+
+
+def kill_a_server(project: Project, image: bytes, after_s: float) -> int:
+    """Start the API, ask it from four threads, kill it; return how many answers there were."""
+    answers: list[str] = []
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "webserver_recognize_api.py",
+            "--port",
+            "0",
+            "--config",
+            str(project.config_path),
+        ],
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+    ) as server:
+        assert server.stdout
+        url = server.stdout.readline().split()[-1]
+
+        def ask() -> None:
+            with suppress(ServiceError), Client(url, retries=0) as client:
+                while True:
+                    answers.append(client.recognize(image).value)
+
+        clients = [threading.Thread(target=ask) for _ in range(4)]
+        for client in clients:
+            client.start()
+        time.sleep(after_s)
+        server.kill()
+        for client in clients:
+            client.join()
+    return len(answers)
+
+
 def fill_the_disk(project: Project, disk: Path) -> None:
     project.change(model_save_dir=str(disk / "model"), cycle_stop=20)
     with start(project, "--cycle-stop", "10") as process:
@@ -133,11 +251,19 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=10, metavar="N")
+    parser.add_argument("--splits", type=int, default=20, metavar="N")
+    parser.add_argument("--reloads", type=int, default=10, metavar="N")
     parser.add_argument("--small-disk", type=Path, metavar="FOLDER")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         try:
-            kill_repeatedly(make_project(Path(folder) / "kills"), args.kills, random.Random(0))
+            rng = random.Random(0)
+            if args.kills:
+                kill_repeatedly(make_project(Path(folder) / "kills"), args.kills, rng)
+            with tempfile.TemporaryDirectory(dir=OTHER_DISK) as other_disk:
+                project = make_project(Path(folder) / "splits")
+                kill_splits(project, args.splits, rng, Path(other_disk))
+            kill_reloads(make_project(Path(folder) / "reloads"), args.reloads, rng)
             if args.small_disk:
                 fill_the_disk(make_project(Path(folder) / "disk"), args.small_disk.absolute())
         except AssertionError as error:
