@@ -67,13 +67,13 @@ class RecognizeService:
         self._metrics = Metrics()
         self._description = describe_api(list(recognizers), bool(options.api_keys))
         with ExitStack() as parts:  # closes what there is if the rest fails
+            self._uploads = self._new_upload_store(options)
+            if self._uploads:
+                parts.callback(self._uploads.close)
             self.models = {
                 name: parts.enter_context(closing(self._new_model(name, recognizer, options)))
                 for name, recognizer in recognizers.items()
             }
-            self._uploads = self._new_upload_store(options)
-            if self._uploads:
-                parts.callback(self._uploads.close)
             # The system's allocator keeps up to 64 MB for each of many threads that decoded one.
             self._large = parts.enter_context(ThreadPoolExecutor(LARGE_THREADS, "large-images"))
             if options.hot_reload:
@@ -104,7 +104,7 @@ class RecognizeService:
         )
 
     def close(self) -> None:
-        """Stop reloading, write the uploads that are queued, close the models."""
+        """Stop reloading, finish and close the models, write the uploads that are queued."""
         self._parts.close()  # in reverse order; a second call finds nothing left
 
     # --- recognition ---
