@@ -26,7 +26,7 @@ with Recognizer(60, 100, 4, char_set, sys.argv[2]) as recognizer:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Build in a copy: a build leaves its files beside the sources."""
+    """Build in a copy: a build leaves its files next to the sources."""
     source = tmp_path_factory.mktemp("source")
     for path in (*(PROJECT_ROOT / name for name in SOURCES), *PROJECT_ROOT.glob("requirements*")):
         if path.is_dir():

@@ -15,7 +15,7 @@ from cnnlib.errors import ModelError
 from cnnlib.networks.architectures import CLASSIFIER
 from cnnlib.networks.tensorflow_v1 import tf
 
-# TensorFlow writes to any name, but reads the files that match it (tensorflow#35489). On Windows
+# TensorFlow writes to any name, but reads the files that match it as a pattern. On Windows
 # the path has no backslash here.
 PATTERN = re.compile(r"[*?[\\]")
 

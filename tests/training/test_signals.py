@@ -1,7 +1,6 @@
 """Trainings that are interrupted lose nothing that was saved, and go on from there."""
 
 import os
-import pty
 import signal
 import threading
 import time
@@ -68,7 +67,7 @@ def test_reader_that_ends_before_the_training_loses_no_step(ready):
     assert info(ready).run.step in (10, 20, 30) and not info(ready).run.done
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has none of these to send")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_first_signal_is_an_event_and_the_second_acts_as_always(name):
     number = getattr(signal, name)
@@ -103,6 +102,8 @@ def test_training_in_a_thread_leaves_signals_alone():
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no terminals of this kind")
 def test_training_whose_terminal_is_closed_saves_first(ready):
     """As when an SSH session ends: SIGHUP comes, and nothing can be printed any more."""
+    import pty  # Windows has none
+
     ready.change(cycle_stop=60, cycle_save=1000)
     main, terminal = pty.openpty()
     process = start_training(ready, stdin=terminal, stdout=terminal, stderr=terminal, session=True)
