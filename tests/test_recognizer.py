@@ -116,13 +116,14 @@ def anonymous_memory_kb() -> int:
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read on Linux")
 def test_memory_stays_flat_over_2000_recognitions(recognizer, images):
+    """What leaks grows in each part; other threads of this process may grow it in one."""
     image = Image.open(images[0])
-    for _ in range(500):
-        recognizer.rec_image(image)
-    before = anonymous_memory_kb()
-    for _ in range(2000):
-        recognizer.rec_image(image)
-    assert anonymous_memory_kb() - before < 2_000
+    memory = []
+    for _ in range(5):
+        for _ in range(500):
+            recognizer.rec_image(image)
+        memory.append(anonymous_memory_kb())
+    assert min(np.diff(memory)) < 500
 
 
 def test_two_models_of_other_char_sets_live_in_one_process(trained, recognizer, images, tmp_path):
