@@ -38,7 +38,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cnnlib.client.api_client import Client
-from cnnlib.errors import ServiceError
+from cnnlib.errors import ModelError, ServiceError
 from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.model_folder import ModelFolder, ModelInfo
 from cnnlib.paths import PROJECT_ROOT
@@ -71,10 +71,14 @@ def start(project: Project, *options: str) -> subprocess.Popen[str]:
 def readable(project: Project) -> ModelInfo | None:
     """Return what model.json says, after reading the checkpoints that it names."""
     folder = ModelFolder(project.sample.model_save_dir)
-    info = folder.read()
-    if info:
-        for name in (info.best, info.last):
-            read_checkpoint(folder.full / name)
+    while info := folder.read():
+        try:
+            for name in (info.best, info.last):
+                read_checkpoint(folder.full / name)
+            break
+        except ModelError:
+            if folder.read() == info:  # else a training has saved in between
+                raise
     return info
 
 
