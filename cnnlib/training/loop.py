@@ -100,7 +100,7 @@ class TrainingLoop:
         if previous and chance_loss:
             rng = np.random.default_rng(options.seed)
             sample = self._train.sample(max(MIN_IMAGES, options.train_batch_size), rng)
-            rollback.check_spike(saver.first_step, self._scorer.score(*sample).loss)
+            rollback.keep_start(saver.first_step, self._scorer.score(*sample).loss)
         return rollback
 
     # Steps

@@ -37,6 +37,16 @@ class Rollback:
         self.rate_factor = rate_factor
         self.rewarm_from = rewarm_from  # the step from which on the rate is to rise again
 
+    def keep_start(self, step: int, loss: float) -> None:
+        """Take the loss of MIN_IMAGES or more before the first step of this start.
+
+        A run that has gone back before had a state below half of the chance loss, and may have
+        come back to it a little above.
+        """
+        limit = self._chance_loss if self.rate_factor < 1.0 else self._chance_loss / 2
+        if loss < limit:
+            self._keep(step)
+
     def check_spike(self, step: int, loss: float) -> int:
         """Take the loss of MIN_IMAGES or more after a step; return the step restored, 0 for none.
 
@@ -44,8 +54,7 @@ class Rollback:
         """
         if loss < self._chance_loss / 2:
             if not self._kept or step >= self._kept_at + KEEP_STEPS:
-                self._kept = []  # frees the memory
-                self._kept, self._kept_at = self._session.run(self._variables), step
+                self._keep(step)
             return 0
         if loss <= self._chance_loss or not self._kept:  # neither holds for nan
             return 0
@@ -55,3 +64,7 @@ class Rollback:
         self.rate_factor *= RATE_BACKOFF
         self.rewarm_from = step + 1
         return max(1, self._kept_at)
+
+    def _keep(self, step: int) -> None:
+        self._kept = []  # frees the memory
+        self._kept, self._kept_at = self._session.run(self._variables), step

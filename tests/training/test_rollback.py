@@ -41,6 +41,18 @@ def test_the_state_of_good_steps_comes_back(kept, collapsed):
     assert rollback.check_spike(140, collapsed) == 110 and rollback.rate_factor == 0.25
 
 
+@pytest.mark.parametrize(
+    "loss, rate_factor, back", [(1.9, 1.0, 7), (2.1, 1.0, 0), (2.1, 0.5, 7), (4.1, 0.5, 0)]
+)
+def test_the_state_of_an_interrupted_run_comes_back(kept, loss, rate_factor, back):
+    rollback, put, get = kept
+    rollback.rate_factor = rate_factor
+    put(7)
+    rollback.keep_start(7, loss)
+    put(10)
+    assert rollback.check_spike(10, math.nan) == back and get() == (back or 10)
+
+
 def test_training_that_was_never_good_goes_on(kept):
     rollback, put, get = kept
     for step, loss in ((10, 5.0), (20, 2.1), (30, 1e9)):
