@@ -9,7 +9,6 @@ the old kind and 2,000 of the new one. Writes bench/more_images.json and the tab
 docs/en/results.md and docs/zh/results.md.
 """
 
-import dataclasses
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ import matplotlib
 from bench.lib.pages import markdown_table, replace_in_pages
 from bench.lib.results import write_results
 from bench.lib.rows import ROWS
-from bench.lib.run_folders import lay_out, runs_parser
+from bench.lib.run_folders import lay_out, moved_to, runs_parser
 from cnnlib import console
 from cnnlib.config import CAPTCHA_CONFIG, SampleConfig, load_captcha_config
 from cnnlib.dataset import verify_and_split
@@ -31,7 +30,7 @@ from cnnlib.errors import CaptchaError
 from cnnlib.evaluation import TestBatch
 from cnnlib.evaluation.metrics import wilson_interval
 from cnnlib.networks.model_folder import ModelFolder
-from cnnlib.paths import PROJECT_ROOT, ProjectPath
+from cnnlib.paths import PROJECT_ROOT
 from cnnlib.training import TrainModel
 from gen_image.generator import draw_samples
 
@@ -91,16 +90,7 @@ def copied(source: SampleConfig, target: Path) -> SampleConfig:
     shutil.copytree(source.train_image_dir, target / "train")
     shutil.copytree(source.test_image_dir, target / "test")
     shutil.copytree(source.model_save_dir, target / "model")
-    return dataclasses.replace(
-        source,
-        origin_image_dir=ProjectPath(target / "origin"),
-        new_image_dir=ProjectPath(target / "new"),
-        train_image_dir=ProjectPath(target / "train"),
-        test_image_dir=ProjectPath(target / "test"),
-        model_save_dir=ProjectPath(target / "model"),
-        log_dir=ProjectPath(target / "logs"),
-        cycle_stop=STEPS,
-    )
+    return moved_to(source, target, cycle_stop=STEPS)
 
 
 def draw_new_kind(folder: Path, count: int) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from bench.lib.pages import replace_in_pages
 from bench.lib.results import write_results
 from bench.lib.rows import ROWS, Row
-from bench.lib.run_folders import conf_dir, draw, lay_out, runs_parser
+from bench.lib.run_folders import conf_dir, draw, lay_out, moved_to, runs_parser
 from cnnlib import console, plots
 from cnnlib.config import SampleConfig, load_sample_config
 from cnnlib.dataset import verify_and_split
@@ -35,7 +35,7 @@ from cnnlib.evaluation import TestBatch
 from cnnlib.evaluation.batch_test import BatchResult
 from cnnlib.evaluation.metrics import confusions, wilson_interval
 from cnnlib.networks.model_folder import ModelFolder
-from cnnlib.paths import PROJECT_ROOT, ProjectPath
+from cnnlib.paths import PROJECT_ROOT
 from cnnlib.training import TrainModel
 
 CONFIG = PROJECT_ROOT / "conf" / "pretrained_config.json"
@@ -97,15 +97,7 @@ def copied(source: SampleConfig, target: Path) -> SampleConfig:
     shutil.copytree(conf_dir(source), target / "conf", dirs_exist_ok=True)
     if not (target / "model").exists():
         shutil.copytree(source.model_save_dir, target / "model")
-    return dataclasses.replace(
-        source,
-        origin_image_dir=ProjectPath(target / "origin"),
-        new_image_dir=ProjectPath(target / "new"),
-        train_image_dir=ProjectPath(target / "train"),
-        test_image_dir=ProjectPath(target / "test"),
-        model_save_dir=ProjectPath(target / "model"),
-        log_dir=ProjectPath(target / "logs"),
-    )
+    return moved_to(source, target)
 
 
 def figures_of(result: BatchResult, row: Row) -> dict[str, Any]:

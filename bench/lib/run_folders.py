@@ -15,7 +15,7 @@ from cnnlib import console
 from cnnlib.config import SampleConfig, load_captcha_config, load_sample_config
 from cnnlib.config_reader import read_json
 from cnnlib.files import replacing
-from cnnlib.paths import PROJECT_ROOT, resolve_output_path
+from cnnlib.paths import PROJECT_ROOT, ProjectPath, resolve_output_path
 from gen_image.generator import draw_samples
 
 RUNS = PROJECT_ROOT / "bench" / "runs"
@@ -54,6 +54,21 @@ def draw(config: SampleConfig, target: Path, count: int) -> None:
     captcha = conf_dir(config) / "captcha_config.json"
     left = max(0, count - present)
     draw_samples(load_captcha_config(captcha, root_dir=str(target), count=left))
+
+
+def moved_to(config: SampleConfig, target: Path, **changed: Any) -> SampleConfig:
+    """Return `config` with its folders of images, model and logs below `target`."""
+    folders: dict[str, Any] = {
+        f"{kind}_image_dir": ProjectPath(target / kind)
+        for kind in ("origin", "new", "train", "test")
+    }
+    return dataclasses.replace(
+        config,
+        **folders,
+        model_save_dir=ProjectPath(target / "model"),
+        log_dir=ProjectPath(target / "logs"),
+        **changed,
+    )
 
 
 def conf_dir(config: SampleConfig) -> Path:

@@ -6,7 +6,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-import numpy as np
 import pytest
 from PIL import Image, ImageFile, WebPImagePlugin
 
@@ -27,16 +26,6 @@ from cnnlib.serving.app import create_recognize_app
 from tests.dataset.helpers import file_bytes, png
 from tests.helpers import SPEC
 from tests.serving.helpers import Named, upload, wait_for
-
-# Darkening from left to right, with a black and a white corner.
-GRAY = np.linspace(250, 5, 24 * 40).reshape(24, 40).round().astype(np.uint8)
-GRAY[0, 0], GRAY[-1, -1] = 0, 255
-L = Image.fromarray(GRAY)
-ALPHA = np.tile(np.array([0, 255, 128, 255], np.uint8), (24, 10))  # 0 is wholly transparent
-OVER_WHITE = np.rint(GRAY * (ALPHA / 255) + 255 * (1 - ALPHA / 255))
-
-
-# --- what is decoded, and how much at a time ---
 
 
 @pytest.fixture
