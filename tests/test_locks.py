@@ -2,12 +2,15 @@
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
 from cnnlib.dataset import verify_and_split
 from cnnlib.errors import ModelError, SampleError
 from cnnlib.networks.model_folder import ModelFolder
+from cnnlib.paths import PROJECT_ROOT
 from tests.helpers import names_in
 
 fcntl = pytest.importorskip("fcntl", reason="Windows has other locks")
@@ -95,3 +98,15 @@ def test_one_folder_under_two_names_is_locked_once(folders):
     folders.test.symlink_to(folders.train)
     folders.split()
     assert len(folders.names()[1]) == 3
+
+
+def test_nothing_installs_an_audit_hook_where_the_system_has_locks():
+    """It would be called for each file and socket, and kill threads when lines are traced."""
+    program = (
+        "import sys\n"
+        "hooks = []\n"
+        "sys.addaudithook = hooks.append\n"
+        "import cnnlib.serving.app, cnnlib.serving.waitress_server, train_model\n"
+        "sys.exit(bool(hooks))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT).returncode == 0

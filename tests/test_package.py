@@ -7,6 +7,7 @@ import zipfile
 from email.parser import HeaderParser
 
 import pytest
+from packaging.requirements import Requirement
 
 from cnnlib import __version__
 from cnnlib.paths import PROJECT_ROOT
@@ -55,9 +56,9 @@ def test_what_it_needs_is_what_the_requirements_say(wheel):
     with zipfile.ZipFile(wheel) as archive:
         metadata = archive.read(f"cnn_captcha-{__version__}.dist-info/METADATA").decode()
     needed = HeaderParser().parsestr(metadata).get_all("Requires-Dist") or []
-    named = {line.split(">")[0].split("<")[0].strip() for line in needed if "extra" not in line}
-    lines = (PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8").split()
-    assert named == {line.split(">")[0] for line in lines}
+    named = {str(Requirement(line)) for line in needed if "extra" not in line}
+    lines = (PROJECT_ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert named == {str(Requirement(line)) for line in lines}
     for extra in ("deploy", "practice", "dev"):
         assert any(f'extra == "{extra}"' in line for line in needed)
 

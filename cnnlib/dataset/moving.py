@@ -157,11 +157,10 @@ def locked(folders: Iterable[Path], reporter: Reporter) -> Iterator[None]:
     warnings: list[str] = []
     with ExitStack() as resources:
         for folder in _different(folders):
-            lock = locks.locked_folder(
-                folder, warnings.append, "make sure that no second run moves files there"
-            )
             try:
-                resources.enter_context(lock)
+                resources.enter_context(locks.locked_folder(folder))
+            except locks.NoLocksError as error:
+                warnings.append(f"{error}: make sure that no second run moves files there")
             except BlockingIOError as error:
                 raise SampleError(
                     f"another run moves files into or out of {folder}: wait until it has ended"

@@ -182,15 +182,12 @@ class ModelFolder:
     @contextmanager
     def locked(self, reporter: Reporter = CONSOLE) -> Iterator[None]:
         """Keep a second training off; one that is killed leaves no lock behind."""
-        lock = locks.locked_file(
-            self.full / LOCK_FILE,
-            reporter.warn,
-            "make sure that no second training uses the folder",
-        )
         with ExitStack() as resources:
             try:
                 make_folder(self.full)
-                resources.enter_context(lock)
+                resources.enter_context(locks.locked_file(self.full / LOCK_FILE))
+            except locks.NoLocksError as error:
+                reporter.warn(f"{error}: make sure that no second training uses the folder")
             except BlockingIOError as error:
                 raise ModelError(
                     f"another training is using {self}: wait until it has ended, or give "

@@ -8,12 +8,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, SoftFileLock, Timeout
-
+from cnnlib.locks import locked_file
 from cnnlib.paths import AnyPath
 
 log = logging.getLogger(__name__)
@@ -21,7 +20,6 @@ log = logging.getLogger(__name__)
 STATE_DIR = ".uploads"  # next to the folder, else in it: a lock, and what was counted
 STATE_BYTES = 128  # always the same, so that a full disk has room for the next count too
 LOCK_WAIT_S = 10.0  # a writer holds the lock for a millisecond
-LOCK_POLL_S = 0.002
 LOCK_RETRY_S = 60.0  # after a failure to lock
 CAREFUL_BELOW = 64  # places left, from where on files are also counted after a write without lock
 
@@ -153,31 +151,16 @@ class FileQuota:
     @contextmanager
     def _locked(self) -> Iterator[bool]:
         """Hold the lock; gives False where that is not possible."""
-        lock = self._acquire()
-        try:
-            yield lock is not None
-        finally:
-            if lock is not None:
-                with suppress(OSError):  # the system releases it with the process
-                    lock.release()
-
-    def _acquire(self) -> FileLock | None:
-        if time.monotonic() < self._lock_again_s:
-            return None
-        try:
-            if self._state is None:
-                self._state = self._state_file()
-            lock = FileLock(self._state.with_suffix(".lock"))
-            lock.acquire(timeout=LOCK_WAIT_S, poll_interval=LOCK_POLL_S)
-            if isinstance(lock, SoftFileLock):
-                # What newer versions make of it where flock is missing; two could hold that.
-                lock.release()
-                raise NotImplementedError("flock is not supported")
-        except (OSError, Timeout, NotImplementedError, UserWarning) as error:
-            self._state, self._lock_failure = None, str(error)
-            self._lock_again_s = time.monotonic() + LOCK_RETRY_S
-            return None
-        return lock
+        with ExitStack() as resources:
+            try:
+                if time.monotonic() >= self._lock_again_s:
+                    self._state = self._state or self._state_file()
+                    lock = locked_file(self._state.with_suffix(".lock"), LOCK_WAIT_S)
+                    resources.enter_context(lock)
+            except OSError as error:
+                self._state, self._lock_failure = None, str(error)
+                self._lock_again_s = time.monotonic() + LOCK_RETRY_S
+            yield self._state is not None
 
     def _state_file(self) -> Path:
         """Return the file for the count, in a folder that can be written to; raises OSError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import filelock
 import pytest
 
 from cnnlib.files import store_image
@@ -259,7 +259,7 @@ def test_without_locks_images_are_kept_up_to_the_limit_with_one_warning(tmp_path
 def test_without_locks_a_full_folder_is_not_counted_for_each_image(
     tmp_path, adder, scans, monkeypatch
 ):
-    monkeypatch.setattr(filelock.FileLock, "acquire", lambda *_, **__: without_locks())
+    monkeypatch.setattr(fcntl, "flock", without_locks)
     add = adder(2)
     assert add() and add()
     del scans[:]
@@ -267,14 +267,14 @@ def test_without_locks_a_full_folder_is_not_counted_for_each_image(
     assert len(scans) <= 1
 
 
-def without_locks():
-    raise NotImplementedError("no locks here")  # as older versions of filelock say it
+def without_locks(*_):
+    raise OSError(errno.ENOLCK, "no locks here")
 
 
 def test_locks_are_tried_again_later(tmp_path, adder, monkeypatch, caplog):
     monkeypatch.setattr(quota_module, "LOCK_RETRY_S", 0.0)
     with monkeypatch.context() as patched:
-        patched.setattr(filelock.FileLock, "acquire", lambda *_, **__: without_locks())
+        patched.setattr(fcntl, "flock", without_locks)
         add = adder(5)
         assert add() and add()
     assert add() and add() and add() and not add()
