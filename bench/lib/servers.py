@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +50,18 @@ class _Process:
 
 
 @contextmanager
-def _started(command: Sequence[str], stdout: int | None = None) -> Iterator[_Process]:
+def _started(
+    command: Sequence[str], stdout: int | None = None, variables: Mapping[str, str] | None = None
+) -> Iterator[_Process]:
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
-            command, stdout=stdout, stderr=log, text=True, cwd=PROJECT_ROOT
+            command,
+            stdout=stdout,
+            stderr=log,
+            text=True,
+            cwd=PROJECT_ROOT,
+            env={**os.environ, **(variables or {})},
         ) as process,
     ):
         try:
@@ -63,9 +71,11 @@ def _started(command: Sequence[str], stdout: int | None = None) -> Iterator[_Pro
 
 
 @contextmanager
-def waitress(*arguments: str) -> Iterator[RunningServer]:
+def waitress(
+    *arguments: str, variables: Mapping[str, str] | None = None
+) -> Iterator[RunningServer]:
     """Start Python with these arguments; the program prints where it listens."""
-    with _started([sys.executable, *arguments], stdout=subprocess.PIPE) as started:
+    with _started([sys.executable, *arguments], subprocess.PIPE, variables) as started:
         assert started.process.stdout, "it is a pipe"
         line = started.process.stdout.readline()
         if READY not in line:
