@@ -1,76 +1,166 @@
-"""Write the configuration for a new kind of captcha, by inspecting labelled images.
+"""Make a project for a new kind of captcha out of a folder of labelled images.
 
-    python3 new_project.py FOLDER_OF_IMAGES [--name NAME] [--separator TEXT]
+    python3 new_project.py FOLDER_OF_IMAGES [--name NAME] [--go]
+                           [--labels WHERE] [--separator TEXT] [--unlabelled FOLDER]
 
-Reads the images: their names, or labels.csv (file,label) in the folder, sizes, characters, colours.
-Writes conf/NAME.json, where NAME is that of the folder, and says in a few lines what it saw and how
-sure it is; check that file before you go on. It changes nothing else. The next scripts take it
-with --config conf/NAME.json; the first of them moves the images to sample/NAME/.
+Finds the images, in sub-folders too, and their labels: in the names, or in a list (CSV, text, JSON)
+in the folder or above it. Copies them, each content once, to sample/NAME/origin/ under the names
+label_serial.suffix, and those without a label to sample/NAME/unlabelled/. Writes conf/NAME.json,
+with what fits these images, and says what it took, what it left out, and what follows.
+
+It never changes the folder. Stopped, it goes on when it is run again; with more images, it
+adds those that are new. --go also verifies, splits, trains and tests. --in-place copies nothing:
+verify_and_split_data.py will move the images out of the folder, whose names must be as above.
 """
 
-import json
+import argparse
 import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from cnnlib import console
-from cnnlib.config import load_sample_config
-from cnnlib.dataset.inspection import inspect_folder
-from cnnlib.dataset.proposal import findings, proposed_config
+from cnnlib.config import SampleConfig
+from cnnlib.dataset.folders import image_names
+from cnnlib.dataset.labelled_folder import read_labelled_folder
+from cnnlib.dataset.project import (
+    Project,
+    describe_changes,
+    describe_import,
+    inspect_in_place,
+    with_plain_forms,
+)
+from cnnlib.dataset.proposal import findings
+from cnnlib.dataset.splitting import verify_and_split
 from cnnlib.errors import ConfigError
-from cnnlib.files import replacing
 from cnnlib.paths import PROJECT_ROOT, ProjectPath, resolve_input_path
 
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = console.parser(__doc__)
-    parser.add_argument("folder", type=resolve_input_path, metavar="FOLDER_OF_IMAGES")
-    parser.add_argument("--name", help="of the configuration (default: that of the folder)")
-    parser.add_argument(
-        "--separator",
-        default="",
-        metavar="TEXT",
-        help="what separates label and serial in the names (default: found)",
+    args = parser().parse_args(argv)
+    folder = checked_folder(args.folder)
+    name = args.name or re.sub(r"[^\w-]+", "_", folder.name)
+    project = Project(name, PROJECT_ROOT)
+    project.check_free()
+    found = read_labelled_folder(
+        folder, labels=args.labels, separator=args.separator, encoding=args.encoding
     )
-    args = parser.parse_args(argv)
-    if not args.folder.is_dir():
-        raise ConfigError(f"{args.folder} is not a folder: name a folder of images")
-    name = args.name or re.sub(r"[^\w-]+", "_", args.folder.resolve().name)
-    path = PROJECT_ROOT / "conf" / f"{name}.json"
-    check_name(name)
-    folder = ProjectPath(args.folder.resolve())
+    if args.plain_forms:
+        with_plain_forms(found)
+    if args.in_place:
+        seen = inspect_in_place(found)
+        say_lines([*found.taken, *(f"left out: {line}" for line in found.left_out)])
+        say_lines(findings(seen, project.write_config(seen, ProjectPath(folder))))
+    else:
+        unlabelled = checked_folder(args.unlabelled) if args.unlabelled else None
+        is_new = not project.exists
+        project.add_source(folder, is_named=bool(args.name))
+        result, seen = project.copy_images(found, unlabelled)
+        say_lines(describe_import(found, result))
+        if is_new:
+            say_lines(findings(seen, project.write_config(seen)))
+        else:
+            say_lines(describe_changes(seen, project.config()))
+    console.say(f"the configuration is {project.config_file}")
+    config = project.config(cycle_stop=args.cycle_stop)
+    if args.go:
+        return go(config, project.config_name)
+    say_commands(config, project.config_name, trained=False)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    options = console.parser(__doc__)
+    options.add_argument("folder", type=resolve_input_path, metavar="FOLDER_OF_IMAGES")
+    options.add_argument("--name", help="of the project (default: that of the folder)")
+    options.add_argument("--go", action="store_true", help="verify, split, train and test as well")
+    options.add_argument(
+        "--cycle-stop",
+        type=console.at_least_one,
+        metavar="N",
+        help="training steps of --go (default: what is proposed)",
+    )
+    options.add_argument(
+        "--labels",
+        default="",
+        metavar="WHERE",
+        help="before, after (the separator), a number (that part between separators), stem (the "
+        "whole name), folder (its name), or the file of a list (default: found)",
+    )
+    options.add_argument(
+        "--separator", default="", metavar="TEXT", help="between the parts of a name"
+    )
+    options.add_argument(
+        "--encoding", default="", metavar="NAME", help="of the list, such as gb18030"
+    )
+    options.add_argument(
+        "--unlabelled",
+        type=resolve_input_path,
+        metavar="FOLDER",
+        help="more images, which have no labels",
+    )
+    options.add_argument(
+        "--plain-forms",
+        action="store_true",
+        help="write full-width and other forms of a character as the plain one",
+    )
+    options.add_argument(
+        "--in-place", action="store_true", help="copy nothing: the images will be moved"
+    )
+    return options
+
+
+def checked_folder(folder: Path) -> Path:
+    """Return the full path of a folder that the user named; raises ConfigError."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder: name a folder of images")
     try:
-        str(folder).encode()
+        str(folder.resolve()).encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
             f"{str(folder)!r} is not text, which a configuration needs: rename the folder"
         ) from error
-    seen = inspect_folder(folder, args.separator)
-    values = proposed_config(seen, folder, name)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", "utf-8")
-        load_sample_config(temporary)
-    for line in findings(seen, values):
+    return folder.resolve()
+
+
+def say_lines(lines: Iterable[str]) -> None:
+    for line in lines:
         console.say(f"- {line}")
-    console.say(
-        f"written: {path}. Look at it, then\n"
-        f"  python3 verify_and_split_data.py --config conf/{name}.json\n"
-        f"  python3 train_model.py --config conf/{name}.json"
-    )
+
+
+def go(config: SampleConfig, name: str) -> int:
+    """Run the next steps, as their scripts do."""
+    console.say("\n[1 of 3] verify and split")
+    verify_and_split(config, config.seed)
+    console.say("\n[2 of 3] train")
+    from cnnlib.training import TrainModel  # here: TensorFlow takes seconds to load
+
+    if TrainModel.from_config(config).train_cnn().interrupted:
+        console.say(f"go on with: python3 train_model.py --config {name}")
+        return console.EXIT_INTERRUPTED
+    console.say("\n[3 of 3] test")
+    from cnnlib.evaluation import TestBatch
+
+    TestBatch.from_config(config).test_batch()
+    say_commands(config, name, trained=True)
     return 0
 
 
-def check_name(name: str) -> None:
-    """Raise ConfigError where a project cannot have this name, or another one has it."""
-    if not re.fullmatch(r"[\w-]+", name):
-        raise ConfigError(f"--name {name!r}: only letters, digits, '-' and '_' are possible")
-    path = PROJECT_ROOT / "conf" / f"{name}.json"
-    if path.exists():
-        raise ConfigError(f"{path} exists: remove it, or choose another --name")
-    for taken in (f"conf/{name}_config.json", f"sample/{name}", f"model/{name}"):
-        if (PROJECT_ROOT / taken).exists():
-            raise ConfigError(f"{taken} exists: choose another --name")
+def say_commands(config: SampleConfig, name: str, trained: bool) -> None:
+    """Print what comes next, ready to be copied."""
+    scripts = ["webserver_recognize_api.py"]
+    if not trained:
+        scripts = ["verify_and_split_data.py", "train_model.py", "test_batch.py", *scripts]
+    lines = [f"  python3 {script} --config {name}" for script in scripts]
+    if trained and (images := image_names(ProjectPath(config.test_image_dir))):
+        image = f"image_file=@{config.test_image_dir}{images[0]}"
+        lines += [
+            "and ask it, in a second terminal:",
+            f"  curl -F {shlex.quote(image)} {config.api_url}",
+        ]
+    console.say("\n".join(["next:", *lines]))
 
 
 if __name__ == "__main__":

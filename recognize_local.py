@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 right = matches_label(image, answer.value, rules)
                 results.append(right)
                 console.say(f"{image}: {answer}{VERDICTS[right]}")
-                suffix = image.suffix.lstrip(".") or config.image_suffix
+                suffix = image.suffix.lstrip(".") or config.image_suffix[0]
                 name = file_name(answer.value, suffix, separator=config.label_separator)
                 store_image(data, config.local_image_dir, name)
         except KeyboardInterrupt:

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             results.append(right)
             verdicts = {None: "", True: ", right", False: f", wrong: it is {captcha.text}"}
             console.say(f"{answer}{verdicts[right]}")
-            name = file_name(answer.value, config.image_suffix, separator=config.label_separator)
+            name = file_name(answer.value, config.image_suffix[0], separator=config.label_separator)
             store_image(captcha.image, config.online_image_dir, name)
     console.say(tally(results, args.times))
     return int(len(results) < args.times)

@@ -64,7 +64,7 @@ def create_app(
     sample = load_sample_config(config)
     options = ServingOptions(
         api_image_dir=sample.api_image_dir if save else None,
-        image_suffix=sample.image_suffix,
+        image_suffix=sample.image_suffix[0],
         label_separator=sample.label_separator,
         api_image_limit=sample.api_image_limit,
         max_batch_size=max_batch_size,

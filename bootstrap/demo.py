@@ -169,12 +169,9 @@ def summary(result: dict[str, Any], total_s: float, model_dir: str) -> str:
 def next_steps() -> str:
     python = shown([os.path.relpath(venv_python(), ROOT)])
     return (
-        "Next, your own captchas, five steps (more in README.md):\n"
-        "  1. Put images named label_serial.png, such as 2e8j_001.png, into a folder, and\n"
-        f"     {python} new_project.py THAT_FOLDER\n"
-        "  2. Check conf/THAT_FOLDER.json, and give it to the others as --config:\n"
-        f"  3. {python} verify_and_split_data.py\n"
-        f"  4. {python} train_model.py, then {python} test_batch.py\n"
-        f"  5. {python} webserver_recognize_api.py, and in a second terminal\n"
-        f"     {python} recognize_local.py"
+        "Next, your own captchas (more in README.md), with a folder of labelled images:\n"
+        f"  {python} new_project.py FOLDER_OF_IMAGES --go\n"
+        f"  {python} webserver_recognize_api.py --config conf/FOLDER_OF_IMAGES.json\n"
+        "and in a second terminal\n"
+        f"  {python} recognize_local.py --config conf/FOLDER_OF_IMAGES.json"
     )

@@ -86,7 +86,11 @@ class SampleConfig:
     max_captcha: int = _key(
         ConfigReader.count, "characters in a label, at most", "标签的最多字符数"
     )
-    image_suffix: str = _key(ConfigReader.suffix, "suffix of the images", "图片后缀")
+    image_suffix: tuple[str, ...] = _key(
+        ConfigReader.suffixes,
+        "suffix of the images, or a list of several; images that are saved get the first",
+        "图片后缀，或多个后缀的列表；保存的图片使用第一个",
+    )
     char_set: tuple[str, ...] = _key(
         ConfigReader.char_set,
         "the characters that occur: a string, or a list of one-character strings",

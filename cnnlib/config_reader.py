@@ -160,6 +160,15 @@ class ConfigReader:
             raise self.error(key, f"one of {', '.join(IMAGE_SUFFIXES)}")
         return value
 
+    def suffixes(self, key: str) -> tuple[str, ...]:
+        """Return the suffixes of `key`, one text or a list of them."""
+        value = self.values[key]
+        if not isinstance(value, (str, list)) or not value:
+            raise self.error(key, 'a suffix such as "png", or a list of suffixes')
+        each = value if isinstance(value, list) else [value]
+        readers = (ConfigReader(self.file, self.root, {key: text}) for text in each)
+        return tuple(dict.fromkeys(reader.suffix(key) for reader in readers))
+
     def url(self, key: str) -> str:
         expected = "an address that begins with http:// or https://"
         value = self.typed(key, str, expected)

@@ -23,7 +23,7 @@ def test_shipped_configs_load_and_agree():
         assert (captcha.width, captcha.height) == (sample.image_width, sample.image_height)
         assert captcha.char_count == sample.max_captcha
         assert set(captcha.characters) <= set(sample.char_set)
-        assert captcha.image_suffix == sample.image_suffix
+        assert (captcha.image_suffix,) == sample.image_suffix
 
 
 def test_default_paths_are_relative_to_the_folder_above_conf(project, monkeypatch):
@@ -63,6 +63,9 @@ def error_of(project):
         ("use_labels_json_file", "True", "true or false"),
         ("image_suffix", "tiff", "one of png, jpg"),
         ("image_suffix", 1, "suffix"),
+        ("image_suffix", [], "a list of suffixes"),
+        ("image_suffix", ["png", "tiff"], "one of png, jpg"),
+        ("image_suffix", ["png", 1], "suffix"),
         ("remote_url", "127.0.0.1:6100", "http://"),
         ("model_save_dir", 3, "a path in quotes"),
         ("model_save_dir", "", "a path in quotes"),
@@ -191,3 +194,12 @@ def test_lengths_of_practice_captchas_are_checked(project):
         project.captcha_config_path.write_text(json.dumps(values | changed), encoding="utf-8")
         with pytest.raises(ConfigError, match=expected):
             _ = project.captcha
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [("png", ("png",)), (".JPG", ("jpg",)), (["png", ".JPEG", "png"], ("png", "jpeg"))],
+)
+def test_suffix_is_one_or_several(project, given, read):
+    project.change(image_suffix=given)
+    assert project.sample.image_suffix == read

@@ -23,23 +23,30 @@ def root(tmp_path, monkeypatch):
     return tmp_path / "root"
 
 
-def test_a_folder_of_equal_images_gives_a_plain_configuration(root, tmp_path, draw_images, capsys):
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_of_equal_images_gives_a_plain_project(root, tmp_path, draw_images, capsys):
     folder = tmp_path / "my shop"
     draw_images(folder, 60)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
     assert new_project.main([str(folder)]) == 0
     config = load_sample_config(root / "conf" / "my_shop.json")
     assert (config.image_width, config.image_height, config.resize) == (40, 24, "")
     assert (config.min_captcha, config.max_captcha) == (2, 2)
     assert "".join(config.char_set) == "0123" and config.label_separator == "_"
-    assert config.origin_image_dir.full == folder and config.image_suffix == "png"
+    assert config.origin_image_dir.full == root / "sample/my_shop/origin"
+    assert config.image_suffix == ("png",)
     assert config.model_save_dir.full == root / "model/my_shop"
     shown = capsys.readouterr().out
-    assert "60 images; 60 of them have a label" in shown and "40x24 pixels: sure" in shown
-    assert "python3 verify_and_split_data.py --config conf/my_shop.json" in shown
-    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert "60 labels before the first '_' of the name" in shown and "60 images copied" in shown
+    assert "40x24 pixels: sure" in shown and "training takes about" in shown
+    assert "  python3 verify_and_split_data.py --config conf/my_shop.json" in shown
+    assert sorted(contents(config.origin_image_dir.full).values()) == sorted(before.values())
     verify_and_split(config)
     assert len(os.listdir(config.train_image_dir)) == 57
+    assert before == contents(folder)
 
 
 def test_mixed_images_are_all_used(root, tmp_path, draw_images, capsys):
@@ -48,81 +55,159 @@ def test_mixed_images_are_all_used(root, tmp_path, draw_images, capsys):
     for i in range(60):
         text = "".join(rng.choices("aBc9", k=rng.randint(2, 5)))
         [path] = draw_images(
-            folder, texts=[text], width=rng.randint(60, 200), height=rng.randint(30, 90)
+            folder, texts=[text], width=rng.randint(60, 200), height=rng.randint(30, 90), seed=i
         )
+        kind = ("PNG", "JPEG", "GIF")[i % 3]
         with Image.open(path) as image:
-            image.convert(("RGB", "RGBA", "P", "L")[i % 4]).save(path)
-        path.rename(folder / f"{text}-{i}.png")
-    (folder / "no label.png").write_bytes(path.read_bytes() if path.exists() else b"")
+            image.convert("RGB" if kind == "JPEG" else "P").save(folder / "new", kind)
+        path.unlink()
+        (folder / "new").rename(folder / f"{text}-{i}.{('png', 'jpeg', 'png')[i % 3]}")
     (folder / "notes.txt").touch()
-    (folder / "screenshot-1.jpg").write_bytes(b"not inspected")
+    (folder / "screenshot-1.jpg").write_bytes(b"not an image")
     assert new_project.main([str(folder), "--name", "m"]) == 0
     config = load_sample_config(root / "conf/m.json")
-    assert config.label_separator == "-" and config.resize == "pad"
+    assert config.label_separator == "_" and config.resize == "pad"
     assert (config.min_captcha, config.max_captcha) == (2, 5)
-    assert "".join(config.char_set) == "9Bac"
-    assert config.image_width * config.image_height <= 12_000
+    assert "".join(config.char_set) == "9Bac" and sorted(config.image_suffix) == [
+        *("gif", "jpg", "png")
+    ]
+    assert config.image_width * config.image_height <= 24_000
     shown = capsys.readouterr().out
-    assert "without a label: no label.png" in shown and "scaled to" in shown
-    assert '"ignore_case": true' in shown
+    assert "60 labels before the first '-'" in shown and "scaled to" in shown
+    assert "screenshot-1.jpg" in shown
     verify_and_split(config)
-    assert names_in(folder) == ["no label.png", "notes.txt", "screenshot-1.jpg"]
+    assert len(os.listdir(config.train_image_dir)) == 57
+    assert names_in(config.origin_image_dir.full) == []
 
 
-def test_separator_is_the_underscore_where_names_have_several(root, tmp_path, draw_images, capsys):
-    folder = tmp_path / "several"
-    for i, path in enumerate(draw_images(folder, texts=["AB"] * 5 + ["BA"] * 5)):
-        path.rename(folder / f"{path.name[:2]}-1_{i}.png")
+def test_names_that_are_the_label_alone(root, tmp_path, draw_images, capsys):
+    folder = tmp_path / "plain"
+    labels = [f"{a}{b}" for a in "0123" for b in "0123"]
+    for label, path in zip(labels, draw_images(folder, texts=labels), strict=True):
+        path.rename(folder / f"{label}.png")
     assert new_project.main([str(folder)]) == 0
-    shown = capsys.readouterr().out
-    assert "labels of 10 of 4 characters" in shown and "label some hundred" in shown
-    assert "'-' in labels: where it ends them, --separator '-'" in shown
-    assert new_project.main([str(folder), "--name", "hyphen", "--separator", "-"]) == 0
-    assert "labels of 10 of 2 characters" in capsys.readouterr().out
-    assert load_sample_config(root / "conf/hyphen.json").label_separator == "-"
+    assert "16 labels that are the whole name" in capsys.readouterr().out
+    config = load_sample_config(root / "conf/plain.json")
+    verify_and_split(config)
+    assert names_in(config.origin_image_dir.full) == []
 
 
-def test_suffix_is_that_of_most_labelled_images(root, tmp_path, draw_images, capsys):
-    folder = tmp_path / "photos"
-    draw_images(folder, 12, image_suffix="jpg")
-    for i, path in enumerate(draw_images(folder, 15)):
-        path.rename(folder / f"{i}.png")
-    assert new_project.main([str(folder)]) == 0
-    assert load_sample_config(root / "conf/photos.json").image_suffix == "jpg"
-    assert "left out: 15 png" in capsys.readouterr().out
-
-
-def test_labels_csv_is_read(root, tmp_path, draw_images, capsys):
-    folder = tmp_path / "listed"
+def test_list_of_labels_and_unlabelled_images(root, tmp_path, draw_images, capsys):
+    folder, more = tmp_path / "listed", tmp_path / "more"
     for i, path in enumerate(draw_images(folder, texts=["01"] * 30)):
         path.rename(folder / f"img_{i}.png")
+    draw_images(more, texts=["02"] * 5, seed=9)
     (folder / "labels.csv").write_text(
         "".join(f"img_{i}.png,A/{i % 3}\n" for i in range(20)) + "gone.png, 0\n"
     )
-    assert new_project.main([str(folder)]) == 0
+    assert new_project.main([str(folder), "--unlabelled", str(more)]) == 0
     shown = capsys.readouterr().out
-    assert "30 images; 20 of them have a label, 20 in labels.csv, such as" in shown
-    assert "without a label: img_20.png, img_21.png, img_22.png and 7 more" in shown
-    assert "labels.csv names 1 files that are missing" in shown
+    assert "20 labels from labels.csv: img_0.png is 'A/0'" in shown
+    assert "10 images without a label: img_20.png, img_21.png, img_22.png and 7 more" in shown
+    assert "labels.csv names 1 files that are not there: gone.png" in shown
     config = load_sample_config(root / "conf/listed.json")
     assert config.max_captcha == 3 and "".join(config.char_set) == "/012A"
+    assert len(os.listdir(root / "sample/listed/unlabelled")) == 15
     verify_and_split(config)
-    assert len(os.listdir(folder)) == 11
+    assert len(os.listdir(config.train_image_dir)) == 19
+
+
+def test_more_images_are_added_to_a_project(root, tmp_path, draw_images, capsys):
+    folder, other = tmp_path / "shop", tmp_path / "other"
+    draw_images(folder, texts=["01", "23", "12"] * 10)
+    assert new_project.main([str(folder)]) == 0
+    config = load_sample_config(root / "conf/shop.json")
+    verify_and_split(config)
+    before = (root / "conf/shop.json").read_bytes()
+    draw_images(folder, texts=["33"], seed=1)
+    capsys.readouterr()
+    assert new_project.main([str(folder)]) == 0
+    assert "1 images copied; 30 were there before" in capsys.readouterr().out
+    assert len(names_in(config.origin_image_dir.full)) == 1
+    draw_images(other, texts=["X11", "01"], seed=2)
+    assert new_project.main([str(other), "--name", "shop"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 images copied" in shown and "append 'X' to char_set" in shown
+    assert "labels of 2 to 3 characters: change min_captcha and max_captcha" in shown
+    assert (root / "conf/shop.json").read_bytes() == before
+    again = tmp_path / "elsewhere" / "shop"
+    draw_images(again, texts=["01"], seed=3)
+    assert new_project.main([str(again)]) == 2
+    assert "--name shop adds those of" in capsys.readouterr().err
+
+
+def test_stopped_import_is_gone_on_with(root, tmp_path, draw_images, capsys, monkeypatch):
+    folder = tmp_path / "shop"
+    draw_images(folder, 30)
+    with monkeypatch.context() as patched:
+        patched.setattr(new_project, "describe_import", interrupt)
+        assert new_project.main([str(folder)]) == 130
+    assert not (root / "conf/shop.json").exists()
+    capsys.readouterr()
+    assert new_project.main([str(folder)]) == 0
+    assert "0 images copied; 30 were there before" in capsys.readouterr().out
+    assert load_sample_config(root / "conf/shop.json").image_width == 40
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_plain_forms_of_characters(root, tmp_path, draw_images, capsys):
+    folder = tmp_path / "wide"
+    draw_images(folder, texts=["12", "21"] * 5)
+    draw_images(folder, texts=["１２", "２１"] * 5)
+    assert new_project.main([str(folder)]) == 0
+    assert "10 labels have other forms of characters (１ for 1" in capsys.readouterr().out
+    assert new_project.main([str(folder), "--name", "plain", "--plain-forms"]) == 0
+    assert "".join(load_sample_config(root / "conf/plain.json").char_set) == "12"
+
+
+def test_in_place_the_images_are_moved(root, tmp_path, draw_images, capsys):
+    folder = tmp_path / "mine"
+    for i, path in enumerate(draw_images(folder, 30)):
+        path.rename(folder / f"{path.name[:2]}-{i}.png")
+    assert new_project.main([str(folder), "--in-place"]) == 0
+    config = load_sample_config(root / "conf/mine.json")
+    assert config.label_separator == "-" and config.origin_image_dir.full == folder
+    assert not (root / "sample").exists()
+    verify_and_split(config)
+    assert names_in(folder) == []
+
+
+@pytest.mark.parametrize("name", ["{i}-{label}", "{label}", "sub/{label}_{i}"])
+def test_in_place_needs_the_names_of_this_project(root, tmp_path, draw_images, capsys, name):
+    labels = [f"{a}{b}" for a in "0123" for b in "0123"]
+    for i, (label, path) in enumerate(
+        zip(labels, draw_images(tmp_path / "x", texts=labels), strict=True)
+    ):
+        target = tmp_path / "mine" / f"{name.format(i=i, label=label)}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    assert new_project.main([str(tmp_path / "mine"), "--in-place"]) == 2
+    assert "is not as --in-place needs it" in capsys.readouterr().err
+    assert not (root / "conf/mine.json").exists()
+
+
+def test_go_ends_with_a_tested_model(root, tmp_path, draw_images, capsys):
+    folder = tmp_path / "quick"
+    draw_images(folder, 40)
+    assert new_project.main([str(folder), "--go", "--cycle-stop", "2"]) == 0
+    shown = capsys.readouterr().out
+    for step in ("[1 of 3] verify and split", "[2 of 3] train", "[3 of 3] test"):
+        assert step in shown
+    assert "2个样本识别耗时" in shown and (root / "model/quick/model.json").exists()
+    [image] = re.findall(r"curl -F image_file=@(\S+) http://127.0.0.1:6000/b", shown)
+    assert (root / image).exists()
 
 
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
         ({}, "no image in"),
-        ({"a.png": b""}, "no image in .* has a label: name them"),
-        (
-            {"ab_1.png": b"x"},
-            "can be decoded, such as ab_1.png: not a whole image in one of the formats",
-        ),
-        (
-            {f"img_{i}.png": b"" for i in range(10)},
-            "all 10 images in .* have the label 'img': begin",
-        ),
+        ({"1.png": b"", "2.png": b"", "3.png": b""}, "no image in .* has a label, such as 1.png"),
+        ({"ab_1.png": b"x"}, "can be used: ab_1.png: not a whole image in one of the formats"),
+        ({f"img_{i}.png": b"" for i in range(10)}, "has a label, such as img_0.png. Put the"),
     ],
 )
 def test_folder_without_labelled_images_is_refused_with_the_reason(

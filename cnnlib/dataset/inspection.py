@@ -1,42 +1,37 @@
-"""What a folder of labelled images shows: labels, sizes, colours."""
+"""What labelled images show: sizes, colours, the height of their text."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageFilter
 
-from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.console import CONSOLE, Reporter
-from cnnlib.dataset.folders import image_names
 from cnnlib.dataset.images import open_image, to_gray_or_rgb
-from cnnlib.dataset.labels import LABELS_FILE, FolderLabels, read_label_list
 from cnnlib.errors import SampleError
-from cnnlib.paths import ProjectPath
 
-SEPARATORS = ("_", "-", "#", "@", "=", " ")
-MAX_DECODED = 500  # images, to see their sizes and colours
-COMMON_WORD_FROM = 10  # images: this many with the same word before the separator have no label
+MAX_DECODED = 500  # images, to see their colours and their text
 GRAY_WEIGHTS = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+PROFILE_ROWS = 100  # to which the rows of an image of any height are interpolated
+BLUR_RADIUS = 1.0  # takes most of the noise of single pixels
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was seen; `sizes` and `hidden_colour` are of those images that were decoded."""
+    """What was seen of labelled images."""
 
-    suffix: str
-    suffixes: Counter[str]  # of files that may be images
     labels: list[str]
-    listed: int  # labels out of labels.csv; the others are in the names
-    unlabelled: list[str]  # names without a label
-    separator: str
-    unmatched: int  # files that labels.csv names and that are missing
-    sizes: Counter[tuple[int, int]]
-    broken: list[str]
+    suffixes: tuple[str, ...]  # of the images' content, the most frequent first
+    sizes: Counter[tuple[int, int]]  # width and height
     hidden_colour: float  # of 255, see `hidden_colour`
+    text_height: float = 0.0  # pixels, of an image of median height; 0: not known
+    separator: str = "_"
+    broken: list[str] = field(default_factory=list)
 
     @property
     def lengths(self) -> Counter[int]:
@@ -47,105 +42,48 @@ class Inspection:
         return sorted({c for label in self.labels for c in label})
 
 
-def inspect_folder(
-    folder: ProjectPath, separator: str = "", seed: int = 0, reporter: Reporter = CONSOLE
+def inspect_images(
+    files: Sequence[Path],
+    labels: Sequence[str],
+    *,
+    sizes: Counter[tuple[int, int]] | None = None,
+    suffixes: Sequence[str] = (),
+    separator: str = "_",
+    seed: int = 0,
+    reporter: Reporter = CONSOLE,
 ) -> Inspection:
-    """Inspect the images of a folder; raises SampleError where none has a label.
+    """Inspect images that have these labels; MAX_DECODED of them, chosen by the seed, are decoded.
 
-    Without a separator it is the one that most names have.
+    `sizes` and `suffixes` are of those that are decoded, and of their names, unless given. Raises
+    SampleError where none can be decoded.
     """
-    found = image_names(folder)
-    listed = read_label_list(folder)
-    if not found:
-        raise SampleError(
-            f"no image in {folder}: name a folder with files of the formats "
-            f"{', '.join(IMAGE_SUFFIXES)}; those in its sub-folders do not count"
-        )
-    separator = separator or _separator([name for name in found if name not in listed])
-    labels = FolderLabels(listed, separator)
-    labelled = {name: label for name in found if (label := _label_or_none(name, labels))}
-    _discard_common_word(labelled, listed, folder)
-    if not labelled:
-        raise SampleError(
-            f"no image in {folder} has a label: name them label{separator}serial.suffix, such as "
-            f"2e8j{separator}1.png, or list them in {LABELS_FILE} in this folder, a line "
-            "`file,label` for each"
-        )
-    most = Counter(map(_suffix, labelled)).most_common(1)[0][0]  # an image_suffix is one
-    names = [name for name in found if _suffix(name) == most]
-    chosen = sorted(np.random.default_rng(seed).permutation(len(names))[:MAX_DECODED])
-    return Inspection(
-        most,
-        Counter(map(_suffix, found)),
-        [labelled[name] for name in names if name in labelled],
-        sum(name in listed for name in names),
-        [name for name in names if name not in labelled],
-        separator,
-        len(set(listed) - set(found)),
-        *_inspect_pixels(folder, [names[i] for i in chosen], reporter),
-    )
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lstrip(".").lower()
-
-
-def _label_or_none(name: str, labels: FolderLabels) -> str | None:
-    try:
-        return labels.label(name)
-    except SampleError:
-        return None
-
-
-def _separator(names: Sequence[str]) -> str:
-    """Return what most names have between label and serial; the first of several."""
-    return max(
-        SEPARATORS,
-        key=lambda separator: sum(
-            _label_or_none(name, FolderLabels(separator=separator)) is not None for name in names
-        ),
-    )
-
-
-def _discard_common_word(
-    labelled: dict[str, str], listed: Mapping[str, str], folder: ProjectPath
-) -> None:
-    """Remove what all names begin with that are not listed, such as `img`: it is not a label.
-
-    Raises SampleError where no other label is left.
-    """
-    in_names = {name: label for name, label in labelled.items() if name not in listed}
-    words = set(in_names.values())
-    if len(in_names) < COMMON_WORD_FROM or len(words) > 1:
-        return
-    if not listed:
-        raise SampleError(
-            f"all {len(in_names)} images in {folder} have the label {words.pop()!r}: "
-            "begin each name with what the image shows, such as 2e8j_1.png, or list "
-            f"the labels in {LABELS_FILE} in this folder, a line `file,label` for each"
-        )
-    for name in in_names:
-        del labelled[name]
-
-
-def _inspect_pixels(
-    folder: ProjectPath, names: Sequence[str], reporter: Reporter
-) -> tuple[Counter[tuple[int, int]], list[str], float]:
-    """Return sizes, the names that cannot be decoded, and the mean of the hidden colour."""
-    sizes: Counter[tuple[int, int]] = Counter()
+    chosen = sorted(np.random.default_rng(seed).permutation(len(files))[:MAX_DECODED])
+    seen: Counter[tuple[int, int]] = Counter()
     broken, reasons, hidden = [], [], []
-    for name in reporter.progress(names, "inspecting"):
+    profiles = []
+    for path in reporter.progress([files[i] for i in chosen], "inspecting"):
         try:
-            image = to_gray_or_rgb(open_image(folder.full / name), channels=3)
+            image = to_gray_or_rgb(open_image(path), channels=3)
         except SampleError as error:
-            broken.append(name)
-            reasons.append(f"{name}: {error}")
+            broken.append(path.name)
+            reasons.append(f"{path}: {error}")
             continue
-        sizes[image.size] += 1
+        seen[image.size] += 1
         hidden.append(hidden_colour(np.asarray(image)))
-    if not sizes:
-        raise SampleError(f"no image in {folder} can be decoded, such as {reasons[0]}")
-    return sizes, broken, float(np.mean(hidden))
+        profiles.append(row_profile(image))
+    if not seen:
+        raise SampleError(f"no image can be decoded, such as {reasons[0]}")
+    heights = [height for (_, height), n in seen.items() for _ in range(n)]
+    names = Counter(os.path.splitext(path.name)[1].lstrip(".").lower() for path in files)
+    return Inspection(
+        list(labels),
+        tuple(suffixes) or tuple(suffix for suffix, _ in names.most_common()),
+        seen if sizes is None else sizes,
+        float(np.mean(hidden)),
+        text_share(np.mean(profiles, axis=0)) * float(np.median(heights)),
+        separator,
+        broken,
+    )
 
 
 def hidden_colour(pixels: np.ndarray) -> float:
@@ -158,3 +96,25 @@ def hidden_colour(pixels: np.ndarray) -> float:
     gray = colours @ GRAY_WEIGHTS  # [H * W]
     explained = np.outer(gray, gray @ colours / max(gray @ gray, 1.0))
     return float(np.sqrt(np.mean((colours - explained) ** 2)))
+
+
+def row_profile(image: Image.Image) -> np.ndarray:
+    """Return how much changes along each row, float [PROFILE_ROWS], from the top to the bottom.
+
+    Letters change along their rows, a ground and lines across them hardly do.
+    """
+    gray = image.convert("L").filter(ImageFilter.GaussianBlur(BLUR_RADIUS))
+    if gray.width < 2:
+        return np.zeros(PROFILE_ROWS)
+    rows = np.abs(np.diff(np.asarray(gray, float), axis=1)).mean(axis=1)  # [H]
+    places = (np.arange(PROFILE_ROWS) + 0.5) / PROFILE_ROWS * gray.height - 0.5
+    return np.interp(places, np.arange(gray.height), rows)
+
+
+def text_share(profile: np.ndarray) -> float:
+    """Return the share of the rows that letters take: those at half the height of the profile.
+
+    The mean profile of many images has noise as its base, wherever each one's letters are.
+    """
+    peak, base = np.quantile(profile, 0.95), profile.min()
+    return float(np.mean(profile > base + 0.5 * (peak - base))) if peak > base else 0.0

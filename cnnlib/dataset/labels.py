@@ -59,6 +59,12 @@ def has_suffix(name: str, suffixes: Iterable[str]) -> bool:
     return not name.startswith(".") and suffix in {known.lower() for known in suffixes}
 
 
+def parse_suffixes(suffixes: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the suffixes of images, given as one text or several, with or without their dots."""
+    each = [suffixes] if isinstance(suffixes, str) else suffixes
+    return tuple(suffix.lstrip(".") for suffix in each)
+
+
 def file_name(
     label: str, suffix: str, serial: str | None = None, separator: str = SEPARATOR
 ) -> str:

@@ -20,6 +20,7 @@ from cnnlib.dataset.labels import (
     SEPARATOR,
     FolderLabels,
     has_suffix,
+    parse_suffixes,
     read_label_list,
     unknown_characters,
 )
@@ -41,7 +42,7 @@ class Rules:
 
     @classmethod
     def from_config(cls, config: SampleConfig) -> Rules:
-        return cls(config.spec, (config.image_suffix,), config.label_separator)
+        return cls(config.spec, config.image_suffix, config.label_separator)
 
     def labels(self, folder: ProjectPath | None = None) -> FolderLabels:
         """Return the labels of a folder's images; without a folder those of names alone."""
@@ -61,7 +62,7 @@ def verify(
     origin_dir: AnyPath,
     real_width: int,
     real_height: int,
-    image_suffix: str,
+    image_suffix: str | Sequence[str],
     *,
     char_set: Sequence[str] | None = None,
     max_captcha: int | None = None,
@@ -85,7 +86,7 @@ def verify(
         resize=resize,
         ignore_case=ignore_case,
     )
-    rules = Rules(spec, (image_suffix.lstrip("."),), label_separator)
+    rules = Rules(spec, parse_suffixes(image_suffix), label_separator)
     return verify_folder(ProjectPath(origin_dir), rules, reporter)[1]
 
 

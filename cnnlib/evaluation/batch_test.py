@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from cnnlib.config import SampleConfig
 from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.console import CONSOLE, Reporter
 from cnnlib.dataset.image_set import load_images
-from cnnlib.dataset.labels import SEPARATOR, file_name
+from cnnlib.dataset.labels import SEPARATOR, file_name, parse_suffixes
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import CaptchaError
 from cnnlib.evaluation import metrics
@@ -71,7 +71,7 @@ class TestBatch:
         total: int | None = None,
         *,
         spec: CaptchaSpec | None = None,
-        image_suffix: str | None = None,
+        image_suffix: str | Sequence[str] | None = None,
         label_separator: str = SEPARATOR,
         seed: int = 0,
         reporter: Reporter = CONSOLE,
@@ -81,7 +81,7 @@ class TestBatch:
             fill_missing(spec, model_save_dir), char_set=parse_char_set(char_set)
         )
         self.recognizer = Recognizer.from_spec(spec, model_save_dir)
-        suffixes = (image_suffix.lstrip("."),) if image_suffix else IMAGE_SUFFIXES
+        suffixes = parse_suffixes(image_suffix) if image_suffix else IMAGE_SUFFIXES
         self.rules = Rules(spec, suffixes, label_separator)
         self._reporter = reporter
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from cnnlib.cores import usable_cores
 from cnnlib.dataset.folders import random_image
 from cnnlib.dataset.image_set import ImageSet, load_images
 from cnnlib.dataset.images import read_pixels
-from cnnlib.dataset.labels import SEPARATOR
+from cnnlib.dataset.labels import SEPARATOR, parse_suffixes
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
 from cnnlib.network import CNN, DEFAULT_NETWORK
@@ -52,7 +52,7 @@ class TrainModel(CNN):
         cycle_stop: int,
         acc_stop: float,
         cycle_save: int,
-        image_suffix: str,
+        image_suffix: str | Sequence[str],
         train_batch_size: int,
         test_batch_size: int,
         *,
@@ -79,7 +79,7 @@ class TrainModel(CNN):
             spec=spec,
             network=network,
         )
-        self.rules = Rules(spec, (image_suffix.lstrip("."),), label_separator)
+        self.rules = Rules(spec, parse_suffixes(image_suffix), label_separator)
         self.train_img_path, self.verify_img_path = train_img_path, verify_img_path
         self.options = RunOptions(
             cycle_stop=cycle_stop,

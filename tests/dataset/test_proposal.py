@@ -6,26 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from cnnlib.dataset.inspection import Inspection, inspect_folder
+from cnnlib.dataset.inspection import Inspection
 from cnnlib.dataset.proposal import (
     findings,
     input_size,
     proposed_config,
     suggested_keys,
     suggested_steps,
+    training_minutes,
 )
 from cnnlib.paths import ProjectPath
 
 SEEN = Inspection(
-    suffix="png",
-    suffixes=Counter(png=200),
     labels=["0123456789"[i % 10] * 4 for i in range(200)],
-    listed=0,
-    unlabelled=[],
-    separator="_",
-    unmatched=0,
+    suffixes=("png",),
     sizes=Counter({(100, 60): 200}),
-    broken=[],
     hidden_colour=0.4,
 )
 
@@ -52,22 +47,39 @@ def test_size_of_the_networks_images(sizes, expected):
     assert abs(width - expected[0]) <= 0.06 * expected[0] and abs(height - expected[1]) <= 2
 
 
-def test_rare_length_is_pointed_out(tmp_path, draw_images):
-    draw_images(tmp_path, 99)
-    draw_images(tmp_path, texts=["0"])
-    seen = inspect_folder(ProjectPath(tmp_path))
-    assert "Some lengths are rare: check them for wrong labels" in said(seen)
+@pytest.mark.parametrize(
+    ("size", "text", "expected"),
+    [
+        ((130, 42), 18, (130, 42, False)),  # small and equal: as they are
+        ((200, 50), 30, (200, 50, False)),
+        ((72, 27), 12, (120, 45, True)),  # small letters are enlarged to 20 pixels
+        ((60, 20), 5, (120, 40, True)),  # by no more than 2
+        ((300, 100), 80, (150, 50, True)),  # large ones are reduced to 40
+        ((400, 160), 30, (245, 98, True)),  # further where the image has more than 24,000
+        ((700, 80), 40, (350, 40, True)),
+        ((2000, 300), 30, (400, 60, True)),  # below 20 where it has to be: 24,000 pixels
+    ],
+)
+def test_letters_are_20_to_40_pixels_high(size, text, expected):
+    width, height, resize = input_size({size: 100}, text)
+    assert resize == expected[2]
+    assert width == pytest.approx(expected[0], abs=2) and height == pytest.approx(
+        expected[1], abs=1
+    )
+    assert not resize or width * height <= 24_200
+
+
+def test_rare_length_is_pointed_out():
+    seen = replace(SEEN, labels=[*["01"] * 99, "0"])
+    assert "Some lengths are rare: check '0' and others" in said(seen)
     assert json.dumps(suggested_keys(seen))
 
 
-def test_characters_that_are_still_to_come_are_estimated(tmp_path, draw_images):
-    draw_images(tmp_path, texts=["01"])
-    seen = inspect_folder(ProjectPath(tmp_path))
+def test_characters_that_are_still_to_come_are_estimated():
     labels = [c + d for c in "abcdefghij" for d in "0123456789"]
-
-    assert "will be a new one" not in said(replace(seen, labels=labels))
+    assert "will be a new one" not in said(replace(SEEN, labels=labels))
     assert "of 11 further characters about one will be a new one" in said(
-        replace(seen, labels=[*labels, *"klmnopqrstuvwxyzABCD"])
+        replace(SEEN, labels=[*labels, *"klmnopqrstuvwxyzABCD"])
     )
 
 
@@ -81,8 +93,15 @@ def test_characters_that_are_still_to_come_are_estimated(tmp_path, draw_images):
     ],
 )
 def test_steps_are_by_the_number_of_images_and_characters(changed, steps):
-    assert suggested_steps(replace(SEEN, **changed)) == steps
-    assert f"cycle_stop {steps}: a guess" in said(replace(SEEN, **changed))
+    assert suggested_steps(replace(SEEN, **changed), 6000) == min(steps, 5100)
+    assert f"cycle_stop {min(steps, 5100)}: training takes about" in said(replace(SEEN, **changed))
+
+
+@pytest.mark.parametrize("area", [1000, 6000, 12_000, 24_000, 100_000])
+def test_training_that_is_proposed_takes_15_minutes_at_most(area):
+    seen = replace(SEEN, labels=["0123456"] * 60_000)
+    steps = suggested_steps(seen, area)
+    assert 100 <= steps <= 6000 and training_minutes(steps, area) <= 15
 
 
 @pytest.mark.parametrize(("hidden", "channels"), [(5.4, 1), (5.5, 3)])
@@ -95,35 +114,64 @@ def test_colour_is_taken_where_much_of_it_is_hidden(hidden, channels):
 @pytest.mark.parametrize(("labelled", "acc_stop"), [(5999, 1.0), (6000, 0.99)])
 def test_training_stops_early_where_the_test_set_is_large_enough(labelled, acc_stop):
     seen = replace(SEEN, labels=["0123"] * labelled)
-    config = proposed_config(seen, ProjectPath("my images"), "shop")
+    config = proposed_config(seen, "shop")
     assert config["acc_stop"] == acc_stop
 
 
 def test_project_has_places_of_its_own(tmp_path):
-    config = proposed_config(SEEN, ProjectPath(tmp_path), "shop")
-    places = {
-        key: value
+    config = proposed_config(SEEN, "shop")
+    places = [
+        value
         for key, value in config.items()
         if key.endswith(("_dir", "_file")) and isinstance(value, str)
-    }
-    assert places.pop("origin_image_dir") == str(tmp_path)
-    assert len(places) == 9 and all("/shop/" in place for place in places.values())
+    ]
+    assert len(places) == 10 and all("/shop/" in place for place in places)
+    moved = proposed_config(SEEN, "shop", ProjectPath(tmp_path))
+    assert moved.pop("origin_image_dir") == str(tmp_path)
+    assert moved.items() < config.items()
+
+
+@pytest.mark.parametrize(
+    ("labels", "folds"),
+    [
+        (["abcd"] * 500, False),
+        ([*["abcf"] * 482, *["abcF"] * 18], True),  # a typist's upper case
+        ([*["ABCF"] * 482, *["AbCF"] * 18], True),
+        (["abCD"] * 500, False),  # nothing occurs in both cases
+        (["abAB"] * 500, False),
+        (["cCxX"] * 500, True),  # both cases look the same
+        (["cCaA"] * 500, False),
+        (["1234"] * 500, False),
+        (["ǅǆ"] * 500, False),  # a letter with three cases
+    ],
+)
+def test_case_is_ignored_where_labels_cannot_tell_it(labels, folds):
+    keys = suggested_keys(replace(SEEN, labels=labels))
+    assert keys.get("ignore_case", False) == folds
+    if folds:
+        assert not set(keys["char_set"]) & set("ABCFX")
+        assert "seem to mean the same" in said(replace(SEEN, labels=labels))
+
+
+def test_several_suffixes_are_a_list():
+    assert suggested_keys(replace(SEEN, suffixes=("jpg", "png")))["image_suffix"] == ["jpg", "png"]
+    assert suggested_keys(SEEN)["image_suffix"] == "png"
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({}, "200 images; 200 of them have a label, 200 before the first '_' of their names"),
-        ({"listed": 50}, "50 in labels.csv and 150 before the first '_' of their names"),
-        ({"labels": ["0123"] * 99}, "fewer than 100 teach little: label some hundred"),
+        ({"labels": ["0123"] * 99}, "fewer than 100 labels teach little: label some hundred"),
         ({"labels": ["0123"] * 99}, "labels of 99 of 4 characters: sure"),
-        ({"unmatched": 2}, "labels.csv names 2 files that are missing"),
-        ({"unlabelled": ["a.png", "b.png"]}, "without a label: a.png, b.png. Move them away"),
-        ({"suffixes": Counter(png=200, jpg=3)}, "image_suffix is png; left out: 3 jpg. Convert"),
         ({"broken": list("abcde")}, "cannot be decoded: a, b, c and 2 more"),
         ({"labels": ["012345"] * 200}, "never seen: 6789. Add to char_set what can occur"),
         ({"labels": ["aB"] * 200}, 'upper and lower case: "ignore_case": true where the site'),
-        ({"labels": ["a-b"] * 200}, "'-' in labels: where it ends them, --separator '-'"),
+        ({"labels": ["a-b"] * 200}, "'-' at the same place in all labels: where it ends them"),
+        (
+            {"labels": ["1234", "１２３４"] * 100},
+            "100 labels have other forms of characters (１ for 1",
+        ),
+        ({"labels": [*["1234"] * 199, "123l"]}, "may be wrong labels: 'l' (1, as in '123l')"),
         ({}, "100x60 pixels: sure"),
         (
             {"sizes": Counter({(100, 60): 99, (90, 50): 1})},
@@ -131,9 +179,14 @@ def test_project_has_places_of_its_own(tmp_path):
         ),
         (
             {"sizes": Counter({(100, 60): 50, (90, 50): 50})},
-            "sizes from 90x50 to 100x60: scaled to ",
+            "sizes from 90x50 to 100x60: scaled to 99x55",
         ),
     ],
 )
 def test_findings_say_what_was_seen(changed, expected):
     assert expected in said(replace(SEEN, **changed))
+
+
+def test_signs_of_an_expression_are_no_hint():
+    seen = replace(SEEN, labels=["10-4=", "3+11=", "2x5=", "1-1="] * 50)
+    assert "separator" not in said(seen)

@@ -1,0 +1,200 @@
+"""Which images of a folder have which labels, where they are, and what is left out and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cnnlib.dataset.label_lists import LabelList, read_label_list_file, read_label_lists
+from cnnlib.dataset.label_rules import (
+    FOLDER,
+    STEM,
+    USUAL,
+    Hypothesis,
+    NameRule,
+    clear_rule,
+    is_likely,
+    is_stray,
+    rank_rules,
+)
+from cnnlib.dataset.source_folder import SourceFolder, examples, read_source_folder
+from cnnlib.errors import SampleError
+
+
+@dataclass
+class LabelledFolder:
+    """The images of a folder with their labels, and what is to be said about the others."""
+
+    source: SourceFolder
+    labels: dict[str, str] = field(default_factory=dict)  # image's path in the folder -> label
+    listed: int = 0  # of these labels
+    rule: NameRule | None = None  # where names have the others
+    taken: list[str] = field(default_factory=list)  # what was taken, a line each
+    left_out: list[str] = field(default_factory=list)  # what was not and why, a line each
+
+    @property
+    def unlabelled(self) -> list[str]:
+        return [name for name in self.source.images if name not in self.labels]
+
+
+def read_labelled_folder(
+    root: Path,
+    *,
+    labels: str = "",
+    separator: str = "",
+    encoding: str = "",
+) -> LabelledFolder:
+    """Find out where a folder has its labels.
+
+    `labels` and `separator` choose, where they are not empty: "before", "after", the number of a
+    field from 1, "stem", "folder", or the path of a list. Raises SampleError where there is no
+    image, no label, or where two rules are as likely.
+    """
+    source = read_source_folder(root)
+    found = LabelledFolder(source)
+    if not source.images:
+        raise SampleError(f"no image in {root} or the folders in it: name a folder with images")
+    rule = _chosen_rule(labels, separator)
+    lists: list[LabelList] = []
+    if labels and rule is None:
+        lists = [read_label_list_file(source, Path(labels).absolute(), encoding)]
+    elif rule is None:
+        lists = read_label_lists(source, encoding)
+    _take_lists(found, lists)
+    _take_names(found, rule, {name for read in lists for name in read.named})
+    _leave_out_strays(found)
+    if not found.labels:
+        raise SampleError(_no_label(found))
+    if unlabelled := found.unlabelled:
+        found.left_out.append(f"{len(unlabelled)} images without a label: {examples(unlabelled)}")
+    return found
+
+
+def _chosen_rule(labels: str, separator: str) -> NameRule | None:
+    """Return the rule that options choose; None where they name a list, or nothing."""
+    if not labels and not separator:
+        return None
+    if labels in (STEM, FOLDER):
+        return NameRule(labels)
+    if labels in ("", "before", "after"):
+        return NameRule(labels or "before", separator or USUAL.separator)
+    if labels.isascii() and labels.isdecimal() and int(labels) >= 1:
+        return NameRule("field", separator or USUAL.separator, int(labels) - 1)
+    return None
+
+
+# --- lists ---
+
+
+def _take_lists(found: LabelledFolder, lists: Sequence[LabelList]) -> None:
+    """Take the labels of all lists that agree; images under two labels are left out."""
+    contradicted: dict[str, str] = {}
+    for read in lists:
+        if not read.labels:
+            _report_list(found, read)
+            continue
+        for name, label in read.labels.items():
+            if found.labels.get(name, label) != label:
+                contradicted[name] = f"{name} ({found.labels[name]!r}, {label!r})"
+        _take_list(found, read)
+    for name in contradicted:
+        del found.labels[name]
+    found.listed = len(found.labels)
+    if contradicted:
+        found.left_out.append(
+            f"{len(contradicted)} images that lists give two labels: "
+            f"{examples(list(contradicted.values()))}"
+        )
+
+
+def _take_list(found: LabelledFolder, read: LabelList) -> None:
+    found.labels |= read.labels
+    found.listed = len(found.labels)
+    encoding = (
+        ""
+        if read.encoding in ("utf-8", "ascii")
+        else f", read as {read.encoding} (--encoding says another)"
+    )
+    order = ", line by line in the order of the numbered images" if read.in_order else ""
+    found.taken.append(
+        f"{len(read.labels)} labels from {read.name}{encoding}{order}: {_shown(read.labels)}"
+    )
+    _report_list(found, read)
+
+
+def _report_list(found: LabelledFolder, read: LabelList) -> None:
+    if read.missing:
+        found.left_out.append(
+            f"{read.name} names {len(read.missing)} files that are not there: "
+            f"{examples(read.missing)}"
+        )
+    if read.wrong:
+        found.left_out.append(
+            f"{read.name}: {len(read.wrong)} lines are not understood: {examples(read.wrong)}"
+        )
+
+
+# --- names ---
+
+
+def _take_names(found: LabelledFolder, chosen: NameRule | None, listed: set[str]) -> None:
+    """Take the labels in the names of images that no list names, where they have some."""
+    names = found.source.images
+    if chosen is not None:
+        labels = {name: label for name in names if (label := chosen.label(name))}
+        hypothesis: Hypothesis | None = Hypothesis(chosen, labels, 1.0)
+    else:
+        ranked = rank_rules(names)
+        hypothesis = clear_rule(ranked)
+        if hypothesis is None and not found.labels and is_likely(ranked):
+            raise SampleError(_two_rules(found, ranked))
+    if hypothesis is None:
+        return
+    in_names = {name: label for name, label in hypothesis.labels.items() if name not in listed}
+    if in_names:
+        found.rule = hypothesis.rule
+        found.labels |= in_names
+        found.taken.append(f"{len(in_names)} labels {_place(found.rule)}: {_shown(in_names)}")
+
+
+def _place(rule: NameRule) -> str:
+    return f"that are {rule}" if rule.kind in (STEM, FOLDER) else str(rule)
+
+
+def _leave_out_strays(found: LabelledFolder) -> None:
+    lengths = Counter(map(len, found.labels.values()))
+    strays = [name for name, label in found.labels.items() if is_stray(label, lengths)]
+    for name in strays:
+        del found.labels[name]
+    if strays:
+        usual = ", ".join(str(n) for n, _ in sorted(lengths.most_common(3)))
+        found.left_out.append(
+            f"{len(strays)} images whose labels have another length by far than {usual} "
+            f"characters: {examples(strays)}"
+        )
+
+
+def _shown(labels: dict[str, str]) -> str:
+    pairs = list(labels.items())
+    chosen = dict.fromkeys((0, len(pairs) // 2, len(pairs) - 1))
+    return ", ".join(f"{pairs[i][0]} is {pairs[i][1]!r}" for i in chosen)
+
+
+def _two_rules(found: LabelledFolder, ranked: Sequence[Hypothesis]) -> str:
+    def lines() -> Iterator[str]:
+        for hypothesis in ranked[:2]:
+            yield f"  {hypothesis.rule.option}\n      {_shown(hypothesis.labels)}"
+
+    shown = "\n".join(lines())
+    return f"the names in {found.source.root} can be read in two ways. Choose one of them:\n{shown}"
+
+
+def _no_label(found: LabelledFolder) -> str:
+    seen = "".join(f"\n- {line}" for line in found.left_out)
+    return (
+        f"no image in {found.source.root} has a label, such as {found.source.images[0]}. "
+        "Put the label into the name, as in 2e8j_1.png or 2e8j.png, or write a list labels.csv "
+        f"next to the images, a line `file,label` for each; --labels says where labels are.{seen}"
+    )

@@ -1,0 +1,105 @@
+"""A folder of images as its owner has it: images and other files, in sub-folders too."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from cnnlib.config_reader import IMAGE_SUFFIXES
+from cnnlib.errors import SampleError
+from cnnlib.files import reason
+
+SUFFIX_OF_START = (  # the first bytes of each format, and the suffix of its files
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png"),
+    (re.compile(rb"\xff\xd8\xff"), "jpg"),
+    (re.compile(rb"GIF8[79]a"), "gif"),
+    (re.compile(rb"BM"), "bmp"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp"),
+)
+START_BYTES = 12
+IGNORED_FOLDERS = {"__MACOSX"}
+MAX_EXAMPLES = 3
+
+
+@dataclass
+class SourceFolder:
+    """The files of a folder, by their paths relative to it, with '/', in natural order."""
+
+    root: Path
+    images: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)  # that may list labels
+    bytes: int = 0  # of all images
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+
+def read_source_folder(root: Path) -> SourceFolder:
+    """Find the files of a folder and of those in it; raises SampleError where it cannot be read.
+
+    Files and folders whose names begin with a dot are left out. An image is what has the suffix of
+    one, or none that is known but the first bytes of one.
+    """
+    found = SourceFolder(root)
+    _walk(found, "")
+    found.images.sort(key=natural_key)
+    found.others.sort(key=natural_key)
+    return found
+
+
+def _walk(found: SourceFolder, below: str) -> None:
+    folder = found.root / below
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise SampleError(
+            f"folder {folder} cannot be read: {reason(error)}; make it readable or name another"
+        ) from error
+    for entry in entries:
+        name = f"{below}{entry.name}"
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name not in IGNORED_FOLDERS:
+                _walk(found, f"{name}/")
+        elif _is_image(entry):
+            found.images.append(name)
+            found.bytes += entry.stat().st_size
+        elif entry.is_file():
+            found.others.append(name)
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    suffix = PurePosixPath(entry.name).suffix.lstrip(".").lower()
+    if suffix in IMAGE_SUFFIXES:
+        return entry.is_file()
+    if suffix in ("txt", "csv", "tsv", "json", "jsonl"):
+        return False
+    try:
+        with open(entry.path, "rb") as file:
+            return bool(suffix_of(file.read(START_BYTES)))
+    except OSError:  # a folder, a pipe, a file of somebody else
+        return False
+
+
+def suffix_of(data: bytes) -> str:
+    """Return the suffix that an image's content should have; "" for no known format."""
+    return next((suffix for start, suffix in SUFFIX_OF_START if start.match(data)), "")
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts names with numbers as people do: 2.png before 10.png."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(p), p) if i % 2 else (1, 0, p) for i, p in enumerate(parts)]
+
+
+def stem(name: str) -> str:
+    """Return a file's name without folder and suffix."""
+    return os.path.splitext(name.rpartition("/")[2])[0]
+
+
+def examples(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_EXAMPLES} more" if len(names) > MAX_EXAMPLES else ""
+    return ", ".join(names[:MAX_EXAMPLES]) + more
