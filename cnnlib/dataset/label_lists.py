@@ -14,7 +14,8 @@ from typing import Any
 
 import charset_normalizer
 
-from cnnlib.dataset.label_rules import clean_label, plausibility
+from cnnlib.dataset.label_rules import plausibility
+from cnnlib.dataset.labels import clean_label
 from cnnlib.dataset.source_folder import SourceFolder, natural_key, stem
 from cnnlib.errors import SampleError
 from cnnlib.files import reason
@@ -32,6 +33,7 @@ MAX_LIST_BYTES = 200 << 20
 LOCAL_ENCODINGS = ["gb18030", "big5", "shift_jis", "cp949", "cp1252", "cp1251"]
 TEXT_SUFFIXES = (".gt.txt", ".txt")  # of a text next to an image, as tesstrain has them
 DELIMITERS = ",\t;|"
+SEPARATOR_LINE = re.compile(r"\Asep=.\r?\n")  # of spreadsheet programs
 LIKE_LABELS = 0.5  # `plausibility` of lines that are labels
 FEWEST_ROWS = 0.5  # of a list's rows, which must name images
 
@@ -120,7 +122,7 @@ class _Images:
         """Return the image that a cell of a list in `folder` names."""
         path = text.strip().replace("\\", "/").removeprefix("./")
         base = path.rpartition("/")[2]
-        for key in (f"{folder}{path}", path, f"{folder}{base}", base):
+        for key in (f"{folder}{path}", path, f"{folder}{base}", base, _without_suffix(base)):
             if name := self._by.get(key) or self._by.get(key.lower()):
                 return name
         if base.isascii() and base.isdecimal():
@@ -216,6 +218,7 @@ def _tables(text: str, suffix: str) -> Iterator[list[Row]]:
         if rows:
             yield rows
             return
+    text = SEPARATOR_LINE.sub("\n", text)
     for delimiter in DELIMITERS:
         if delimiter in text:
             yield list(_csv_rows(text, delimiter))
@@ -285,7 +288,8 @@ def _text(value: Any) -> str:
 
 def _read_table(found: LabelList, rows: Sequence[Row], images: _Images, folder: str) -> LabelList:
     """Fill in what a table says: one column names images, another one has their labels."""
-    rows = [(number, [cell.strip() for cell in cells]) for number, cells in rows if any(cells)]
+    rows = [(number, [cell.strip() for cell in cells]) for number, cells in rows]
+    rows = [(number, cells) for number, cells in rows if any(cells)]
     width = Counter(len(cells) for _, cells in rows).most_common(1)[0][0] if rows else 0
     if width < 2:
         return found

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnlib.dataset.labels import SEPARATOR, label_of
+from cnnlib.dataset.labels import SEPARATOR, clean_label, label_of
 from cnnlib.dataset.source_folder import stem
 from cnnlib.errors import SampleError
 
@@ -94,11 +93,6 @@ class Hypothesis:
     rule: NameRule
     labels: dict[str, str] = field(repr=False)  # by the image's path
     score: float  # 0 to 1
-
-
-def clean_label(text: str) -> str:
-    """Return a label as it is spelled here: composed accents, no blanks around it."""
-    return unicodedata.normalize("NFC", text).strip()
 
 
 def _without_given_names(names: Sequence[str]) -> list[str]:

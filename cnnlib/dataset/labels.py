@@ -11,6 +11,7 @@ import functools
 import os
 import re
 import secrets
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,16 @@ UNSAFE = frozenset('\\/:*?"<>|%') | {chr(code) for code in range(32)}
 
 
 # --- file names ---
+
+
+def clean_label(text: str) -> str:
+    """Return a label as it is spelled here: composed accents, no blanks around it.
+
+    File names of macOS have an accent as a character of its own. Characters that are not composed
+    of several stay as they are, whatever their normal form: a char_set may have them.
+    """
+    composed = unicodedata.normalize("NFC", text)
+    return (composed if len(composed) < len(text) else text).strip()
 
 
 def label_of(name: str, separator: str = SEPARATOR) -> str:
@@ -93,7 +104,9 @@ class FolderLabels:
 
     def label(self, name: str) -> str:
         """Return the label of an image, as it is learned; raises SampleError where it has none."""
-        label = self.listed.get(name) or label_of(name, self.separator)
+        label = clean_label(self.listed.get(name) or label_of(name, self.separator))
+        if not label:
+            raise SampleError(f"{name}: the label has blanks alone")
         return fold_case(label) if self.ignore_case else label
 
     def name_with_label(self, name: str) -> str:

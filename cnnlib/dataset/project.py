@@ -133,12 +133,12 @@ def describe_import(found: LabelledFolder, result: ImportResult) -> Iterator[str
     for line in found.left_out:
         yield f"left out: {line}"
     for what, names in (
-        ("images that occur twice, taken once", result.duplicates),
-        ("images of one content under two labels", result.contradictions),
-        ("files that are no images", result.broken),
+        ("the same content again", result.duplicates),
+        ("one content under two labels", result.contradictions),
+        ("not an image", result.broken),
     ):
         if names:
-            yield f"left out: {len(names)} {what}: {examples(names)}"
+            yield f"left out, {what} ({len(names)}): {examples(names)}"
 
 
 def describe_changes(seen: Inspection, config: SampleConfig) -> Iterator[str]:

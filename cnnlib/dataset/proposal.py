@@ -36,6 +36,7 @@ ACC_STOP_FROM = 300  # test images; fewer reach any acc_stop by luck
 RARE_CASE = 0.05  # of the letters
 SAME_SHAPES = "cosuvwxz"  # letters whose upper and lower case differ in size alone
 RARE_CHARACTER = 0.05  # of what a character has on average
+LOOK_ALIKES = ("АВЕКМНОРСТХаеорсухΑΒΕΖΗΙΚΜΝΟΡΤΧο", "ABEKMHOPCTXaeopcyxABEZHIKMNOPTXo")
 SEPARATORS = "-#@=+~. "
 CLASSES = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
 
@@ -214,6 +215,7 @@ def _about_characters(seen: Inspection, values: Mapping[str, Any]) -> Iterator[s
         yield 'upper and lower case: "ignore_case": true where the site ignores it'
     yield from _about_rare(seen)
     yield from _about_forms(seen.labels)
+    yield from _about_scripts(seen.labels)
     yield from _about_separators(seen)
 
 
@@ -251,6 +253,18 @@ def _about_forms(labels: Sequence[str]) -> Iterator[str]:
             f"{n} labels have other forms of characters ({pairs}): where they mean the same, "
             "start again with --plain-forms"
         )
+
+
+def _about_scripts(labels: Sequence[str]) -> Iterator[str]:
+    """Say where labels have letters of another script that look like those around them."""
+    occur = set("".join(labels))
+    for letter, latin in zip(*LOOK_ALIKES, strict=True):
+        if {letter, latin} <= occur:
+            example = next(label for label in labels if letter in label)
+            yield (
+                f"{unicodedata.name(letter)} in {example!r}, where others have {latin}: they look "
+                "the same; correct the labels"
+            )
 
 
 def _about_separators(seen: Inspection) -> Iterator[str]:

@@ -156,6 +156,17 @@ def test_labels_alone_that_are_not_as_many_as_images_are_said(folder):
         read_labelled_folder(folder(*NUMBERED, labels__txt="\n".join(LABELS[:10])))
 
 
+def test_lines_that_are_no_entries_do_no_harm(folder):
+    rows = "sep=;\r\nName;Label\r\n;\r\n" + lines("{file};{label}", end="\r\n") + "  ;  \r\n"
+    found = read_labelled_folder(folder(*NUMBERED, labels__csv=rows))
+    assert found.labels == EXPECTED and found.left_out == []
+
+
+def test_list_may_name_another_suffix(folder):
+    rows = lines("{id}.png,{label}")
+    assert read_labelled_folder(folder(*NUMBERED, labels__csv=rows)).labels == EXPECTED
+
+
 def test_lists_that_contradict_each_other(folder):
     rows = lines("{file},{label}")
     root = folder(*NUMBERED, a__csv=rows, b__csv=rows.replace("5gn8", "5gnB"))

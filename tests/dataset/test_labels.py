@@ -220,3 +220,24 @@ def test_list_of_labels_is_csv_with_quotes_blank_lines_and_spaces(tmp_path):
 
 def test_folder_without_a_list_has_none(tmp_path):
     assert read_label_list(ProjectPath(tmp_path)) == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "label"),
+    [
+        ("cafe\u0301", "caf\u00e9"),
+        ("\u1100\u1161", "\uac00"),  # Hangul, as macOS decomposes it
+        ("12 ", "12"),
+        ("\u300012", "12"),
+        ("1 2", "1 2"),
+        ("\uf900", "\uf900"),  # a single character, which a char_set may have
+    ],
+)
+def test_labels_of_a_folder_are_spelled_in_one_way(written, label):
+    assert FolderLabels().label(f"{written}_1.png") == label
+    assert FolderLabels({"1.png": written}).label("1.png") == label
+
+
+def test_label_of_blanks_is_none():
+    with pytest.raises(SampleError, match="blanks alone"):
+        FolderLabels().label(" _1.png")

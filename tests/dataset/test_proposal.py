@@ -172,6 +172,10 @@ def test_several_suffixes_are_a_list():
             "100 labels have other forms of characters (１ for 1",
         ),
         ({"labels": [*["1234"] * 199, "123l"]}, "may be wrong labels: 'l' (1, as in '123l')"),
+        (
+            {"labels": [*["AB12"] * 199, "\u0410B12"]},
+            "CYRILLIC CAPITAL LETTER A in '\u0410B12', where others have A: they look the same",
+        ),
         ({}, "100x60 pixels: sure"),
         (
             {"sizes": Counter({(100, 60): 99, (90, 50): 1})},
