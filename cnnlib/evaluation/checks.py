@@ -18,6 +18,7 @@ RARE_CLASS = 20  # training images with a character: a class with fewer is hardl
 WANTED_MARGIN = 0.01  # of the measured accuracy
 TYPICAL_ACCURACY = 0.98  # at which the margin is reckoned
 MAX_LISTED_CHARACTERS = 10  # characters, in a line
+MAX_LISTED_PAIRS = 10
 IMAGES_PER_CHUNK = 1000
 COSTLY_FLOP = 1e9  # forward, for an image: training then takes more than ten times what 100x60 does
 
@@ -49,11 +50,14 @@ def _check_duplicates(train: ImageSet, test: ImageSet) -> Iterator[str]:
     groups = _groups([*_digests(train), *_digests(test)])
     clashes = [group for group in groups if len(np.unique(char_ids[group], axis=0)) > 1]
     if clashes:
-        first, *others = clashes[0]
-        second = next(i for i in others if (char_ids[i] != char_ids[first]).any())
+        pairs = []
+        for first, *others in clashes[:MAX_LISTED_PAIRS]:
+            second = next(i for i in others if (char_ids[i] != char_ids[first]).any())
+            pairs.append(f"{names[first]} and {names[second]}")
+        more = f"; {len(clashes) - len(pairs)} more" if len(clashes) > len(pairs) else ""
         yield (
-            f"{_count(len(clashes), 'picture has', 'pictures have')} two labels, such as "
-            f"{names[first]} and {names[second]}: remove the files whose label is wrong"
+            f"{_count(len(clashes), 'picture has', 'pictures have')} two labels: "
+            f"{'; '.join(pairs)}{more}: remove the files whose label is wrong"
         )
     shared = [i for group in groups if not for_test[group].all() for i in group[for_test[group]]]
     if shared:

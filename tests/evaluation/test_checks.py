@@ -34,8 +34,17 @@ def test_same_pixels_with_different_labels(train, test):
     train.pixels[7] = train.pixels[3]
     train.char_ids[7], train.char_ids[3] = (0, 1), (0, 2)
     [line, copies] = check_images(train, test, "0123")
-    assert line.startswith("1 picture has two labels, such as 0_3.png and 0_7.png: remove")
+    assert line.startswith("1 picture has two labels: 0_3.png and 0_7.png: remove")
     assert copies.startswith("1 training image is a copy of another")
+
+
+def test_ten_pairs_under_two_labels_are_named(train, test):
+    for i in range(12):
+        train.pixels[100 + i] = train.pixels[i]
+        train.char_ids[100 + i], train.char_ids[i] = (0, 1), (0, 2)
+    line = check_images(train, test, "0123")[0]
+    assert line.startswith("12 pictures have two labels: 0_0.png and 0_100.png; 0_1.png and 0_101")
+    assert line.count(" and ") == 10 and "; 2 more: remove" in line
 
 
 def test_training_images_in_the_test_set(train, test):
