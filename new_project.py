@@ -23,17 +23,17 @@ from pathlib import Path
 from cnnlib import console
 from cnnlib.config import SampleConfig
 from cnnlib.dataset.folders import image_names
-from cnnlib.dataset.labelled_folder import read_labelled_folder
-from cnnlib.dataset.project import (
+from cnnlib.dataset.splitting import verify_and_split
+from cnnlib.errors import ConfigError
+from cnnlib.importing.findings import findings
+from cnnlib.importing.labelled_folder import read_labelled_folder
+from cnnlib.importing.project import (
     Project,
     describe_changes,
     describe_import,
     inspect_in_place,
     with_plain_forms,
 )
-from cnnlib.dataset.proposal import findings
-from cnnlib.dataset.splitting import verify_and_split
-from cnnlib.errors import ConfigError
 from cnnlib.paths import PROJECT_ROOT, ProjectPath, resolve_input_path
 
 

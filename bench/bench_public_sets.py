@@ -30,13 +30,13 @@ from cnnlib import console
 from cnnlib.captcha_spec import fold_case
 from cnnlib.config import SampleConfig
 from cnnlib.dataset.images import open_image
-from cnnlib.dataset.labelled_folder import LabelledFolder, read_labelled_folder
-from cnnlib.dataset.project import Project, describe_import
-from cnnlib.dataset.proposal import findings
-from cnnlib.dataset.source_folder import SourceFolder
 from cnnlib.dataset.splitting import verify_and_split
 from cnnlib.errors import CaptchaError
 from cnnlib.evaluation.metrics import wilson_interval
+from cnnlib.importing.findings import findings
+from cnnlib.importing.labelled_folder import LabelledFolder, read_labelled_folder
+from cnnlib.importing.project import Project, describe_import
+from cnnlib.importing.source_folder import SourceFolder
 from cnnlib.paths import PROJECT_ROOT, resolve_input_path, resolve_output_path
 from cnnlib.recognizer import Recognizer
 from cnnlib.training import TrainModel

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench.bench_public_sets import hold_back, is_held_back, row_text
-from cnnlib.dataset.labelled_folder import read_labelled_folder
+from cnnlib.importing.labelled_folder import read_labelled_folder
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_ten_pairs_under_two_labels_are_named(train, test):
         train.pixels[100 + i] = train.pixels[i]
         train.char_ids[100 + i], train.char_ids[i] = (0, 1), (0, 2)
     line = check_images(train, test, "0123")[0]
-    assert line.startswith("12 pictures have two labels: 0_0.png and 0_100.png; 0_1.png and 0_101")
+    assert line.startswith("12 pictures have two labels: ") and "0_5.png and 0_105.png" in line
     assert line.count(" and ") == 10 and "; 2 more: remove" in line
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from cnnlib.dataset.inspection import Inspection
-from cnnlib.dataset.proposal import (
-    findings,
+from cnnlib.importing.findings import findings
+from cnnlib.importing.inspection import Inspection
+from cnnlib.importing.proposal import (
     input_size,
     proposed_config,
     suggested_keys,

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cnnlib.console import SilentReporter
-from cnnlib.dataset import inspection
-from cnnlib.dataset.inspection import hidden_colour, inspect_images, row_profile, text_share
-from cnnlib.dataset.proposal import COLOUR_FROM
 from cnnlib.errors import SampleError
+from cnnlib.importing import inspection
+from cnnlib.importing.inspection import hidden_colour, inspect_images, row_profile, text_share
+from cnnlib.importing.proposal import COLOUR_FROM
 
 
 def inspect(folder, seed=0, **options):

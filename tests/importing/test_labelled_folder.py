@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from cnnlib.dataset.labelled_folder import read_labelled_folder
-from cnnlib.dataset.source_folder import read_source_folder
 from cnnlib.errors import SampleError
+from cnnlib.importing.labelled_folder import read_labelled_folder
+from cnnlib.importing.source_folder import read_source_folder
 
 LABELS = ["5gn8", "aB3x", "77qp", "k2M9", "zz11", "0o0o", "p4ss", "W8rd", "n0pe", "y3ah", "f1sh"]
 

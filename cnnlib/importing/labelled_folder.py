@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cnnlib.dataset.label_lists import LabelList, read_label_list_file, read_label_lists
-from cnnlib.dataset.label_rules import (
+from cnnlib.errors import SampleError
+from cnnlib.importing.label_lists import LabelList, read_label_list_file, read_label_lists
+from cnnlib.importing.label_rules import (
     FOLDER,
     STEM,
     USUAL,
@@ -19,8 +20,7 @@ from cnnlib.dataset.label_rules import (
     is_stray,
     rank_rules,
 )
-from cnnlib.dataset.source_folder import SourceFolder, examples, read_source_folder
-from cnnlib.errors import SampleError
+from cnnlib.importing.source_folder import SourceFolder, examples, read_source_folder
 
 
 @dataclass

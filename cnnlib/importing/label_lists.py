@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-import charset_normalizer
-
-from cnnlib.dataset.label_rules import plausibility
 from cnnlib.dataset.labels import clean_label
-from cnnlib.dataset.source_folder import SourceFolder, natural_key, stem
 from cnnlib.errors import SampleError
 from cnnlib.files import reason
+from cnnlib.importing.image_index import ImageIndex, without_suffix
+from cnnlib.importing.plausibility import plausibility
+from cnnlib.importing.source_folder import SourceFolder, natural_key, stem
+from cnnlib.importing.tables import Row, decoded, tables
 
 LIST_SUFFIXES = ("csv", "tsv", "txt", "json", "jsonl", "ndjson", "lst", "list")
 FILE_WORDS = (
@@ -30,10 +27,7 @@ LABEL_WORDS = (
     *("transcription", "ground_truth", "标签", "标注", "文本", "内容", "验证码"),
 )
 MAX_LIST_BYTES = 200 << 20
-LOCAL_ENCODINGS = ["gb18030", "big5", "shift_jis", "cp949", "cp1252", "cp1251"]
 TEXT_SUFFIXES = (".gt.txt", ".txt")  # of a text next to an image, as tesstrain has them
-DELIMITERS = ",\t;|"
-SEPARATOR_LINE = re.compile(r"\Asep=.\r?\n")  # of spreadsheet programs
 LIKE_LABELS = 0.5  # `plausibility` of lines that are labels
 FEWEST_ROWS = 0.5  # of a list's rows, which must name images
 
@@ -51,22 +45,13 @@ class LabelList:
     in_order: bool = False  # the labels alone, in the order of numbered images
 
 
-Row = tuple[int, list[str]]  # number of the line, its cells
-
-
 def read_label_lists(source: SourceFolder, encoding: str = "") -> list[LabelList]:
     """Return the lists in a folder, else above it, that name some of its images or should."""
-    images = _Images(source.images)
-    texts = _texts_next_to_images(source)
-    used = set(texts.missing)
-    texts.missing = []
+    images = ImageIndex(source.images)
+    texts, used = _texts_next_to_images(source)
     found = [texts] if texts.labels else []
     inside = [name for name in source.others if name not in used and _is_list(name)]
-    above = [
-        f"../{path.name}"
-        for path in sorted(source.root.parent.iterdir())
-        if path.is_file() and _is_list(path.name) and not path.name.startswith(".")
-    ]
+    above = _lists_above(source.root)
     for names in (inside, above):
         lists = [read for name in names if (read := _read_list(source, name, images, encoding))]
         if names is above:  # what does not name these images belongs to something else
@@ -79,7 +64,7 @@ def read_label_lists(source: SourceFolder, encoding: str = "") -> list[LabelList
 
 def read_label_list_file(source: SourceFolder, path: Path, encoding: str = "") -> LabelList:
     """Return what a list says that the user named; raises SampleError where it is none."""
-    read = _read_list(source, str(path), _Images(source.images), encoding)
+    read = _read_list(source, str(path), ImageIndex(source.images), encoding)
     if read is None or not read.labels:
         detail = f"; {'; '.join(read.wrong[:3])}" if read and read.wrong else ""
         missing = f", such as {read.missing[0]!r}" if read and read.missing else ""
@@ -90,66 +75,34 @@ def read_label_list_file(source: SourceFolder, path: Path, encoding: str = "") -
     return read
 
 
+def _lists_above(root: Path) -> list[str]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(root.parent) if entry.is_file())
+    except OSError:  # another user's folder
+        return []
+    return [f"../{name}" for name in names if _is_list(name) and not name.startswith(".")]
+
+
 def _is_list(name: str) -> bool:
     return PurePosixPath(name).suffix.lstrip(".").lower() in LIST_SUFFIXES
-
-
-# --- which image is meant ---
-
-
-class _Images:
-    """The images of a folder, found by path, name, name without suffix, or number."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
-        self._by: dict[str, str] = {}
-        self.by_number: dict[int, str] = {}
-        counts: Counter[str] = Counter()
-        for name in names:
-            keys = {name, _without_suffix(name), name.rpartition("/")[2], stem(name)}
-            keys |= {key.lower() for key in keys}
-            for key in keys:
-                counts[key] += 1
-                self._by[key] = name
-        for key, count in counts.items():
-            if count > 1 and self._by[key] != key:
-                del self._by[key]  # whichever of them is meant
-        numbered = [(int(m[0]), n) for n in names if (m := re.search(r"[0-9]+$", stem(n)))]
-        if len({number for number, _ in numbered}) == len(names):
-            self.by_number = dict(numbered)
-
-    def find(self, text: str, folder: str) -> str | None:
-        """Return the image that a cell of a list in `folder` names."""
-        path = text.strip().replace("\\", "/").removeprefix("./")
-        base = path.rpartition("/")[2]
-        for key in (f"{folder}{path}", path, f"{folder}{base}", base, _without_suffix(base)):
-            if name := self._by.get(key) or self._by.get(key.lower()):
-                return name
-        if base.isascii() and base.isdecimal():
-            return self.by_number.get(int(base))
-        return None
-
-
-def _without_suffix(name: str) -> str:
-    return name[: len(name) - len(PurePosixPath(name).suffix)]
 
 
 # --- files ---
 
 
-def _texts_next_to_images(source: SourceFolder) -> LabelList:
-    """Read NAME.gt.txt or NAME.txt of each NAME.png; `missing` are the texts that were used."""
-    found = LabelList("the text next to each image")
+def _texts_next_to_images(source: SourceFolder) -> tuple[LabelList, set[str]]:
+    """Read NAME.gt.txt or NAME.txt of each NAME.png; return what they say, and their names."""
+    found, used = LabelList("the text next to each image"), set()
     others = set(source.others)
     for image in source.images:
         for suffix in TEXT_SUFFIXES:
-            text = f"{_without_suffix(image)}{suffix}"
+            text = f"{without_suffix(image)}{suffix}"
             if text not in others:
                 continue
-            found.missing.append(text)
+            used.add(text)
             found.named.add(image)
             try:
-                lines = _decoded(source.path(text).read_bytes(), "")[0].split("\n")
+                lines = decoded(source.path(text).read_bytes(), "")[0].split("\n")
             except OSError as error:
                 found.wrong.append(f"{text}: {reason(error)}")
                 break
@@ -159,17 +112,19 @@ def _texts_next_to_images(source: SourceFolder) -> LabelList:
             elif lines:
                 found.wrong.append(f"{text}: {len(lines)} lines")
             break
-    return found
+    return found, used
 
 
-def _read_list(source: SourceFolder, name: str, images: _Images, encoding: str) -> LabelList | None:
+def _read_list(
+    source: SourceFolder, name: str, images: ImageIndex, encoding: str
+) -> LabelList | None:
     """Return what a file says; None where it is no list of labels."""
     path = source.root / name
     found = LabelList(name)
     try:
         if path.stat().st_size > MAX_LIST_BYTES:
             return None
-        text, found.encoding = _decoded(path.read_bytes(), encoding)
+        text, found.encoding = decoded(path.read_bytes(), encoding)
     except (OSError, UnicodeError, LookupError) as error:
         if encoding:
             raise SampleError(f"{path} cannot be read as {encoding}: {error}") from error
@@ -177,9 +132,10 @@ def _read_list(source: SourceFolder, name: str, images: _Images, encoding: str) 
         return found
     folder = "" if name.startswith(("..", "/")) else name.rpartition("/")[0]
     folder = f"{folder}/" if folder else ""
-    tables = list(_tables(text, PurePosixPath(name).suffix.lower()))
-    read = [_read_table(LabelList(name, encoding=found.encoding), t, images, folder)
-            for t in tables]  # fmt: skip
+    read = []
+    for rows in tables(text, PurePosixPath(name).suffix.lower()):
+        read.append(LabelList(name, encoding=found.encoding))
+        _read_table(read[-1], rows, images, folder)
     best = max(read, key=lambda table: (len(table.labels), -len(table.missing)), default=None)
     if best is not None and best.labels:
         return best
@@ -190,116 +146,20 @@ def _read_list(source: SourceFolder, name: str, images: _Images, encoding: str) 
     return min(named, key=lambda table: len(table.missing), default=None)
 
 
-def _decoded(data: bytes, encoding: str) -> tuple[str, str]:
-    """Return a text and its encoding: UTF-8, UTF-16, or what spreadsheet programs write."""
-    if encoding:
-        return data.decode(encoding), encoding
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16"), "utf-16"
-    for order, nulls in (("utf-16-le", data[1:200:2]), ("utf-16-be", data[0:200:2])):
-        if len(data) > 3 and nulls.count(0) > len(nulls) * 0.7:
-            return data.decode(order), order
-    try:
-        return data.decode("utf-8-sig"), "utf-8"
-    except UnicodeDecodeError:
-        best = charset_normalizer.from_bytes(data, cp_isolation=LOCAL_ENCODINGS).best()
-        if best is None:
-            raise
-        return str(best), best.encoding
-
-
-# --- tables ---
-
-
-def _tables(text: str, suffix: str) -> Iterator[list[Row]]:
-    """Yield what the text may be as a table; a JSON text is one, others one for each delimiter."""
-    if suffix in (".json", ".jsonl", ".ndjson") or text.lstrip()[:1] in ("{", "["):
-        rows = _json_rows(text)
-        if rows:
-            yield rows
-            return
-    text = SEPARATOR_LINE.sub("\n", text)
-    for delimiter in DELIMITERS:
-        if delimiter in text:
-            yield list(_csv_rows(text, delimiter))
-    lines = list(enumerate(text.splitlines(), start=1))
-    yield [(number, line.split(None, 1)) for number, line in lines]
-    yield [(number, list(line.strip().rpartition(" ")[::2])) for number, line in lines]
-    yield [(number, re.split(r"\s*[:=]\s*", line.strip(), maxsplit=1)) for number, line in lines]
-
-
-def _csv_rows(text: str, delimiter: str) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    try:
-        for cells in reader:
-            yield reader.line_num, cells
-    except csv.Error:  # such as a quote that never ends
-        for number, line in enumerate(text.splitlines(), start=1):
-            if number > reader.line_num:
-                yield number, line.split(delimiter)
-
-
-def _json_rows(text: str) -> list[Row]:
-    """Return rows out of JSON: objects, pairs, or file -> label; or a JSON value a line."""
-    try:
-        values = _entries(json.loads(text.strip()))
-    except ValueError:
-        values = []
-        for line in text.splitlines():
-            try:
-                values += [json.loads(line)] if line.strip() else []
-            except ValueError:
-                values.append(line)
-    objects = [value for value in values if isinstance(value, dict)]
-    keys = list(dict.fromkeys(key for value in objects for key in value))
-    rows: list[Row] = [(0, keys)] if objects else []
-    for number, value in enumerate(values, start=1):
-        if isinstance(value, dict):
-            rows.append((number, [_text(value.get(key)) for key in keys]))
-        elif isinstance(value, list):
-            rows.append((number, [_text(cell) for cell in value]))
-        else:
-            rows.append((number, [_text(value)]))
-    return rows
-
-
-def _entries(value: Any) -> list[Any]:
-    """Return the entries of a JSON value: a list, the longest list in an object, or its pairs."""
-    if isinstance(value, list):
-        return value
-    if not isinstance(value, dict):
-        return []
-    lists = [inner for inner in value.values() if isinstance(inner, list) and len(inner) > 1]
-    if lists and len(value) < 10:
-        return max(lists, key=len)
-    inner = list(value.values())
-    if len(inner) == 1 and isinstance(inner[0], dict):
-        return _entries(inner[0])
-    if all(isinstance(item, dict) for item in inner):
-        return [{"file": key, **item} for key, item in value.items()]
-    return [[key, item] for key, item in value.items()]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return "".join(value)
-    return "" if value is None or isinstance(value, (dict, list)) else str(value)
-
-
-def _read_table(found: LabelList, rows: Sequence[Row], images: _Images, folder: str) -> LabelList:
+def _read_table(found: LabelList, rows: Sequence[Row], images: ImageIndex, folder: str) -> None:
     """Fill in what a table says: one column names images, another one has their labels."""
     rows = [(number, [cell.strip() for cell in cells]) for number, cells in rows]
     rows = [(number, cells) for number, cells in rows if any(cells)]
     width = Counter(len(cells) for _, cells in rows).most_common(1)[0][0] if rows else 0
     if width < 2:
-        return found
+        return
     sample = [cells for _, cells in rows if len(cells) == width][:2000]
     found_in = [{images.find(cells[i], folder) for cells in sample} for i in range(width)]
     named = [len(names - {None}) for names in found_in]
     header = [cell.lower() for cell in rows[0][1]]
     file_at = _file_column(named, header, len(sample))
     if file_at is None:
-        return found
+        return
     is_header = len(header) == width and not images.find(rows[0][1][file_at], folder) and (
         not {*header}.isdisjoint({*FILE_WORDS, *LABEL_WORDS})
         or not rows[0][0]  # the keys of JSON objects
@@ -309,10 +169,10 @@ def _read_table(found: LabelList, rows: Sequence[Row], images: _Images, folder: 
         rows, sample = rows[1:], sample[1:]
     label_at = _label_column(sample, header if is_header else [], file_at)
     if label_at is None:
-        return found
+        return
     for number, cells in rows:
         _read_row(found, number, cells, width, (file_at, label_at), images, folder)
-    return found
+    return
 
 
 def _read_row(
@@ -321,7 +181,7 @@ def _read_row(
     cells: Sequence[str],
     width: int,
     places: tuple[int, int],
-    images: _Images,
+    images: ImageIndex,
     folder: str,
 ) -> None:
     file_at, label_at = places
@@ -367,7 +227,7 @@ def _label_column(
     )
 
 
-def _labels_alone(found: LabelList, text: str, images: _Images, folder: str) -> LabelList:
+def _labels_alone(found: LabelList, text: str, images: ImageIndex, folder: str) -> LabelList:
     """Read line N as the label of image N, where lines and numbered images are as many."""
     lines = [clean_label(line) for line in text.splitlines()]
     while lines and not lines[-1]:

@@ -12,14 +12,14 @@ from typing import Any
 from cnnlib.config import SampleConfig, load_sample_config
 from cnnlib.config_reader import read_json
 from cnnlib.console import CONSOLE, Reporter
-from cnnlib.dataset.importing import ImportResult, ProjectImages, check_room
-from cnnlib.dataset.inspection import Inspection, inspect_images
-from cnnlib.dataset.labelled_folder import LabelledFolder
 from cnnlib.dataset.labels import LABELS_FILE, label_of, read_label_list
-from cnnlib.dataset.proposal import proposed_config
-from cnnlib.dataset.source_folder import examples, read_source_folder
 from cnnlib.errors import ConfigError, SampleError
 from cnnlib.files import replacing
+from cnnlib.importing.copying import ImportResult, ProjectImages, check_room
+from cnnlib.importing.inspection import Inspection, inspect_images
+from cnnlib.importing.labelled_folder import LabelledFolder
+from cnnlib.importing.proposal import proposed_config
+from cnnlib.importing.source_folder import examples, read_source_folder
 from cnnlib.paths import PROJECT_ROOT, ProjectPath
 
 SOURCES_FILE = "sources.json"  # in sample/NAME/: the folders that images were copied from

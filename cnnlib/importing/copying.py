@@ -18,10 +18,10 @@ from cnnlib.console import Reporter
 from cnnlib.dataset.folders import map_in_threads
 from cnnlib.dataset.images import opened
 from cnnlib.dataset.labels import file_name, label_of
-from cnnlib.dataset.source_folder import suffix_of
 from cnnlib.dataset.verification import MAX_NAME_BYTES
 from cnnlib.errors import SampleError
 from cnnlib.files import MARK, make_folder, reason, sync
+from cnnlib.importing.source_folder import suffix_of
 
 STAGING = f"{MARK}import"  # a folder of images that have no name yet; what a crash left is removed
 SERIAL_DIGITS = 16  # of the SHA-256 of the content: names of one content and label are the same

@@ -7,15 +7,15 @@ from collections import Counter
 
 import pytest
 
-from cnnlib.dataset.label_rules import (
+from cnnlib.importing.label_rules import (
     FOLDER,
     STEM,
     NameRule,
     clear_rule,
     is_stray,
-    plausibility,
     rank_rules,
 )
+from cnnlib.importing.plausibility import plausibility
 
 LETTERS, DIGITS, HEX = "ABCDEFGHJKMNPQRSTUVWXYZ23456789", "0123456789", "0123456789abcdef"
 BEFORE, AFTER = NameRule("before", "_"), NameRule("after", "_")

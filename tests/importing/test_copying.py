@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from cnnlib.console import SilentReporter
-from cnnlib.dataset import importing
-from cnnlib.dataset.importing import STAGING, ProjectImages, check_room
 from cnnlib.errors import SampleError
+from cnnlib.importing import copying
+from cnnlib.importing.copying import STAGING, ProjectImages, check_room
 from tests.dataset.helpers import file_bytes
 from tests.helpers import names_in
 
@@ -148,7 +148,7 @@ def test_stopped_import_goes_on(source, add, shop, monkeypatch, stop_at):
 
 def test_crash_leaves_no_half_file_under_a_name(source, add, shop, monkeypatch):
     root = source(a_png=image(1), b_png=image(2))
-    monkeypatch.setattr(importing.os, "replace", crash)
+    monkeypatch.setattr(copying.os, "replace", crash)
     with pytest.raises(SystemExit):
         add(root, {"a.png": "aa", "b.png": "bb"})
     assert names_in(shop / "origin") == []
@@ -175,7 +175,7 @@ def test_disk_without_room_is_said_before_anything_is_copied(tmp_path):
 
 
 def test_images_of_several_syncs_all_get_their_names(source, add, shop, monkeypatch):
-    monkeypatch.setattr(importing, "IMAGES_A_SYNC", 7)
+    monkeypatch.setattr(copying, "IMAGES_A_SYNC", 7)
     root = source(**{f"i{n}_png": image(n) for n in range(50)})
     assert add(root, {f"i{n}.png": "aa" for n in range(50)}).added == 50
     assert len(names_in(shop / "origin")) == 50

@@ -1,0 +1,1 @@
+"""From a folder as people have it to a project: what new_project.py runs."""
