@@ -50,7 +50,7 @@ class ImportResult:
     unlabelled: int = 0  # added to those without a label
     duplicates: list[str] = field(default_factory=list)  # of the same folder
     contradictions: list[str] = field(default_factory=list)  # one content, two labels
-    contradicted: set[str] = field(default_factory=set)  # serials of those that are new
+    contradicted: set[tuple[str, str]] = field(default_factory=set)  # new ones: serial, suffix
     broken: list[str] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     suffixes: Counter[str] = field(default_factory=Counter)
@@ -106,6 +106,23 @@ class ProjectImages:
     def labels(self) -> list[str]:
         return list(self._label_of.values())
 
+    def check_room(self, images: int, size: int) -> None:
+        """Raise SampleError where the disk has no room for images of so many bytes in all.
+
+        Those that are there count as some of them: an import may go on.
+        """
+        existing = next(path for path in (self.folder, *self.folder.parents) if path.exists())
+        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        size -= sum(path.stat().st_size for path in files)
+        images -= len(files)
+        needed = max(size, 0) + max(images, 0) * BLOCK_BYTES // 2 + SPARE_BYTES
+        free = shutil.disk_usage(existing).free
+        if free < needed:
+            raise SampleError(
+                f"the images need {needed >> 20} MB, and {existing} has {free >> 20} MB free: free "
+                "some space, or use --in-place, which copies nothing"
+            )
+
     def add(
         self,
         root: Path,
@@ -144,12 +161,10 @@ class ProjectImages:
 
     def _remove_contradicted(self, result: ImportResult) -> None:
         """Remove the copies, made now, of images that came with another label later."""
-        for serial in result.contradicted:
+        for serial, suffix in result.contradicted:
             label = self._label_of.pop(serial)
-            for copy in self.origin.glob(f"*_{serial}.*"):
-                if label_of(copy.name) == label:
-                    copy.unlink()
-                    result.added -= 1
+            (self.origin / file_name(label, suffix, serial)).unlink(missing_ok=True)
+            result.added -= 1
 
     def _stage(self, root: Path, name: str) -> _Copy:
         """Read an image, and write it to the disk where its content is new."""
@@ -203,24 +218,12 @@ class ProjectImages:
             where = first or "in the project"
             result.contradictions.append(f"{copy.source} is {label!r}, {where} {known!r}")
             if first:
-                result.contradicted.add(copy.serial)
+                result.contradicted.add((copy.serial, copy.suffix))
         elif first:
             result.duplicates.append(copy.source)
         else:
             result.present += 1
         return None
-
-
-def check_room(folder: Path, images: int, size: int) -> None:
-    """Raise SampleError where the disk of a folder has no room for these images."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    needed = size + images * BLOCK_BYTES // 2 + SPARE_BYTES
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise SampleError(
-            f"the images need {needed >> 20} MB, and {existing} has {free >> 20} MB free: free "
-            "some space, or use --in-place, which copies nothing"
-        )
 
 
 def _give_names(staged: list[tuple[Path, Path]]) -> None:
@@ -247,6 +250,8 @@ def _names_in(folder: Path) -> list[str]:
         return [entry.name for entry in os.scandir(folder) if entry.is_file()]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise SampleError(f"folder {folder} cannot be read: {reason(error)}") from error
 
 
 def _cannot_write(folder: Path, error: OSError) -> SampleError:

@@ -16,13 +16,13 @@ STEM, FOLDER = "stem", "folder"
 MAX_FIELDS = 4
 # What file managers add to the name of a second file: `ab (2)`, `ab - Copy`, `ab copy 3`.
 COPY_MARK = re.compile(r"( ?\([0-9]+\)| - Copy| copy( [0-9]+)?| - 副本| 副本( [0-9]+)?)+$", re.I)
-# The naming rule of this project comes first, then what is met most often in public sets.
 AGAIN = re.compile(r"(.+?)[ _-][0-9]{1,3}")
 GIVEN_NAME = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}|[0-9]{12,}"
     r"|(img|image|captcha|screenshot|download|picture|unknown)[ _-]*\(?[0-9]+\)?",
     re.I,
 )
+# The naming rule of this project comes first, then what is met most often in public sets.
 PRIORS = {"before": 0.93, "after": 0.8, "field": 0.7, STEM: 0.95, FOLDER: 0.75}
 CLEAR = 1.2  # times the next score
 USUAL_BEATS = 2.0  # times its score
@@ -88,19 +88,6 @@ class Hypothesis:
     score: float  # 0 to 1
 
 
-def _without_given_names(names: Sequence[str]) -> list[str]:
-    texts = {name: _name_text(name) for name in names}
-    left = {name: text for name, text in texts.items() if not GIVEN_NAME.fullmatch(text)}
-    numbers = {name: text for name, text in left.items() if text.isascii() and text.isdecimal()}
-    if len(numbers) < len(left) and are_serials(numbers):
-        return [name for name in left if name not in numbers]
-    return list(left)
-
-
-def _name_text(name: str) -> str:
-    return clean_label(COPY_MARK.sub("", stem(name)))
-
-
 def rank_rules(names: Sequence[str]) -> list[Hypothesis]:
     """Return the rules that some labels speak for, the best first.
 
@@ -145,6 +132,19 @@ def is_stray(label: str, lengths: Counter[int]) -> bool:
         and lengths[len(label)] < RARE * total
         and not min(common) / 2 <= len(label) <= 1.5 * max(common)
     )
+
+
+def _without_given_names(names: Sequence[str]) -> list[str]:
+    texts = {name: _name_text(name) for name in names}
+    left = {name: text for name, text in texts.items() if not GIVEN_NAME.fullmatch(text)}
+    numbers = {name: text for name, text in left.items() if text.isascii() and text.isdecimal()}
+    if len(numbers) < len(left) and are_serials(numbers):
+        return [name for name in left if name not in numbers]
+    return list(left)
+
+
+def _name_text(name: str) -> str:
+    return clean_label(COPY_MARK.sub("", stem(name)))
 
 
 def _without_serials(labels: dict[str, str]) -> dict[str, str]:

@@ -64,7 +64,6 @@ def read_labelled_folder(
         lists = read_label_lists(source, encoding)
     _take_lists(found, lists)
     _take_names(found, rule, {name for read in lists for name in read.named})
-    _leave_out_strays(found)
     if not found.labels:
         raise SampleError(_no_label(found))
     if unlabelled := found.unlabelled:
@@ -153,6 +152,8 @@ def _take_names(found: LabelledFolder, chosen: NameRule | None, listed: set[str]
     if hypothesis is None:
         return
     in_names = {name: label for name, label in hypothesis.labels.items() if name not in listed}
+    if chosen is None:
+        _leave_out_strays(found, in_names)
     if in_names:
         found.rule = hypothesis.rule
         found.labels |= in_names
@@ -163,16 +164,17 @@ def _place(rule: NameRule) -> str:
     return f"that are {rule}" if rule.kind in (STEM, FOLDER) else str(rule)
 
 
-def _leave_out_strays(found: LabelledFolder) -> None:
-    lengths = Counter(map(len, found.labels.values()))
-    strays = [name for name, label in found.labels.items() if is_stray(label, lengths)]
+def _leave_out_strays(found: LabelledFolder, labels: dict[str, str]) -> None:
+    """Remove what has the length of no label, such as `screenshot` among texts of four."""
+    lengths = Counter(map(len, labels.values()))
+    strays = [name for name, label in labels.items() if is_stray(label, lengths)]
     for name in strays:
-        del found.labels[name]
+        del labels[name]
     if strays:
         usual = ", ".join(str(n) for n, _ in sorted(lengths.most_common(3)))
         found.left_out.append(
-            f"{len(strays)} images whose labels have another length by far than {usual} "
-            f"characters: {examples(strays)}"
+            f"{len(strays)} names far longer or shorter than labels of {usual} characters: "
+            f"{examples(strays)}"
         )
 
 

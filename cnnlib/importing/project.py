@@ -15,11 +15,11 @@ from cnnlib.console import CONSOLE, Reporter
 from cnnlib.dataset.labels import LABELS_FILE, label_of, read_label_list
 from cnnlib.errors import ConfigError, SampleError
 from cnnlib.files import replacing
-from cnnlib.importing.copying import ImportResult, ProjectImages, check_room
+from cnnlib.importing.copying import ImportResult, ProjectImages
 from cnnlib.importing.inspection import Inspection, inspect_images
 from cnnlib.importing.labelled_folder import LabelledFolder
 from cnnlib.importing.proposal import proposed_config
-from cnnlib.importing.source_folder import examples, read_source_folder
+from cnnlib.importing.source_folder import SourceFolder, examples, read_source_folder
 from cnnlib.paths import PROJECT_ROOT, ProjectPath
 
 SOURCES_FILE = "sources.json"  # in sample/NAME/: the folders that images were copied from
@@ -84,14 +84,15 @@ class Project:
         Raises SampleError where there is no room, or no image that can be used.
         """
         source = found.source
-        check_room(self.folder, len(source.images), source.bytes)
+        more = SourceFolder(source.root)
+        if unlabelled_dir is not None:
+            more = read_source_folder(unlabelled_dir)
         images = ProjectImages(self.folder)
+        images.check_room(len(source.images) + len(more.images), source.bytes + more.bytes)
         with images.locked():
             images.read()
             result = images.add(source.root, found.labels, found.unlabelled, reporter)
-            if unlabelled_dir is not None:
-                more = read_source_folder(unlabelled_dir)
-                check_room(self.folder, len(more.images), more.bytes)
+            if more.images:
                 added = images.add(more.root, {}, more.images, reporter)
                 result.unlabelled += added.unlabelled
                 result.broken += added.broken

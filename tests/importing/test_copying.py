@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -12,7 +13,7 @@ from PIL import Image
 from cnnlib.console import SilentReporter
 from cnnlib.errors import SampleError
 from cnnlib.importing import copying
-from cnnlib.importing.copying import STAGING, ProjectImages, check_room
+from cnnlib.importing.copying import STAGING, ProjectImages
 from tests.dataset.helpers import file_bytes
 from tests.helpers import names_in
 
@@ -168,10 +169,20 @@ def test_second_import_at_once_is_refused(source, add, shop):
 
 
 def test_disk_without_room_is_said_before_anything_is_copied(tmp_path):
-    check_room(tmp_path / "new" / "folder", 10, 1 << 20)
+    images = ProjectImages(tmp_path / "new" / "folder")
+    images.check_room(10, 1 << 20)
     with pytest.raises(SampleError, match=r"the images need \d+ MB, and .* has \d+ MB free"):
-        check_room(tmp_path / "new" / "folder", 10, 1 << 60)
+        images.check_room(10, 1 << 60)
     assert not (tmp_path / "new").exists()
+
+
+def test_images_that_are_there_need_no_room(source, add, shop, monkeypatch):
+    add(source(a_png=image(1)), {"a.png": "aa"})
+    usage = SimpleNamespace(free=copying.SPARE_BYTES)
+    monkeypatch.setattr(copying.shutil, "disk_usage", lambda path: usage)
+    ProjectImages(shop).check_room(1, len(image(1)))
+    with pytest.raises(SampleError, match="free some space, or use --in-place"):
+        ProjectImages(shop).check_room(2, 2 * len(image(1)))
 
 
 def test_images_of_several_syncs_all_get_their_names(source, add, shop, monkeypatch):
