@@ -30,6 +30,7 @@ from cnnlib.dataset.image_set import load_images
 from cnnlib.dataset.verification import Rules
 from cnnlib.evaluation import TestBatch
 from cnnlib.evaluation.batch_test import compare
+from cnnlib.importing import copying
 from cnnlib.paths import ProjectPath
 from cnnlib.recognizer import Prediction
 from cnnlib.serving.app import create_recognize_app
@@ -304,10 +305,31 @@ def test_new_project(draw_images, tmp_path, disk, capsys, monkeypatch):
     draw_images(tmp_path / "shop", 20)
     (disk.folder / "conf").mkdir()
     monkeypatch.setattr(new_project, "PROJECT_ROOT", disk.folder)
+    monkeypatch.setattr(copying, "SPARE_BYTES", -(1 << 20))  # so that it starts on a full disk
     arguments = [str(tmp_path / "shop")]
-    assert_refused(disk, lambda: new_project.main(arguments), capsys, disk.folder / "conf")
+    assert_refused(disk, lambda: new_project.main(arguments), capsys, disk.folder / "sample")
     assert new_project.main(arguments) == 0
     assert load_sample_config(disk.folder / "conf" / "shop.json").image_width == 40
+
+
+def test_new_project_on_a_disk_that_becomes_full(
+    draw_images, tmp_path, full_disk, capsys, monkeypatch
+):
+    for i, path in enumerate(draw_images(tmp_path / "shop", 40)):
+        path.write_bytes(path.read_bytes() + bytes(20_000) + bytes([i]))
+    monkeypatch.setattr(new_project, "PROJECT_ROOT", full_disk.folder)
+    arguments = [str(tmp_path / "shop")]
+    assert new_project.main(arguments) == 2
+    assert "the images need" in capsys.readouterr().err
+    monkeypatch.setattr(copying, "SPARE_BYTES", -(1 << 20))  # others take the room meanwhile
+    assert new_project.main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert f"cannot write to {full_disk.folder}/sample/shop: No space left on device" in printed
+    assert "free some space, and run the same command again" in printed
+    whole = {path.read_bytes() for path in (tmp_path / "shop").iterdir()}
+    copied = [path for path in (full_disk.folder / "sample").rglob("*") if path.is_file()]
+    assert {path.read_bytes() for path in copied if path.suffix == ".png"} <= whole
+    assert [path.name for path in copied if path.suffix != ".png"] == ["sources.json"]
 
 
 def test_picture_of_doctor(project, draw_images, disk, capsys, monkeypatch):

@@ -233,7 +233,7 @@ def test_no_configuration_is_overwritten(root, tmp_path, draw_images, capsys):
 
 @pytest.mark.parametrize("name", ["pretrained", "shop"])
 def test_no_other_project_gets_the_images(root, tmp_path, draw_images, capsys, name):
-    (root / "sample/shop").mkdir(parents=True)
+    (root / "sample/shop/theirs").mkdir(parents=True)
     draw_images(tmp_path / name, 5)
     assert new_project.main([str(tmp_path / name)]) == 2
     assert "exists: choose another --name" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from cnnlib.config_reader import read_json
 from cnnlib.console import CONSOLE, Reporter
 from cnnlib.dataset.labels import LABELS_FILE, label_of, read_label_list
 from cnnlib.errors import ConfigError, SampleError
-from cnnlib.files import replacing
+from cnnlib.files import MARK, replacing
 from cnnlib.importing.copying import ImportResult, ProjectImages
 from cnnlib.importing.inspection import Inspection, inspect_images
 from cnnlib.importing.labelled_folder import LabelledFolder
@@ -53,7 +54,7 @@ class Project:
         if self.config_file.exists():
             raise ConfigError(f"{self.config_file} exists: remove it, or choose another --name")
         for taken in (f"conf/{self.name}_config.json", f"sample/{self.name}", f"model/{self.name}"):
-            if (self.root / taken).exists():
+            if _is_used(self.root / taken):
                 raise ConfigError(f"{taken} exists: choose another --name")
 
     def add_source(self, folder: Path, is_named: bool) -> None:
@@ -122,6 +123,13 @@ class Project:
 
     def config(self, **overrides: Any) -> SampleConfig:
         return load_sample_config(self.config_file, **overrides)
+
+
+def _is_used(path: Path) -> bool:
+    """Return whether there is a file, or a folder with more in it than what a failure left."""
+    if not path.is_dir():
+        return path.exists()
+    return any(not name.startswith(MARK) for name in os.listdir(path))
 
 
 def describe_import(found: LabelledFolder, result: ImportResult) -> Iterator[str]:
