@@ -157,7 +157,8 @@ class FixedRandom(random.Random):
 @contextmanager
 def fixed_pixels(seed: int) -> Iterator[None]:
     """Let the captcha library draw the same pixels each time: a trained model depends on them."""
-    with patch.object(captcha.image, "secrets", FixedRandom(seed)):
+    source = "secrets" if hasattr(captcha.image, "secrets") else "random"  # below version 0.7
+    with patch.object(captcha.image, source, FixedRandom(seed)):
         yield
 
 

@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,11 +67,8 @@ def opened(source: bytes | str | os.PathLike[str]) -> Iterator[Image.Image]:
     Raises ImageFormatError where there is no image of an accepted format and ImageTooLargeError
     above MAX_PIXELS.
     """
-    with _opened(source) as image:
-        try:
-            yield image
-        finally:
-            image.close()
+    with _opened(source, Image.Image.close) as image:
+        yield image
 
 
 def open_image(
@@ -83,7 +80,7 @@ def open_image(
     above MAX_PIXELS and ImageSizeError, where a spec is given that does not allow the size, come
     before any pixel is decoded.
     """
-    with _opened(source) as image:
+    with _opened(source, _close_file) as image:
         if spec is not None:
             check_size(image, spec)
         _decode(image)
@@ -91,12 +88,14 @@ def open_image(
 
 
 @contextmanager
-def _opened(source: bytes | str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """As `opened`, but what was decoded stays after the `with` block."""
+def _opened(
+    source: bytes | str | os.PathLike[str], close: Callable[[Image.Image], object]
+) -> Iterator[Image.Image]:
+    """As `opened`; `close` ends it, once: older versions of Pillow raise at a second time."""
     file = io.BytesIO(source) if isinstance(source, bytes) else Path(source)
     with _image_errors():
         image = Image.open(file, formats=FORMATS)
-    with image:
+    try:
         pixels = image.width * image.height
         if pixels > MAX_PIXELS:
             raise ImageTooLargeError(
@@ -105,6 +104,14 @@ def _opened(source: bytes | str | os.PathLike[str]) -> Iterator[Image.Image]:
             )
         with _open_pixels.take(pixels):
             yield image
+    finally:
+        close(image)
+
+
+def _close_file(image: Image.Image) -> None:
+    """Close an image's file; what was decoded stays."""
+    with image:
+        pass
 
 
 def _decode(image: Image.Image) -> None:
