@@ -67,7 +67,7 @@ def opened(source: bytes | str | os.PathLike[str]) -> Iterator[Image.Image]:
     Raises ImageFormatError where there is no image of an accepted format and ImageTooLargeError
     above MAX_PIXELS.
     """
-    with _opened(source, Image.Image.close) as image:
+    with _opened(source, lambda image: image.close()) as image:
         yield image
 
 
