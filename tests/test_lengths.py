@@ -32,7 +32,9 @@ def mixed(tmp_path_factory):
     draw = drawing(project)
     for i in range(660):
         text = "".join(rng.choices("oOxX", k=rng.randint(1, 3)))
-        [path] = draw(images, texts=[text], width=20 * len(text), height=rng.randint(20, 28))
+        [path] = draw(
+            images, texts=[text], width=20 * len(text), height=rng.randint(20, 28), seed=i
+        )
         with Image.open(path) as image:
             modes = ("RGB", "RGBA", "L", "P", "LA", "CMYK")
             changed = image.convert(modes[i % len(modes)])
