@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.plain_forms:
         with_plain_forms(found)
     if args.in_place:
+        if args.unlabelled or args.plain_forms:
+            raise ConfigError("--in-place copies and changes nothing: leave out the other options")
         seen = inspect_in_place(found)
         say_lines([*found.taken, *(f"left out: {line}" for line in found.left_out)])
         say_lines(findings(seen, project.write_config(seen, ProjectPath(folder))))

@@ -109,7 +109,7 @@ def hold_back(found: LabelledFolder) -> tuple[LabelledFolder, dict[str, str]]:
     back = {name for name in found.source.images if is_held_back(found.source.path(name))}
     images = [name for name in found.source.images if name not in back]
     kept = {name: label for name, label in found.labels.items() if name not in back}
-    source = SourceFolder(found.source.root, images, found.source.others, found.source.bytes)
+    source = SourceFolder(found.source.root, images, found.source.others, bytes=found.source.bytes)
     return (
         dataclasses.replace(found, source=source, labels=kept),
         {name: label for name, label in found.labels.items() if name in back},

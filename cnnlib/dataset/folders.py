@@ -10,7 +10,7 @@ import itertools
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -93,7 +93,7 @@ def make_folder(folder: ProjectPath) -> None:
 
 def map_in_threads(
     function: Callable[[Sequence[str]], T], names: Sequence[str], title: str, reporter: Reporter
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Yield function(part) of each part of the names, in order, with a progress bar."""
     pool = ThreadPoolExecutor(min(MAX_THREADS, usable_cores()))
     starts = iter(range(0, len(names), FILES_PER_TASK))

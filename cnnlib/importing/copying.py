@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -103,6 +104,10 @@ class ProjectImages:
                     self._label_of[serial] = label_of(file)
         self._without_label = {os.path.splitext(file)[0] for file in _names_in(self.unlabelled)}
 
+    @property
+    def has_images(self) -> bool:
+        return any(_names_in(self.folder / name) for name in (*self.LABELLED, "unlabelled"))
+
     def labels(self) -> list[str]:
         return list(self._label_of.values())
 
@@ -143,14 +148,15 @@ class ProjectImages:
             lambda part: [self._stage(root, name) for name in part], names, "copying", reporter
         )
         try:
-            for copy in (copy for part in parts for copy in part):
-                target = self._target(copy, labels.get(copy.source), seen, result)
-                if copy.staged and target:
-                    staged.append((copy.staged, target))
-                elif copy.staged:
-                    copy.staged.unlink()
-                if len(staged) >= IMAGES_A_SYNC:
-                    _give_names(staged)
+            with closing(parts):  # on Ctrl-C the threads end first
+                for copy in itertools.chain.from_iterable(parts):
+                    target = self._target(copy, labels.get(copy.source), seen, result)
+                    if copy.staged and target:
+                        staged.append((copy.staged, target))
+                    elif copy.staged:
+                        copy.staged.unlink()
+                    if len(staged) >= IMAGES_A_SYNC:
+                        _give_names(staged)
         finally:
             _give_names(staged)  # after Ctrl-C too: what is copied stays
             self._remove_contradicted(result)

@@ -1,46 +1,78 @@
-"""Which image of a folder a list means: by path, name, name without suffix, or number."""
+"""Which image of a folder a list means: by path, by name with or without suffix, by number."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
-from cnnlib.importing.source_folder import stem
+from cnnlib.config_reader import IMAGE_SUFFIXES
+from cnnlib.importing.source_folder import OTHER_IMAGE_SUFFIXES, stem
+
+MAX_DIGITS = 15
+ABOVE = "../"  # the folder of lists next to the folder of images
 
 
 class ImageIndex:
-    """The images of a folder; what two images answer to means neither."""
+    """The images of a folder; a name that two of them have means neither, a path does."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
-        self._by: dict[str, str] = {}
-        self.by_number: dict[int, str] = {}
-        counts: Counter[str] = Counter()
-        for name in names:
-            keys = {name, without_suffix(name), name.rpartition("/")[2], stem(name)}
-            keys |= {key.lower() for key in keys}
-            for key in keys:
-                counts[key] += 1
-                self._by[key] = name
-        for key, count in counts.items():
-            if count > 1 and self._by[key] != key:
-                del self._by[key]  # whichever of them is meant
-        numbered = [(int(m[0]), n) for n in names if (m := re.search(r"[0-9]+$", stem(n)))]
-        if len({number for number, _ in numbered}) == len(names):
-            self.by_number = dict(numbered)
+    def __init__(self, names: Sequence[str], root_name: str = "") -> None:
+        self.names, self._root_name = names, root_name
+        self._by_path = {name.lower(): name for name in names} | {name: name for name in names}
+        self._by_name = _unique(names, lambda name: name.rpartition("/")[2].lower())
+        self._by_stem = _unique(names, lambda name: stem(name).lower())
+        self._by_long_stem = _unique(names, lambda name: without_suffix(name).lower())
 
     def find(self, text: str, folder: str) -> str | None:
-        """Return the image that a cell of a list in `folder` names."""
-        path = text.strip().replace("\\", "/").removeprefix("./")
+        """Return the image that a cell of a list in `folder` names; a number alone names none."""
+        path = text.replace("\\", "/").removeprefix("./")
+        if folder == ABOVE:
+            folder = ""
+            if "/" in path and not path.startswith(f"{self._root_name}/"):
+                return self._by_path.get(path)
+            path = path.removeprefix(f"{self._root_name}/")
         base = path.rpartition("/")[2]
-        for key in (f"{folder}{path}", path, f"{folder}{base}", base, without_suffix(base)):
-            if name := self._by.get(key) or self._by.get(key.lower()):
+        for key in (f"{folder}{path}", path):
+            if name := self._by_path.get(key) or self._by_path.get(key.lower()):
                 return name
-        if base.isascii() and base.isdecimal():
-            return self.by_number.get(int(base))
-        return None
+        if is_number(path):
+            return None
+        if name := self._by_path.get(f"{folder}{base}") or self._by_name.get(base.lower()):
+            return name
+        bare = without_suffix(path) if has_image_suffix(path) else path
+        if name := self._by_long_stem.get(f"{folder}{bare}".lower()):
+            return name
+        return self._by_stem.get(bare.rpartition("/")[2].lower())
+
+    def numbered(self, folder: str) -> dict[int, str]:
+        """Return the images of a folder by number; none unless all are numbered, each its own."""
+        inside = [name for name in self.names if name.startswith(folder)]
+        found = [re.fullmatch(r"(\D*)([0-9]+)", stem(name)) for name in inside]
+        if not all(found) or len({match[1] for match in found if match}) > 1:
+            return {}
+        numbers = {
+            int(match[2]): name
+            for match, name in zip(found, inside, strict=True)
+            if match and len(match[2]) <= MAX_DIGITS
+        }
+        return numbers if len(numbers) == len(inside) else {}
+
+
+def _unique(names: Sequence[str], key: Callable[[str], str]) -> dict[str, str]:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        found[key(name)].append(name)
+    return {text: same[0] for text, same in found.items() if len(same) == 1}
+
+
+def is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
+
+
+def has_image_suffix(text: str) -> bool:
+    suffix = text.rpartition(".")[2].lower() if "." in text else ""
+    return suffix in IMAGE_SUFFIXES or suffix in OTHER_IMAGE_SUFFIXES
 
 
 def without_suffix(name: str) -> str:

@@ -3,68 +3,53 @@
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from cnnlib.dataset.labels import clean_label
 from cnnlib.errors import SampleError
 from cnnlib.files import reason
-from cnnlib.importing.image_index import ImageIndex, without_suffix
+from cnnlib.importing.encodings import decode
+from cnnlib.importing.image_index import ABOVE, ImageIndex, has_image_suffix, without_suffix
 from cnnlib.importing.plausibility import plausibility
-from cnnlib.importing.source_folder import SourceFolder, natural_key, stem
-from cnnlib.importing.tables import Row, decoded, tables
+from cnnlib.importing.source_folder import LIST_SUFFIXES, SourceFolder, stem
+from cnnlib.importing.table_columns import LIKE_LABELS, LabelList, read_table
+from cnnlib.importing.tables import tables
 
-LIST_SUFFIXES = ("csv", "tsv", "txt", "json", "jsonl", "ndjson", "lst", "list")
-FILE_WORDS = (
-    *("file", "filename", "file_name", "filepath", "name", "image", "img", "image_name"),
-    *("path", "image_path", "id", "文件", "文件名", "图片", "图片名", "路径"),
-)
-LABEL_WORDS = (
-    *("label", "labels", "text", "words", "word", "captcha", "value", "answer", "code"),
-    *("transcription", "ground_truth", "标签", "标注", "文本", "内容", "验证码"),
-)
-MAX_LIST_BYTES = 200 << 20
 TEXT_SUFFIXES = (".gt.txt", ".txt")  # of a text next to an image, as tesstrain has them
-LIKE_LABELS = 0.5  # `plausibility` of lines that are labels
-FEWEST_ROWS = 0.5  # of a list's rows, which must name images
-
-
-@dataclass
-class LabelList:
-    """What one file, or the texts next to the images, say."""
-
-    name: str
-    labels: dict[str, str] = field(default_factory=dict)  # image's path in the folder -> label
-    named: set[str] = field(default_factory=set)  # images, with and without a label
-    missing: list[str] = field(default_factory=list)  # files that it names and that are not there
-    wrong: list[str] = field(default_factory=list)  # "line 7: why"
-    encoding: str = "utf-8"
-    in_order: bool = False  # the labels alone, in the order of numbered images
+MAX_LIST_BYTES = 200 << 20
+LINES_LIKE_LABELS = 0.5  # plausibility of lines that are labels
 
 
 def read_label_lists(source: SourceFolder, encoding: str = "") -> list[LabelList]:
-    """Return the lists in a folder, else above it, that name some of its images or should."""
-    images = ImageIndex(source.images)
-    texts, used = _texts_next_to_images(source)
-    found = [texts] if texts.labels else []
-    inside = [name for name in source.others if name not in used and _is_list(name)]
-    above = _lists_above(source.root)
-    for names in (inside, above):
-        lists = [read for name in names if (read := _read_list(source, name, images, encoding))]
-        if names is above:  # what does not name these images belongs to something else
-            lists = [read for read in lists if read.labels and not read.in_order]
-        found += lists
-        if any(read.labels for read in found):
-            break
+    """Return the lists in a folder, else above it, that name some of its images or should.
+
+    Those that name them by number, or by the order of lines, come only where no other has labels.
+    """
+    images = ImageIndex(source.images, source.root.name)
+    texts, used = _texts_next_to_images(source, encoding)
+    found = [texts] if texts.named else []
+    inside = [name for name in source.others if name not in used and is_list(name)]
+    found += _without_single(_read_lists(source, inside, images, encoding))
+    if not any(read.labels for read in found):
+        above = _read_lists(source, _lists_above(source.root), images, encoding)
+        above = [read for read in above if read.labels and not read.by_number]
+        own = [read for read in above if source.root.name in PurePosixPath(read.name).stem]
+        found += own or above  # test.csv for test/
+    if any(read.labels and not read.by_number for read in found):
+        found = [read for read in found if not read.by_number]
     return found
 
 
 def read_label_list_file(source: SourceFolder, path: Path, encoding: str = "") -> LabelList:
     """Return what a list says that the user named; raises SampleError where it is none."""
-    read = _read_list(source, str(path), ImageIndex(source.images), encoding)
+    if not path.exists() and (source.root / path.name).exists():
+        path = source.root / path.name
+    name = str(path)
+    if path.is_relative_to(source.root):
+        name = path.relative_to(source.root).as_posix()
+    read = _read_list(source, name, ImageIndex(source.images), encoding)
     if read is None or not read.labels:
         detail = f"; {'; '.join(read.wrong[:3])}" if read and read.wrong else ""
         missing = f", such as {read.missing[0]!r}" if read and read.missing else ""
@@ -75,44 +60,85 @@ def read_label_list_file(source: SourceFolder, path: Path, encoding: str = "") -
     return read
 
 
+def is_list(name: str) -> bool:
+    return PurePosixPath(name).suffix.lstrip(".").lower() in LIST_SUFFIXES
+
+
 def _lists_above(root: Path) -> list[str]:
     try:
         names = sorted(entry.name for entry in os.scandir(root.parent) if entry.is_file())
     except OSError:  # another user's folder
         return []
-    return [f"../{name}" for name in names if _is_list(name) and not name.startswith(".")]
+    return [f"../{name}" for name in names if is_list(name) and not name.startswith(".")]
 
 
-def _is_list(name: str) -> bool:
-    return PurePosixPath(name).suffix.lstrip(".").lower() in LIST_SUFFIXES
+def _read_lists(
+    source: SourceFolder, names: Sequence[str], images: ImageIndex, encoding: str
+) -> list[LabelList]:
+    return [read for name in names if (read := _read_list(source, name, images, encoding))]
 
 
-# --- files ---
+def _without_single(lists: Sequence[LabelList]) -> list[LabelList]:
+    """Leave out files of one image each, such as 1.json of 1.png, that say no labels."""
+    single = {name: read for read in lists if len(read.labels) == 1 for name in read.labels}
+    texts = {name: read.labels[name] for name, read in single.items()}
+    if len(single) > 3 and plausibility(texts) < LIKE_LABELS:
+        return [read for read in lists if len(read.labels) != 1]
+    return list(lists)
 
 
-def _texts_next_to_images(source: SourceFolder) -> tuple[LabelList, set[str]]:
+def _texts_next_to_images(source: SourceFolder, encoding: str) -> tuple[LabelList, set[str]]:
     """Read NAME.gt.txt or NAME.txt of each NAME.png; return what they say, and their names."""
     found, used = LabelList("the text next to each image"), set()
     others = set(source.others)
+    texts: dict[str, bytes] = {}
+    by_stem = _texts_by_stem(source)
     for image in source.images:
-        for suffix in TEXT_SUFFIXES:
-            text = f"{without_suffix(image)}{suffix}"
-            if text not in others:
-                continue
-            used.add(text)
-            found.named.add(image)
-            try:
-                lines = decoded(source.path(text).read_bytes(), "")[0].split("\n")
-            except OSError as error:
-                found.wrong.append(f"{text}: {reason(error)}")
-                break
-            lines = [line for line in map(clean_label, lines) if line]
-            if len(lines) == 1:
-                found.labels[image] = lines[0]
-            elif lines:
-                found.wrong.append(f"{text}: {len(lines)} lines")
-            break
+        bare = without_suffix(image)
+        near = [bare + suffix for suffix in TEXT_SUFFIXES] + [f"{image}.txt"]
+        text = next((name for name in near if name in others), by_stem.get(stem(image), ""))
+        if not text:
+            continue
+        used.add(text)
+        found.named.add(image)
+        try:
+            texts[image] = source.path(text).read_bytes()
+        except OSError as error:
+            found.wrong.append(f"{text}: {reason(error)}")
+    try:  # all together: a single one is too short to tell its encoding
+        _, found.encoding = decode(b"\n".join(texts.values()), encoding)
+    except (UnicodeError, LookupError) as error:
+        found.wrong.append(f"cannot be read: {error}; name their --encoding")
+        return found, used
+    for image, data in texts.items():
+        lines = [line for line in map(clean_label, _decoded_lines(data, found.encoding)) if line]
+        if len(lines) == 1 and lines[0].isprintable():
+            found.labels[image] = lines[0]
+        elif lines:
+            found.wrong.append(f"the text of {image}: {len(lines)} lines")
+    if found.labels and plausibility(found.labels) < LIKE_LABELS:
+        example = next(iter(found.labels.values()))
+        found.wrong.append(f"{len(found.labels)} texts look like no labels, such as {example!r}")
+        found.labels.clear()
+    if not found.labels:
+        found.named.clear()
     return found, used
+
+
+def _texts_by_stem(source: SourceFolder) -> dict[str, str]:
+    """Return the texts of folders of their own, such as labels/ab.txt of images/ab.png."""
+    stems = Counter(stem(name) for name in source.images)
+    texts = [name for name in source.others if name.lower().endswith(".txt")]
+    found = {stem(name).removesuffix(".gt"): name for name in texts}
+    once = {text: name for text, name in found.items() if stems[text] == 1}
+    return once if len(once) == len(texts) >= len(source.images) / 2 else {}
+
+
+def _decoded_lines(data: bytes, encoding: str) -> list[str]:
+    try:
+        return decode(data, "" if encoding == "utf-8" else encoding)[0].splitlines()
+    except UnicodeError:
+        return []
 
 
 def _read_list(
@@ -124,136 +150,48 @@ def _read_list(
     try:
         if path.stat().st_size > MAX_LIST_BYTES:
             return None
-        text, found.encoding = decoded(path.read_bytes(), encoding)
+        text, found.encoding = decode(path.read_bytes(), encoding)
     except (OSError, UnicodeError, LookupError) as error:
         if encoding:
             raise SampleError(f"{path} cannot be read as {encoding}: {error}") from error
-        found.wrong.append(f"cannot be read: {error}")
-        return found
-    folder = "" if name.startswith(("..", "/")) else name.rpartition("/")[0]
-    folder = f"{folder}/" if folder else ""
+        return None  # it has no text
+    folder = name.rpartition("/")[0]
+    folder = "" if path.is_absolute() and name.startswith("/") or not folder else f"{folder}/"
     read = []
-    for rows in tables(text, PurePosixPath(name).suffix.lower()):
+    for table in tables(text, PurePosixPath(name).suffix.lower()):
         read.append(LabelList(name, encoding=found.encoding))
-        _read_table(read[-1], rows, images, folder)
-    best = max(read, key=lambda table: (len(table.labels), -len(table.missing)), default=None)
-    if best is not None and best.labels:
+        read_table(read[-1], table, images, folder)
+    best = max(read, key=lambda each: each.quality, default=found)
+    if best.labels:
         return best
-    alone = _labels_alone(found, text, images, folder)
-    if alone.labels or alone.wrong:
-        return alone
-    named = [table for table in read if table.missing and not table.wrong]
-    return min(named, key=lambda table: len(table.missing), default=None)
+    _read_lines_alone(found, text, images, folder)
+    if found.labels or found.wrong:
+        return found
+    named = [each for each in read if each.missing or each.wrong]
+    return min(named, key=lambda each: len(each.missing), default=None)
 
 
-def _read_table(found: LabelList, rows: Sequence[Row], images: ImageIndex, folder: str) -> None:
-    """Fill in what a table says: one column names images, another one has their labels."""
-    rows = [(number, [cell.strip() for cell in cells]) for number, cells in rows]
-    rows = [(number, cells) for number, cells in rows if any(cells)]
-    width = Counter(len(cells) for _, cells in rows).most_common(1)[0][0] if rows else 0
-    if width < 2:
-        return
-    sample = [cells for _, cells in rows if len(cells) == width][:2000]
-    found_in = [{images.find(cells[i], folder) for cells in sample} for i in range(width)]
-    named = [len(names - {None}) for names in found_in]
-    header = [cell.lower() for cell in rows[0][1]]
-    file_at = _file_column(named, header, len(sample))
-    if file_at is None:
-        return
-    is_header = len(header) == width and not images.find(rows[0][1][file_at], folder) and (
-        not {*header}.isdisjoint({*FILE_WORDS, *LABEL_WORDS})
-        or not rows[0][0]  # the keys of JSON objects
-        or not any(c in "./\\0123456789" for c in header[file_at])
-    )  # fmt: skip
-    if is_header:
-        rows, sample = rows[1:], sample[1:]
-    label_at = _label_column(sample, header if is_header else [], file_at)
-    if label_at is None:
-        return
-    for number, cells in rows:
-        _read_row(found, number, cells, width, (file_at, label_at), images, folder)
-    return
-
-
-def _read_row(
-    found: LabelList,
-    number: int,
-    cells: Sequence[str],
-    width: int,
-    places: tuple[int, int],
-    images: ImageIndex,
-    folder: str,
-) -> None:
-    file_at, label_at = places
-    if len(cells) != width:
-        found.wrong.append(f"line {number}: {len(cells)} cells, the others have {width}")
-        return
-    image, label = images.find(cells[file_at], folder), clean_label(cells[label_at])
-    if image is None:
-        found.missing.append(cells[file_at])
-        return
-    found.named.add(image)
-    if not label:
-        found.wrong.append(f"line {number}: no label")
-    elif found.labels.get(image, label) != label:
-        found.wrong.append(f"line {number}: {image} is {found.labels[image]!r} above")
-    else:
-        found.labels[image] = label
-
-
-def _file_column(named: Sequence[int], header: Sequence[str], rows: int) -> int | None:
-    """Return the column that names images: most of its cells do, or its header says so."""
-    best = max(range(len(named)), key=lambda i: named[i])
-    if named[best] >= max(1, FEWEST_ROWS * (rows - 1)):
-        return best
-    said = [i for i, word in enumerate(header) if word in FILE_WORDS and i < len(named)]
-    if said:
-        return said[0]
-    return best if named[best] else None
-
-
-def _label_column(
-    sample: Sequence[Sequence[str]], header: Sequence[str], file_at: int
-) -> int | None:
-    said = [header.index(word) for word in LABEL_WORDS if word in header]
-    for i in said:
-        if i != file_at:
-            return i
-    others = [i for i in range(len(sample[0]) if sample else 0) if i != file_at]
-    return max(
-        others,
-        key=lambda i: plausibility({n: cells[i] for n, cells in enumerate(sample)}),
-        default=None,
-    )
-
-
-def _labels_alone(found: LabelList, text: str, images: ImageIndex, folder: str) -> LabelList:
-    """Read line N as the label of image N, where lines and numbered images are as many."""
-    lines = [clean_label(line) for line in text.splitlines()]
+def _read_lines_alone(found: LabelList, text: str, images: ImageIndex, folder: str) -> None:
+    """Take line N as the label of image N, where lines and numbered images are as many."""
+    lines = [clean_label(line.strip(" \t,;\"'")) for line in text.splitlines()]
     while lines and not lines[-1]:
         lines.pop()
-    inside = [name for name in images.names if name.startswith(folder)]
-    numbers = _numbers(inside)
-    if not lines or not inside or len(numbers) != len(inside):
-        return found
-    if len(lines) != len(inside):
-        if plausibility(dict(enumerate(lines))) > LIKE_LABELS:
-            found.wrong.append(f"{len(lines)} lines alone for {len(inside)} numbered images")
-        return found
-    found.in_order = True
+    numbers = {} if folder == ABOVE else images.numbered(folder)
+    if not lines or not numbers or _is_alphabet(lines):
+        return
+    if sum(map(has_image_suffix, lines)) or plausibility(dict(enumerate(lines))) < (
+        LINES_LIKE_LABELS
+    ):
+        return
+    if len(lines) != len(numbers):
+        found.wrong.append(f"{len(lines)} lines alone for {len(numbers)} numbered images")
+        return
+    found.by_number = True
     for label, number in zip(lines, sorted(numbers), strict=True):
         found.named.add(numbers[number])
         if label:
             found.labels[numbers[number]] = label
-    return found
 
 
-def _numbers(names: Iterable[str]) -> dict[int, str]:
-    """Return the images whose names end in a number, by it; none where two have the same."""
-    found: defaultdict[int, list[str]] = defaultdict(list)
-    for name in sorted(names, key=natural_key):
-        if match := re.search(r"[0-9]+$", stem(name)):
-            found[int(match[0])].append(name)
-    if any(len(same) > 1 for same in found.values()):
-        return {}
-    return {number: same[0] for number, same in found.items()}
+def _is_alphabet(lines: Sequence[str]) -> bool:
+    return len(set(lines)) == len(lines) > 5 and max(map(len, lines)) == 1

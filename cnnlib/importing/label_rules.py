@@ -17,17 +17,20 @@ MAX_FIELDS = 4
 # What file managers add to the name of a second file: `ab (2)`, `ab - Copy`, `ab copy 3`.
 COPY_MARK = re.compile(r"( ?\([0-9]+\)| - Copy| copy( [0-9]+)?| - 副本| 副本( [0-9]+)?)+$", re.I)
 AGAIN = re.compile(r"(.+?)[ _-][0-9]{1,3}")
+BRACKETS = "[](){}（）【】"
 GIVEN_NAME = re.compile(
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}|[0-9]{12,}"
-    r"|(img|image|captcha|screenshot|download|picture|unknown)[ _-]*\(?[0-9]+\)?",
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}|[0-9]{12,}|tmp\w{6,}"
+    r"|(img|image|captcha|code|yzm|verify|vcode|screenshot|download|picture|pic|photo|file|frame"
+    r"|unknown|untitled|dsc|dscn|mmexport)[ _-]*(e|_)?\(?[0-9]+\)?"
+    r"|(screenshot|屏幕截图|微信图片|图片|截图)[ _-]?.*",
     re.I,
 )
 # The naming rule of this project comes first, then what is met most often in public sets.
 PRIORS = {"before": 0.93, "after": 0.8, "field": 0.7, STEM: 0.95, FOLDER: 0.75}
 CLEAR = 1.2  # times the next score
-USUAL_BEATS = 2.0  # times its score
 LEAST_SCORE = 0.25  # of a rule that is taken
 SHOWN_FROM = 0.05
+SEPARATED = 0.9
 RARE = 0.01  # of the labels
 STRAY_FROM = 20  # labels
 
@@ -39,24 +42,30 @@ class NameRule:
     kind: str  # "before", "after", "field", STEM or FOLDER
     separator: str = ""
     number: int = 0  # of the field, from 0
+    or_stem: bool = False  # where there is no separator
 
     def label(self, name: str) -> str | None:
         """Return the label in a file's path, None where it has none."""
         if self.kind == FOLDER:
-            return name.split("/")[-2] if "/" in name else None
+            folder = clean_label(name.split("/")[-2]) if "/" in name else ""
+            return folder if folder.isprintable() else None
         text = _name_text(name)
+        if not text.isprintable():  # bytes that are no text, in the name
+            return None
         if self.kind == STEM:
             return text or None
-        if self.kind == "before" and self.separator == SEPARATOR:
+        if self.kind == "before" and self.separator == SEPARATOR and SEPARATOR in text:
             try:
                 return clean_label(label_of(name.rpartition("/")[2])) or None  # it decodes, too
             except SampleError:
                 return None
         fields = text.split(self.separator)
+        if self.or_stem and len(fields) == 1:
+            return text or None
         if len(fields) < max(2, self.number + 2) or not any(fields[1:]):
             return None
         place = -1 if self.kind == "after" else self.number
-        return clean_label(fields[place]) or None
+        return clean_label(fields[place].strip(BRACKETS)) or None
 
     @property
     def option(self) -> str:
@@ -73,7 +82,8 @@ class NameRule:
         if self.kind == "field":
             return f"field {self.number + 1} between '{self.separator}' of the name"
         end = "first" if self.kind == "before" else "last"
-        return f"{self.kind} the {end} '{self.separator}' of the name"
+        rest = ", and whole names without one" if self.or_stem else ""
+        return f"{self.kind} the {end} '{self.separator}' of the name{rest}"
 
 
 USUAL = NameRule("before", SEPARATOR)
@@ -87,6 +97,11 @@ class Hypothesis:
     labels: dict[str, str] = field(repr=False)  # by the image's path
     score: float  # 0 to 1
 
+    @classmethod
+    def of(cls, rule: NameRule, names: Sequence[str]) -> Hypothesis:
+        labels = {name: label for name in names if (label := rule.label(name))}
+        return cls(rule, labels, 1.0)
+
 
 def rank_rules(names: Sequence[str]) -> list[Hypothesis]:
     """Return the rules that some labels speak for, the best first.
@@ -97,25 +112,48 @@ def rank_rules(names: Sequence[str]) -> list[Hypothesis]:
     found = []
     for rule in _rules(names, own):
         pool = names if rule.kind == FOLDER else own
-        labels = {name: label for name in pool if (label := rule.label(name))}
+        labels = Hypothesis.of(rule, pool).labels
         if rule.kind == STEM:
             labels = _without_serials(labels)
-        score = _prior(rule) * plausibility(labels) * (len(labels) / len(pool)) ** 2
+        score = _prior(rule) * _fit(rule, labels) * (len(labels) / len(pool)) ** 2
         if score >= SHOWN_FROM:
             found.append(Hypothesis(rule, labels, score))
     found.sort(key=lambda hypothesis: -hypothesis.score)
     return _without_doubles(found)
 
 
+def _fit(rule: NameRule, labels: dict[str, str]) -> float:
+    """Return how much labels look like labels, and like those of this rule."""
+    score = plausibility(labels)
+    if rule.kind == FOLDER:
+        folders = set(labels.values())
+        if len(folders) < max(3, len(labels) / 10) or are_serials({f: f for f in folders}):
+            return 0.0
+    if rule.kind == STEM and sum(SEPARATOR in label for label in labels.values()) > (
+        0.8 * len(labels)
+    ):
+        return 0.2 * score  # it separates something
+    if rule.or_stem:  # AB12_2 beside CD34
+        split = {len(labels[name]) for name in labels if rule.separator in _name_text(name)}
+        whole = Counter(len(labels[n]) for n in labels if rule.separator not in _name_text(n))
+        if not split <= {n for n, count in whole.items() if count >= RARE * whole.total()}:
+            return 0.0
+    if rule == USUAL and score < 1:  # this project's labels may have separators of other kinds
+        plain = {name: re.sub(r"[^\w]", "x", label) for name, label in labels.items()}
+        return max(score, SEPARATED * plausibility(plain))
+    return score
+
+
 def clear_rule(ranked: Sequence[Hypothesis]) -> Hypothesis | None:
     """Return the rule that can be taken without asking; None where two are as good.
 
-    That of this project is taken unless another one is far better.
+    Where labels only end earlier or later, that of this project is taken.
     """
     likely = [h for h in ranked if h.score >= LEAST_SCORE]
     near = [h for h in likely if h.score * CLEAR > ranked[0].score]
-    usual = [h for h in likely if h.rule == USUAL and h.score * USUAL_BEATS > likely[0].score]
-    return usual[0] if usual else near[0] if len(near) == 1 else None
+    if all(h.rule.kind == "before" for h in near):
+        near = [h for h in near if h.rule == USUAL] or near
+    return near[0] if len(near) == 1 else None
 
 
 def is_likely(ranked: Sequence[Hypothesis]) -> bool:
@@ -183,7 +221,11 @@ def _rules(names: Sequence[str], own: Sequence[str]) -> Iterator[NameRule]:
         found = set(runs.findall(text))
         occur.update(found | {c for run in found for c in run})
     for separator, count in sorted(occur.items(), key=lambda item: (-len(item[0]), item)):
-        if count < len(own) / 2:
+        if 0.05 * len(own) <= count < 0.95 * len(own):
+            yield NameRule("before", separator, or_stem=True)
+        if count < len(own) / 2 or not any(
+            c.isalnum() for text in stems for c in text.partition(separator)[2]
+        ):
             continue
         yield NameRule("before", separator)
         fields = Counter(len(text.split(separator)) for text in stems).most_common(1)[0][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,16 @@ from cnnlib.importing.label_rules import (
     is_stray,
     rank_rules,
 )
-from cnnlib.importing.source_folder import SourceFolder, examples, read_source_folder
+from cnnlib.importing.source_folder import (
+    SourceFolder,
+    examples,
+    may_list,
+    read_source_folder,
+    stem,
+)
+
+UNLABELLED = re.compile(r"(^|/)un-?label+ed/", re.I)  # a folder that says so
+DIFFER = 0.5  # of the labels, from where on names and lists do not mean the same
 
 
 @dataclass
@@ -30,6 +40,7 @@ class LabelledFolder:
     source: SourceFolder
     labels: dict[str, str] = field(default_factory=dict)  # image's path in the folder -> label
     listed: int = 0  # of these labels
+    listed_in: str = ""  # the first of the lists that have them
     rule: NameRule | None = None  # where names have the others
     taken: list[str] = field(default_factory=list)  # what was taken, a line each
     left_out: list[str] = field(default_factory=list)  # what was not and why, a line each
@@ -55,20 +66,81 @@ def read_labelled_folder(
     source = read_source_folder(root)
     found = LabelledFolder(source)
     if not source.images:
-        raise SampleError(f"no image in {root} or the folders in it: name a folder with images")
+        raise SampleError(_no_image(source))
     rule = _chosen_rule(labels, separator)
-    lists: list[LabelList] = []
-    if labels and rule is None:
-        lists = [read_label_list_file(source, Path(labels).absolute(), encoding)]
-    elif rule is None:
-        lists = read_label_lists(source, encoding)
-    _take_lists(found, lists)
-    _take_names(found, rule, {name for read in lists for name in read.named})
+    if rule is not None:
+        _take_names(found, Hypothesis.of(rule, source.images), set())
+    else:
+        _find_labels(found, labels, encoding)
     if not found.labels:
         raise SampleError(_no_label(found))
+    _report_the_rest(found)
+    return found
+
+
+def _find_labels(found: LabelledFolder, list_file: str, encoding: str) -> None:
+    """Take the labels of the list that the user named, else of lists or names, whichever fit."""
+    source = found.source
+    ranked = rank_rules(source.images)
+    clear = clear_rule(ranked)
+    if list_file:
+        lists = [read_label_list_file(source, Path(list_file).absolute(), encoding)]
+    else:
+        lists = read_label_lists(source, encoding)
+        if clear is not None:  # numbers and lines mean less than names with labels
+            lists = [read for read in lists if not read.by_number]
+    _take_lists(found, lists)
+    if found.labels and clear is not None and not list_file:
+        clear = _agreeing(found, clear)
+    if clear is None and not found.labels and is_likely(ranked):
+        raise SampleError(_two_rules(found, ranked))
+    if clear is not None:
+        labels = dict(clear.labels)
+        _leave_out_strays(found, labels)
+        listed = {name for read in lists for name in read.named}
+        _take_names(found, Hypothesis(clear.rule, labels, clear.score), listed)
+
+
+def _agreeing(found: LabelledFolder, clear: Hypothesis) -> Hypothesis | None:
+    """Return the rule for names where it agrees with the lists; None where names have no labels.
+
+    Raises SampleError where names in the form of this project have other labels than a list.
+    """
+    both = found.labels.keys() & clear.labels.keys()
+    differ = [name for name in both if found.labels[name] != clear.labels[name]]
+    if len(differ) > DIFFER * len(both):
+        if clear.rule.kind in (STEM, FOLDER):
+            return None  # names at random
+        name = min(differ)
+        raise SampleError(
+            f"{found.listed_in} and the names in {found.source.root} do not agree on {len(differ)} "
+            f"of {len(both)} images: {name} is {found.labels[name]!r} in the list and "
+            f"{clear.labels[name]!r} {clear.rule}. Choose one of them:\n"
+            f"  --labels '{found.source.root / found.listed_in}'\n  {clear.rule.option}"
+        )
+    if differ:
+        pairs = [f"{name} ({found.labels[name]!r})" for name in sorted(differ)]
+        found.taken.append(
+            f"of these {len(differ)} differ from what is {clear.rule}: {examples(pairs)}"
+        )
+    return clear
+
+
+def _report_the_rest(found: LabelledFolder) -> None:
+    """Say which images have no label, and which files were not read."""
+    source = found.source
     if unlabelled := found.unlabelled:
         found.left_out.append(f"{len(unlabelled)} images without a label: {examples(unlabelled)}")
-    return found
+    if source.other_images:
+        found.left_out.append(
+            f"{len(source.other_images)} images of formats that are not read, convert them: "
+            f"{examples(source.other_images)}"
+        )
+    if not found.listed:
+        stems = {stem(name) for name in source.images}
+        unread = [name for name in source.others if may_list(name) or stem(name) in stems]
+        if unread:
+            found.left_out.append(f"{len(unread)} files that may have labels: {examples(unread)}")
 
 
 def _chosen_rule(labels: str, separator: str) -> NameRule | None:
@@ -110,13 +182,13 @@ def _take_lists(found: LabelledFolder, lists: Sequence[LabelList]) -> None:
 
 def _take_list(found: LabelledFolder, read: LabelList) -> None:
     found.labels |= read.labels
-    found.listed = len(found.labels)
+    found.listed_in = found.listed_in or read.name
     encoding = (
         ""
         if read.encoding in ("utf-8", "ascii")
         else f", read as {read.encoding} (--encoding says another)"
     )
-    order = ", line by line in the order of the numbered images" if read.in_order else ""
+    order = ", by the numbers of the images" if read.by_number else ""
     found.taken.append(
         f"{len(read.labels)} labels from {read.name}{encoding}{order}: {_shown(read.labels)}"
     )
@@ -138,26 +210,17 @@ def _report_list(found: LabelledFolder, read: LabelList) -> None:
 # --- names ---
 
 
-def _take_names(found: LabelledFolder, chosen: NameRule | None, listed: set[str]) -> None:
-    """Take the labels in the names of images that no list names, where they have some."""
-    names = found.source.images
-    if chosen is not None:
-        labels = {name: label for name in names if (label := chosen.label(name))}
-        hypothesis: Hypothesis | None = Hypothesis(chosen, labels, 1.0)
-    else:
-        ranked = rank_rules(names)
-        hypothesis = clear_rule(ranked)
-        if hypothesis is None and not found.labels and is_likely(ranked):
-            raise SampleError(_two_rules(found, ranked))
-    if hypothesis is None:
-        return
-    in_names = {name: label for name, label in hypothesis.labels.items() if name not in listed}
-    if chosen is None:
-        _leave_out_strays(found, in_names)
-    if in_names:
+def _take_names(found: LabelledFolder, hypothesis: Hypothesis, listed: set[str]) -> None:
+    """Take the labels in the names of images that no list names."""
+    labels = {
+        name: label
+        for name, label in hypothesis.labels.items()
+        if name not in listed and not UNLABELLED.search(name)
+    }
+    if labels:
         found.rule = hypothesis.rule
-        found.labels |= in_names
-        found.taken.append(f"{len(in_names)} labels {_place(found.rule)}: {_shown(in_names)}")
+        found.labels |= labels
+        found.taken.append(f"{len(labels)} labels {_place(found.rule)}: {_shown(labels)}")
 
 
 def _place(rule: NameRule) -> str:
@@ -191,6 +254,14 @@ def _two_rules(found: LabelledFolder, ranked: Sequence[Hypothesis]) -> str:
 
     shown = "\n".join(lines())
     return f"the names in {found.source.root} can be read in two ways. Choose one of them:\n{shown}"
+
+
+def _no_image(source: SourceFolder) -> str:
+    others = source.other_images
+    formats = (
+        f"; {len(others)} have formats that are not read: {examples(others)}" if others else ""
+    )
+    return f"no image in {source.root} or the folders in it{formats}: name a folder with images"
 
 
 def _no_label(found: LabelledFolder) -> str:

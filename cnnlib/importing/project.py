@@ -63,6 +63,8 @@ class Project:
         Raises ConfigError where the project has other sources, unless the user named the project.
         """
         sources = read_json(self._sources_file) if self._sources_file.exists() else []
+        if not isinstance(sources, list) or not ProjectImages(self.folder).has_images:
+            sources = []
         if sources and str(folder) not in sources and not is_named:
             raise ConfigError(
                 f"sample/{self.name} has images of {sources[0]}: --name {self.name} adds those of "

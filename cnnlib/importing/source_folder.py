@@ -19,6 +19,22 @@ SUFFIX_OF_START = (  # the first bytes of each format, and the suffix of its fil
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp"),
 )
 START_BYTES = 12
+LIST_SUFFIXES = ("csv", "tsv", "txt", "json", "jsonl", "ndjson", "lst", "list")
+UNREAD_SUFFIXES = (
+    "xls",
+    "xlsx",
+    "ods",
+    "xml",
+    "parquet",
+    "db",
+    "sqlite",
+    "pkl",
+    "npy",
+    "npz",
+    "mat",
+)
+OTHER_IMAGE_SUFFIXES = ("tif", "tiff", "avif", "heic", "heif", "svg", "ppm", "pgm", "ico", "jp2")
+KNOWN_SUFFIXES = (*LIST_SUFFIXES, *UNREAD_SUFFIXES, *OTHER_IMAGE_SUFFIXES)
 IGNORED_FOLDERS = {"__MACOSX"}
 MAX_EXAMPLES = 3
 
@@ -29,7 +45,8 @@ class SourceFolder:
 
     root: Path
     images: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)  # that may list labels
+    others: list[str] = field(default_factory=list)
+    other_images: list[str] = field(default_factory=list)  # of formats that are not accepted
     bytes: int = 0  # of all images
 
     def path(self, name: str) -> Path:
@@ -40,16 +57,16 @@ def read_source_folder(root: Path) -> SourceFolder:
     """Find the files of a folder and of those in it; raises SampleError where it cannot be read.
 
     Files and folders whose names begin with a dot are left out. An image is what has the suffix of
-    one, or none that is known but the first bytes of one.
+    one, or none that is known but the first bytes of one. Links are followed, none of them twice.
     """
     found = SourceFolder(root)
-    _walk(found, "")
-    found.images.sort(key=natural_key)
-    found.others.sort(key=natural_key)
+    _walk(found, "", {os.path.realpath(root)})
+    for names in (found.images, found.others, found.other_images):
+        names.sort(key=natural_key)
     return found
 
 
-def _walk(found: SourceFolder, below: str) -> None:
+def _walk(found: SourceFolder, below: str, visited: set[str]) -> None:
     folder = found.root / below
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -59,29 +76,38 @@ def _walk(found: SourceFolder, below: str) -> None:
         ) from error
     for entry in entries:
         name = f"{below}{entry.name}"
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS:
             continue
-        if entry.is_dir(follow_symlinks=False):
-            if entry.name not in IGNORED_FOLDERS:
-                _walk(found, f"{name}/")
-        elif _is_image(entry):
-            found.images.append(name)
-            found.bytes += entry.stat().st_size
-        elif entry.is_file():
-            found.others.append(name)
+        if entry.is_dir():
+            real = os.path.realpath(entry.path)
+            if real not in visited:
+                _walk(found, f"{name}/", visited | {real})
+        elif entry.is_file():  # no pipe
+            _add_file(found, entry, name)
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
+def _add_file(found: SourceFolder, entry: os.DirEntry[str], name: str) -> None:
     suffix = PurePosixPath(entry.name).suffix.lstrip(".").lower()
-    if suffix in IMAGE_SUFFIXES:
-        return entry.is_file()
-    if suffix in ("txt", "csv", "tsv", "json", "jsonl"):
-        return False
+    if suffix in IMAGE_SUFFIXES or (suffix not in KNOWN_SUFFIXES and _begins_as_image(entry.path)):
+        found.images.append(name)
+        found.bytes += entry.stat().st_size
+    elif suffix in OTHER_IMAGE_SUFFIXES:
+        found.other_images.append(name)
+    else:
+        found.others.append(name)
+
+
+def _begins_as_image(path: str) -> bool:
     try:
-        with open(entry.path, "rb") as file:
+        with open(path, "rb") as file:
             return bool(suffix_of(file.read(START_BYTES)))
-    except OSError:  # a folder, a pipe, a file of somebody else
+    except OSError:  # a file of somebody else
         return False
+
+
+def may_list(name: str) -> bool:
+    """Return whether a file is of a kind that people keep labels in and that is not read."""
+    return PurePosixPath(name).suffix.lstrip(".").lower() in UNREAD_SUFFIXES
 
 
 def suffix_of(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Any list as rows of cells: its encoding, its delimiter, or its JSON."""
+"""A list's text as rows of cells: each table that it may be, by delimiter, or its JSON."""
 
 from __future__ import annotations
 
@@ -7,50 +7,66 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import charset_normalizer
-
-LOCAL_ENCODINGS = ["gb18030", "big5", "shift_jis", "cp949", "cp1252", "cp1251"]
 DELIMITERS = ",\t;|"
 SEPARATOR_LINE = re.compile(r"\Asep=.\r?\n")  # of spreadsheet programs
+# Between a file and its label where no delimiter is: 1.png: ab, 1.png -> ab, 1. ab, 1.png ab
+SPLITS = (r"\s*(?:->|=>|:|=)\s*", r"(?<=^\d)[.)]\s+|(?<=^\d\d)[.)]\s+|(?<=^\d\d\d)[.)]\s+", r"\s+")
 
 Row = tuple[int, list[str]]  # number of the line, its cells
 
 
-def decoded(data: bytes, encoding: str) -> tuple[str, str]:
-    """Return a text and its encoding: UTF-8, UTF-16, or what spreadsheet programs write."""
-    if encoding:
-        return data.decode(encoding), encoding
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16"), "utf-16"
-    for order, nulls in (("utf-16-le", data[1:200:2]), ("utf-16-be", data[0:200:2])):
-        if len(data) > 3 and nulls.count(0) > len(nulls) * 0.7:
-            return data.decode(order), order
-    try:
-        return data.decode("utf-8-sig"), "utf-8"
-    except UnicodeDecodeError:
-        best = charset_normalizer.from_bytes(data, cp_isolation=LOCAL_ENCODINGS).best()
-        if best is None:
-            raise
-        return str(best), best.encoding
+@dataclass
+class Table:
+    rows: list[Row]  # without empty ones
+    has_keys: bool = False  # the first row are the keys of JSON objects
+
+    @property
+    def width(self) -> int:
+        """The number of cells that most rows have."""
+        counts: dict[int, int] = {}
+        for _, cells in self.rows:
+            counts[len(cells)] = counts.get(len(cells), 0) + 1
+        return max(counts, key=lambda width: counts[width], default=0)
 
 
-def tables(text: str, suffix: str) -> Iterator[list[Row]]:
-    """Yield what the text may be as a table; a JSON text is one, others one for each delimiter."""
+def tables(text: str, suffix: str) -> Iterator[Table]:
+    """Yield the tables that a text may be, those of JSON, or else one for each delimiter."""
     if suffix in (".json", ".jsonl", ".ndjson") or text.lstrip()[:1] in ("{", "["):
-        rows = _json_rows(text)
-        if rows:
-            yield rows
+        table = _json_table(text)
+        if table.rows:
+            yield table
             return
     text = SEPARATOR_LINE.sub("\n", text)
     for delimiter in DELIMITERS:
         if delimiter in text:
-            yield list(_csv_rows(text, delimiter))
-    lines = list(enumerate(text.splitlines(), start=1))
-    yield [(number, line.split(None, 1)) for number, line in lines]
-    yield [(number, list(line.strip().rpartition(" ")[::2])) for number, line in lines]
-    yield [(number, re.split(r"\s*[:=]\s*", line.strip(), maxsplit=1)) for number, line in lines]
+            yield _table(_csv_rows(text, delimiter))
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    for split in SPLITS:
+        yield _table((number, re.split(split, line, maxsplit=1)) for number, line in lines)
+    yield _table((number, list(line.rpartition(" ")[::2])) for number, line in lines)
+
+
+def _table(rows: Iterator[Row]) -> Table:
+    """Return a table of cells without blanks and quotes around them; empty columns go."""
+    cleaned = [(number, [_unquoted(cell) for cell in cells]) for number, cells in rows]
+    table = Table([(number, cells) for number, cells in cleaned if any(cells)])
+    while table.width > 1 and not any(
+        cells[-1] for _, cells in table.rows if len(cells) == table.width
+    ):
+        width = table.width
+        for _, cells in table.rows:
+            del cells[width - 1 :]
+    return table
+
+
+def _unquoted(cell: str) -> str:
+    cell = cell.strip()
+    if len(cell) > 2 and cell[0] == cell[-1] and cell[0] in "'\"":
+        return cell[1:-1].strip()
+    return cell
 
 
 def _csv_rows(text: str, delimiter: str) -> Iterator[Row]:
@@ -64,17 +80,14 @@ def _csv_rows(text: str, delimiter: str) -> Iterator[Row]:
                 yield number, line.split(delimiter)
 
 
-def _json_rows(text: str) -> list[Row]:
-    """Return rows out of JSON: objects, pairs, or file -> label; or a JSON value a line."""
-    try:
-        values = _entries(json.loads(text.strip()))
-    except ValueError:
-        values = []
-        for line in text.splitlines():
-            try:
-                values += [json.loads(line)] if line.strip() else []
-            except ValueError:
-                values.append(line)
+# --- JSON ---
+
+
+def _json_table(text: str) -> Table:
+    """Return a table out of JSON: objects, pairs, file -> label, columns; or a value a line."""
+    values = _entries(_loaded(text.strip()))
+    if not values:
+        values = [value for line in text.splitlines() if (value := _loaded(line)) is not None]
     objects = [value for value in values if isinstance(value, dict)]
     keys = list(dict.fromkeys(key for value in objects for key in value))
     rows: list[Row] = [(0, keys)] if objects else []
@@ -85,24 +98,39 @@ def _json_rows(text: str) -> list[Row]:
             rows.append((number, [_text(cell) for cell in value]))
         else:
             rows.append((number, [_text(value)]))
-    return rows
+    return Table(rows, has_keys=bool(objects))
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _entries(value: Any) -> list[Any]:
-    """Return the entries of a JSON value: a list, the longest list in an object, or its pairs."""
+    """Return the entries of a JSON value: those of its lists, its columns, or its pairs."""
     if isinstance(value, list):
         return value
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not value:
         return []
-    lists = [inner for inner in value.values() if isinstance(inner, list) and len(inner) > 1]
-    if lists and len(value) < 10:
-        return max(lists, key=len)
+    if {*map(str.lower, value)} & {"file", "filename", "image", "path", "imagepath"}:
+        return [value]
     inner = list(value.values())
-    if len(inner) == 1 and isinstance(inner[0], dict):
-        return _entries(inner[0])
-    if all(isinstance(item, dict) for item in inner):
-        return [{"file": key, **item} for key, item in value.items()]
-    return [[key, item] for key, item in value.items()]
+    lists = [entry for part in inner if isinstance(part, list) for entry in part]
+    if any(isinstance(entry, (dict, list)) for entry in lists):
+        return lists  # {"train": [...], "test": [...]}
+    if len(inner) > 1 and all(isinstance(part, dict) for part in inner):
+        first = inner[0].keys()
+        if len(first) > len(inner) and all(part.keys() == first for part in inner):
+            return [{name: value[name][key] for name in value} for key in first]  # columns
+        if any(isinstance(entry, dict) for part in inner for entry in part.values()):
+            return [entry for part in inner for entry in _entries(part)]
+        return [{"file": key, **part} for key, part in value.items()]
+    nested = [part for part in inner if isinstance(part, dict)]
+    if nested:
+        return [entry for part in nested for entry in _entries(part)]
+    return [[key, part] for key, part in value.items()]
 
 
 def _text(value: Any) -> str:

@@ -1,178 +1,111 @@
-"""Folders as people have them: labels in names and in lists of any kind."""
+"""Folders as people have them: which images get which labels, and from where."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 
 import pytest
 
 from cnnlib.errors import SampleError
 from cnnlib.importing.labelled_folder import read_labelled_folder
 from cnnlib.importing.source_folder import read_source_folder
+from tests.importing.helpers import EXPECTED, LABELS, NUMBERED, lines
 
-LABELS = ["5gn8", "aB3x", "77qp", "k2M9", "zz11", "0o0o", "p4ss", "W8rd", "n0pe", "y3ah", "f1sh"]
+# --- what is no list of labels ---
 
-
-@pytest.fixture
-def folder(tmp_path):
-    """Return fill(*names, **texts) -> the folder: images without content, and texts of files."""
-
-    def fill(*names, **texts):
-        root = tmp_path / "caps"
-        for name in names:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).touch()
-        for name, text in texts.items():
-            data = text if isinstance(text, bytes) else text.encode()
-            (root / name.replace("__", ".")).write_bytes(data)
-        return root
-
-    return fill
-
-
-NUMBERED = [f"{i}.jpg" for i in range(11)]
-EXPECTED = dict(zip(NUMBERED, LABELS, strict=True))
-PAIRS = list(EXPECTED.items())
-
-
-def lines(pattern, header="", end="\n"):
-    rows = [pattern.format(file=file, id=file[:-4], label=label) for file, label in PAIRS]
-    return end.join([header] * bool(header) + rows) + end
-
-
-LISTS = {
-    "label.csv": lines("{file},{label}", "filename,words"),
-    "ids.csv": lines("{id},{label}", "ID,label"),
-    "ids without header.csv": lines("{id},{label}"),
-    "labels.txt": lines("{file}\t{label}"),
-    "train.tsv": lines("{file}\t{label}", "image\tcaptcha"),
-    "semicolons.csv": lines("{file};{label}", "name;value"),
-    "bars.txt": lines("{file}|{label}"),
-    "blanks.txt": lines("{file} {label}"),
-    "label first.txt": lines("{label},{file}"),
-    "colons.txt": lines("{file}: {label}"),
-    "paths.csv": lines("images/train/{file},{label}"),
-    "windows.csv": lines("C:\\data\\caps\\{file},{label}", "path,text", "\r\n"),
-    "quoted.csv": lines('"{file}","{label}"'),
-    "more columns.csv": lines("7,{file},100,60,{label}", "index,file,width,height,answer"),
-    "more without header.csv": lines("{file},100,{label},60"),
-    "chinese.csv": lines("{file},{label}", "文件名,标签"),
-    "alone.txt": "\n".join(LABELS) + "\n",
-    "alone without end.txt": "\r\n".join(LABELS),
-    "objects.json": json.dumps([{"file": f, "label": t, "size": [100, 60]} for f, t in PAIRS]),
-    "pairs.json": json.dumps(PAIRS),
-    "mapping.json": json.dumps(EXPECTED, indent=1),
-    "ids.json": json.dumps({f[:-4]: t for f, t in PAIRS}),
-    "nested mapping.json": json.dumps({f: {"text": t, "width": 100} for f, t in PAIRS}),
-    "inside.json": json.dumps({"version": 1, "data": [{"image": f, "text": t} for f, t in PAIRS]}),
-    "characters.json": json.dumps([{"file": f, "label": list(t)} for f, t in PAIRS]),
-    "lines.jsonl": "\n".join(json.dumps({"path": f, "value": t}) for f, t in PAIRS),
-    "lines.json": "\n".join(json.dumps({"path": f, "value": t}) for f, t in PAIRS),
+NAMED = [f"{label}_{i}.png" for i, label in enumerate(LABELS)]
+JUNK = {
+    "orders.csv": "id,customer,amount\n" + "".join(f"{i},Bob{i},9\n" for i in range(11)),
+    "history.csv": "epoch,loss,acc\n" + "".join(f"{i},0.{i}3,0.9{i}\n" for i in range(11)),
+    "vocab.json": json.dumps({c: i for i, c in enumerate("0123456789abc")}),
+    "charmap.txt": "".join(f"{i} {c}\n" for i, c in enumerate("0123456789a")),
+    "config.json": json.dumps({"width": 160, "length": 4}),
+    "requirements.txt": "torch=2\nnumpy=1\n",
+    "README.txt": "colors = 3\nlines = 5\nsome words of a text\n",
+    "todo.txt": "1 buy milk\n2 sell it\n",
+    "classes.txt": "\n".join("0123456789a") + "\n",
+    "empty.csv": "",
+    "long.json": '{"text": "' + "x" * 5000 + '"}',
+    "deep.json": "[" * 100_000,
+    "number.csv": "9" * 5000 + ",a\n",
+    "split.csv": "file,split\n" + "".join(f"{n},train\n" for n in NAMED),
+    "sizes.csv": "file,width,height\n"
+    + "".join(f"{n},100,6{i % 9}\n" for i, n in enumerate(NAMED)),
+    "md5.txt": "".join(f"{i:032x}  {name}\n" for i, name in enumerate(NAMED)),
+    "urls.csv": "".join(f"{name},https://somewhere/{name}\n" for name in NAMED),
+    "train.txt": "\n".join(NAMED),
+    "predictions.csv": "file,prediction,confidence\n"
+    + "".join(f"{n},ab{n[0]},0.7\n" for n in NAMED),
 }
 
 
-@pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
-def test_list_of_any_kind_is_understood(folder, name, encoding):
-    root = folder(*NUMBERED)
-    (root / name).write_bytes(LISTS[name].encode(encoding))
+@pytest.mark.parametrize("name", JUNK)
+@pytest.mark.parametrize("above", [False, True])
+def test_other_files_do_not_veto_good_names(folder, name, above):
+    root = folder(*NAMED)
+    ((root.parent if above else root) / name).write_text(JUNK[name])
     found = read_labelled_folder(root)
-    assert found.labels == EXPECTED and found.left_out == []
-    assert found.taken[0].startswith(f"11 labels from {name}")
+    assert list(found.labels.values()) == [name.partition("_")[0] for name in found.labels]
+    assert len(found.labels) == 11
 
 
-@pytest.mark.parametrize("name", ["label.csv", "labels.txt", "objects.json"])
-@pytest.mark.parametrize("below", ["", "caps/"])
-def test_list_above_the_folder_is_found(folder, name, below):
+@pytest.mark.parametrize("name", JUNK)
+def test_other_files_give_numbered_images_no_labels(folder, name):
     root = folder(*NUMBERED)
-    text = LISTS[name]
-    for file in NUMBERED[::-1]:
-        text = text.replace(f"\n{file}", f"\n{below}{file}").replace(f'"{file}', f'"{below}{file}')
-    (root.parent / name).write_text(text)
-    (root.parent / "other.csv").write_text("file,label\nelsewhere.png,abc\n")
+    (root / name).write_text(JUNK[name])
+    with pytest.raises(SampleError, match="has a label, such as"):
+        read_labelled_folder(root)
+
+
+@pytest.mark.parametrize("name", JUNK)
+def test_other_files_do_not_veto_a_good_list(folder, name):
+    root = folder(*NUMBERED, good__csv=lines("{file},{label}"))
+    (root / name).write_text(JUNK[name])
     assert read_labelled_folder(root).labels == EXPECTED
 
 
-def test_each_folder_may_have_a_list_of_its_own(folder):
-    root = folder(*(f"{part}/{i}.png" for part in ("train", "test") for i in range(3)))
-    for part, labels in (("train", LABELS[:3]), ("test", LABELS[3:6])):
-        rows = "".join(f"{i}.png,{label}\n" for i, label in enumerate(labels))
-        (root / part / "labels.csv").write_text(rows)
+def test_boxes_next_to_images_are_no_labels(folder):
+    texts = {f"{name[:-4]}__txt": "0 0.5 0.5 0.2 0.4\n" for name in NAMED}
+    found = read_labelled_folder(folder(*NAMED, **texts))
+    assert len(found.labels) == 11 and found.rule is not None
+
+
+@pytest.mark.parametrize("differ", [1, 11])
+def test_list_that_contradicts_the_names(folder, differ):
+    rows = "".join(
+        f"{name},{name[:4] if i >= differ else 'zz' + str(i % 10) + 'z'}\n"
+        for i, name in enumerate(NAMED)
+    )
+    root = folder(*NAMED, labels__csv=rows)
+    if differ == 1:
+        found = read_labelled_folder(root)
+        assert found.labels[NAMED[0]] == "zz0z" and "1 differ from what is before" in found.taken[1]
+    else:
+        with pytest.raises(SampleError, match="do not agree on 11 of 11 images") as error:
+            read_labelled_folder(root)
+        assert "--labels before" in str(error.value) and "labels.csv'" in str(error.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and pipes need POSIX")
+def test_formats_that_are_not_read_and_links_are_said(folder, tmp_path):
+    root = folder(*NAMED, "more.tif", "x.avif")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link_1.png").touch()
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "circle").symlink_to(root)
+    os.mkfifo(root / "pipe")
     found = read_labelled_folder(root)
-    assert found.labels == {
-        f"{part}/{i}.png": LABELS[i + 3 * (part == "test")]
-        for part in ("train", "test")
-        for i in range(3)
-    }
+    assert found.labels["linked/link_1.png"] == "link" and len(found.labels) == 12
+    assert "2 images of formats that are not read, convert them: more.tif" in found.left_out[-1]
 
 
-def test_text_next_to_each_image(folder):
-    texts = {f"{i}__gt__txt": f"{label}\n" for i, label in enumerate(LABELS)}
-    assert read_labelled_folder(folder(*NUMBERED, **texts)).labels == EXPECTED
-
-
-def test_text_file_of_the_same_name(folder):
-    texts = {f"{i}__txt": label for i, label in enumerate(LABELS)} | {"readme__txt": "two\nlines"}
-    assert read_labelled_folder(folder(*NUMBERED, **texts)).labels == EXPECTED
-
-
-@pytest.mark.parametrize(
-    ("encoding", "labels"),
-    [
-        ("gb18030", ["天地玄黄", "宇宙洪荒", "日月盈昃", "辰宿列张"] * 3),
-        ("cp1252", ["é4aB", "8ñxz", "çüö5", "Äßà9"] * 3),
-        ("shift_jis", ["かなカナ", "漢字", "ひらがな", "日本語"] * 3),
-    ],
-)
-def test_encoding_of_spreadsheet_programs(folder, encoding, labels):
-    rows = "".join(f"{file};{label}\n" for file, label in zip(NUMBERED, labels, strict=False))
-    root = folder(*NUMBERED, list__csv=rows.encode(encoding))
-    found = read_labelled_folder(root)
-    assert list(found.labels.values()) == labels[:11]
-    assert f"read as {encoding}" in found.taken[0]
-    assert read_labelled_folder(root, encoding=encoding).labels == found.labels
-
-
-def test_lines_that_are_not_understood_are_named(folder):
-    rows = lines("{file},{label}").replace("aB3x", "").replace("77qp", "77qp,,") + "gone.jpg,x1\n"
-    found = read_labelled_folder(folder(*NUMBERED, labels__csv=rows + "0.jpg,other\n"))
-    assert found.labels == {
-        name: label for name, label in EXPECTED.items() if label not in ("aB3x", "77qp")
-    }
-    said = "\n".join(found.left_out)
-    assert "names 1 files that are not there: gone.jpg" in said
-    assert "line 2: no label, line 3: 4 cells, the others have 2, line 13: 0.jpg is '5gn8'" in said
-    assert "2 images without a label: 1.jpg, 2.jpg" in said
-
-
-def test_list_of_other_files_is_named(folder):
-    rows = "filename,words\nx.png,ab1\ny.png,ab2\n"
-    with pytest.raises(SampleError, match=r"label.csv names 2 files that are not there: x.png"):
-        read_labelled_folder(folder(*NUMBERED, label__csv=rows))
-
-
-def test_labels_alone_that_are_not_as_many_as_images_are_said(folder):
-    with pytest.raises(SampleError, match="labels.txt: .*: 10 lines alone for 11 numbered images"):
-        read_labelled_folder(folder(*NUMBERED, labels__txt="\n".join(LABELS[:10])))
-
-
-def test_lines_that_are_no_entries_do_no_harm(folder):
-    rows = "sep=;\r\nName;Label\r\n;\r\n" + lines("{file};{label}", end="\r\n") + "  ;  \r\n"
-    found = read_labelled_folder(folder(*NUMBERED, labels__csv=rows))
-    assert found.labels == EXPECTED and found.left_out == []
-
-
-def test_list_may_name_another_suffix(folder):
-    rows = lines("{id}.png,{label}")
-    assert read_labelled_folder(folder(*NUMBERED, labels__csv=rows)).labels == EXPECTED
-
-
-def test_lists_that_contradict_each_other(folder):
-    rows = lines("{file},{label}")
-    root = folder(*NUMBERED, a__csv=rows, b__csv=rows.replace("5gn8", "5gnB"))
-    found = read_labelled_folder(root)
-    assert "0.jpg" not in found.labels and len(found.labels) == 10
-    assert "1 images that lists give two labels: 0.jpg ('5gn8', '5gnB')" in found.left_out[0]
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_no_text_have_no_label(folder):
+    root = folder(*NAMED)
+    (root / os.fsdecode(b"\xcc\xec_1.png")).touch()
+    assert len(read_labelled_folder(root).labels) == 11
 
 
 def test_images_that_no_list_names_have_labels_in_their_names(folder):
@@ -208,7 +141,7 @@ def test_options_choose_where_labels_are(folder, options, label):
 
 
 def test_option_names_a_list(folder, tmp_path):
-    (tmp_path / "my list.dat").write_text(LISTS["label.csv"])
+    (tmp_path / "my list.dat").write_text(lines("{file},{label}", "filename,words"))
     root = folder(*NUMBERED, labels__csv=lines("{file},x"))
     assert read_labelled_folder(root, labels=str(tmp_path / "my list.dat")).labels == EXPECTED
     with pytest.raises(SampleError, match="none.csv names no image"):

@@ -1,0 +1,204 @@
+"""Which column of a table names images, and which has their labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cnnlib.dataset.labels import clean_label
+from cnnlib.importing.image_index import ImageIndex, has_image_suffix, is_number
+from cnnlib.importing.plausibility import FLOAT, plausibility
+from cnnlib.importing.tables import Row, Table
+
+FILE_WORDS = (
+    *("file", "filename", "filepath", "name", "image", "img", "imagename", "imagepath", "path"),
+    *("id", "picture", "文件", "文件名", "图片", "图片名", "路径"),
+)
+LABEL_WORDS = (
+    *("label", "labels", "text", "words", "word", "captcha", "value", "answer", "code"),
+    *("solution", "string", "transcription", "transcript", "groundtruth", "gt", "truth", "target"),
+    *("标签", "标注", "文本", "内容", "验证码", "答案"),
+)
+OTHER_WORDS = (  # also as parts of others
+    *("pred", "conf", "score", "split", "width", "height", "size", "length", "level", "index"),
+    *("url", "date", "time", "md5", "sha256", "hash", "count", "shape", "region", "annot", "point"),
+)
+SAMPLE_ROWS = 2000
+MOST_ROWS = 0.5  # must name images
+LIKE_LABELS, SAID_LABELS = 0.3, 0.02  # least plausibility, without and with a header that says so
+CLEAR = 1.3  # times that of the next column
+
+
+@dataclass
+class LabelList:
+    """What one file, or the texts next to the images, say."""
+
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)  # image's path in the folder -> label
+    named: set[str] = field(default_factory=set)  # images, with and without a label
+    contradicted: set[str] = field(default_factory=set)  # images with two labels
+    missing: list[str] = field(default_factory=list)  # files that it names and that are not there
+    wrong: list[str] = field(default_factory=list)  # "line 7: why"
+    encoding: str = "utf-8"
+    by_number: bool = False  # images are meant by number, or by the order of lines
+
+    @property
+    def quality(self) -> tuple[int, float]:
+        """How good a reading of a file this is, to compare with others."""
+        return (round(len(self.labels), -1), plausibility(self.labels))
+
+
+def read_table(found: LabelList, table: Table, images: ImageIndex, folder: str) -> None:
+    """Fill in what a table in `folder` says of the images, where it is a list of labels."""
+    width, rows = table.width, table.rows
+    sample = [cells for _, cells in rows if len(cells) == width][:SAMPLE_ROWS]
+    if width < 2 or not sample:
+        return
+    words = [_word(cell) for cell in rows[0][1]]
+    has_header = table.has_keys or (
+        len(words) == width
+        and (bool({*words} & {*FILE_WORDS, *LABEL_WORDS}) or any(map(_is_other, words)))
+        and not any(images.find(cell, folder) for cell in rows[0][1])
+    )
+    header = words if has_header else [""] * width
+    body = rows[1:] if has_header else rows
+    sample = sample[1:] if has_header else sample
+    if not sample:
+        return
+    file_at, numbers = _file_column(sample, header, images, folder)
+    if file_at is None:
+        return
+    if not has_header and len(body) > 2 and not numbers and _is_heading(body[0][1], file_at):
+        body, sample = body[1:], sample[1:]
+    label_at = _label_column(sample, header, file_at, found)
+    if label_at is None:
+        return
+    found.by_number = bool(numbers)
+    for row in body:
+        _read_row(found, row, width, (file_at, label_at), images, folder, numbers)
+    for image in found.contradicted:
+        found.labels.pop(image, None)
+
+
+def _word(cell: str) -> str:
+    return re.sub(r"[\s_-]+", "", cell.strip().lower())
+
+
+def _is_other(word: str) -> bool:
+    return any(other in word for other in OTHER_WORDS)
+
+
+def _is_heading(cells: Sequence[str], file_at: int) -> bool:
+    """Return whether a row has unknown words as its heading."""
+    return file_at < len(cells) and not any(c in "./\\0123456789" for c in cells[file_at])
+
+
+def _file_column(
+    sample: Sequence[Sequence[str]], header: Sequence[str], images: ImageIndex, folder: str
+) -> tuple[int | None, dict[int, str]]:
+    """Return the column that names images, and the images by number where it does so by number."""
+
+    def rank(i: int) -> tuple[float, int, bool]:
+        cells = [row[i] for row in sample]
+        found = sum(images.find(cell, folder) is not None for cell in cells)
+        return found / len(cells), sum(map(has_image_suffix, cells)), header[i] in FILE_WORDS
+
+    ranks = {i: rank(i) for i in range(len(sample[0]))}
+    best = max(ranks, key=lambda i: ranks[i])
+    if ranks[best][0] >= MOST_ROWS:
+        return best, {}
+    numbers = {} if any(r[1] > len(sample) / 2 for r in ranks.values()) else images.numbered(folder)
+    for i in sorted(ranks, key=lambda i: header[i] not in FILE_WORDS):
+        cells = [row[i] for row in sample]
+        if numbers and _are_numbers_of(cells, numbers):
+            return i, numbers
+    looks_like_files = ranks[best][1] >= MOST_ROWS * len(sample)
+    said = [i for i in ranks if header[i] in FILE_WORDS]
+    if looks_like_files or (said and {*header} & {*LABEL_WORDS}):
+        return (best if looks_like_files else said[0]), {}
+    return None, {}
+
+
+def _are_numbers_of(cells: Sequence[str], numbers: dict[int, str]) -> bool:
+    """Return whether the cells are the numbers of all images, or of some in order, and no others.
+
+    Numbers from 0 do not name images from 1.
+    """
+    if not all(map(is_number, cells)):
+        return False
+    given = [int(cell) for cell in cells]
+    if not set(given) <= set(numbers) or len(set(given)) < len(given):
+        return False
+    return len(given) == len(numbers) or (given == sorted(given) and len(given) >= 10)
+
+
+def _label_column(
+    sample: Sequence[Sequence[str]], header: Sequence[str], file_at: int, found: LabelList
+) -> int | None:
+    """Return the column that has labels; None where none looks like them, or two do."""
+    scores: dict[int, float] = {}
+    for i in range(len(sample[0])):
+        cells = [row[i] for row in sample]
+        said = header[i] in LABEL_WORDS or any(header[i].endswith(word) for word in LABEL_WORDS[:9])
+        least = SAID_LABELS if said else LIKE_LABELS
+        score = _like_labels(cells)
+        if i != file_at and not _is_other(header[i]) and score >= least:
+            scores[i] = score + said
+    ranked = sorted(scores, key=lambda i: -scores[i])
+    if len(ranked) > 1 and scores[ranked[0]] < CLEAR * scores[ranked[1]] and not (
+        scores[ranked[0]] > 1 and scores[ranked[0]] > scores[ranked[1]]
+    ):  # fmt: skip
+        found.wrong.append(
+            f"columns {ranked[0] + 1} and {ranked[1] + 1} may both have the labels: give one the "
+            "heading `label`, another the heading `file`"
+        )
+        return None
+    return ranked[0] if ranked else None
+
+
+def _like_labels(cells: Sequence[str]) -> float:
+    """Return how much the cells of a column look like labels, by what they are and how varied."""
+    given = [cell for cell in cells if cell]
+    if not given or sum(map(has_image_suffix, given)) > len(given) / 2:
+        return 0.0
+    if all(FLOAT.fullmatch(cell) for cell in given) or any("://" in cell for cell in given):
+        return 0.0
+    different = len(set(given))
+    if different == len(given) > 5 and max(map(len, given)) == 1:
+        return 0.0  # an alphabet
+    varied = 1.0 if len(given) < 10 or different > len(given) / 10 else 0.3
+    return varied * plausibility(dict(enumerate(given)))
+
+
+def _read_row(
+    found: LabelList,
+    row: Row,
+    width: int,
+    places: tuple[int, int],
+    images: ImageIndex,
+    folder: str,
+    numbers: dict[int, str],
+) -> None:
+    number, cells = row
+    file_at, label_at = places
+    where = f"line {number}"
+    if len(cells) != width:
+        found.wrong.append(f"{where}: {len(cells)} cells, the others have {width}")
+        return
+    cell, label = cells[file_at], clean_label(cells[label_at])
+    if numbers:
+        image = numbers.get(int(cell)) if is_number(cell) else None
+    else:
+        image = images.find(cell, folder)
+    if image is None:
+        found.missing.append(cell)
+        return
+    found.named.add(image)
+    if not label:
+        found.wrong.append(f"{where}: no label")
+    elif not label.isprintable():
+        found.wrong.append(f"{where}: a label that cannot be printed")
+    elif found.labels.setdefault(image, label) != label:
+        found.contradicted.add(image)
+        found.wrong.append(f"{where}: {image} is {found.labels[image]!r} above")

@@ -1,0 +1,206 @@
+"""Lists of labels of any kind, encoding and place."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cnnlib.errors import SampleError
+from cnnlib.importing.labelled_folder import read_labelled_folder
+from tests.importing.helpers import EXPECTED, LABELS, NUMBERED, PAIRS, lines
+
+LISTS = {
+    "label.csv": lines("{file},{label}", "filename,words"),
+    "ids.csv": lines("{id},{label}", "ID,label"),
+    "ids without header.csv": lines("{id},{label}"),
+    "labels.txt": lines("{file}\t{label}"),
+    "train.tsv": lines("{file}\t{label}", "image\tcaptcha"),
+    "semicolons.csv": lines("{file};{label}", "name;value"),
+    "bars.txt": lines("{file}|{label}"),
+    "blanks.txt": lines("{file} {label}"),
+    "label first.txt": lines("{label},{file}"),
+    "colons.txt": lines("{file}: {label}"),
+    "paths.csv": lines("images/train/{file},{label}"),
+    "windows.csv": lines("C:\\data\\caps\\{file},{label}", "path,text", "\r\n"),
+    "quoted.csv": lines('"{file}","{label}"'),
+    "more columns.csv": lines("7,{file},100,60,{label}", "index,file,width,height,answer"),
+    "more without header.csv": lines("{file},100,{label},60"),
+    "chinese.csv": lines("{file},{label}", "文件名,标签"),
+    "alone.txt": "\n".join(LABELS) + "\n",
+    "alone without end.txt": "\r\n".join(LABELS),
+    "objects.json": json.dumps([{"file": f, "label": t, "size": [100, 60]} for f, t in PAIRS]),
+    "pairs.json": json.dumps(PAIRS),
+    "mapping.json": json.dumps(EXPECTED, indent=1),
+    "ids.json": json.dumps({f[:-4]: t for f, t in PAIRS}),
+    "nested mapping.json": json.dumps({f: {"text": t, "width": 100} for f, t in PAIRS}),
+    "inside.json": json.dumps({"version": 1, "data": [{"image": f, "text": t} for f, t in PAIRS]}),
+    "characters.json": json.dumps([{"file": f, "label": list(t)} for f, t in PAIRS]),
+    "lines.jsonl": "\n".join(json.dumps({"path": f, "value": t}) for f, t in PAIRS),
+    "lines.json": "\n".join(json.dumps({"path": f, "value": t}) for f, t in PAIRS),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_list_of_any_kind_is_understood(folder, name, encoding):
+    root = folder(*NUMBERED)
+    (root / name).write_bytes(LISTS[name].encode(encoding))
+    found = read_labelled_folder(root)
+    assert found.labels == EXPECTED and found.left_out == []
+    assert found.taken[0].startswith(f"11 labels from {name}")
+
+
+@pytest.mark.parametrize("name", ["label.csv", "labels.txt", "objects.json"])
+@pytest.mark.parametrize("below", ["", "caps/"])
+def test_list_above_the_folder_is_found(folder, name, below):
+    root = folder(*NUMBERED)
+    text = LISTS[name]
+    for file in NUMBERED[::-1]:
+        text = text.replace(f"\n{file}", f"\n{below}{file}").replace(f'"{file}', f'"{below}{file}')
+    (root.parent / name).write_text(text)
+    (root.parent / "other.csv").write_text("file,label\nelsewhere.png,abc\n")
+    assert read_labelled_folder(root).labels == EXPECTED
+
+
+def test_each_folder_may_have_a_list_of_its_own(folder):
+    root = folder(*(f"{part}/{i}.png" for part in ("train", "test") for i in range(3)))
+    for part, labels in (("train", LABELS[:3]), ("test", LABELS[3:6])):
+        rows = "".join(f"{i}.png,{label}\n" for i, label in enumerate(labels))
+        (root / part / "labels.csv").write_text(rows)
+    found = read_labelled_folder(root)
+    assert found.labels == {
+        f"{part}/{i}.png": LABELS[i + 3 * (part == "test")]
+        for part in ("train", "test")
+        for i in range(3)
+    }
+
+
+def test_text_next_to_each_image(folder):
+    texts = {f"{i}__gt__txt": f"{label}\n" for i, label in enumerate(LABELS)}
+    assert read_labelled_folder(folder(*NUMBERED, **texts)).labels == EXPECTED
+
+
+def test_text_file_of_the_same_name(folder):
+    texts = {f"{i}__txt": label for i, label in enumerate(LABELS)} | {"readme__txt": "two\nlines"}
+    assert read_labelled_folder(folder(*NUMBERED, **texts)).labels == EXPECTED
+
+
+ENCODINGS = {
+    "gb18030": ["天地玄黄", "宇宙洪荒", "日月盈昃", "辰宿列张"],
+    "big5": ["繁體中文", "驗證碼", "測試", "圖片"],
+    "shift_jis": ["かなカナ", "漢字", "ひらがな", "日本語"],
+    "cp1251": ["привет", "жук", "щука", "елка"],
+    "cp1252": ["é4aB", "8ñxz", "çüö5", "Äßà9"],
+    "cp949": ["한국어", "가나다", "라마바", "보안문자"],
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("kind", ["list", "texts"])
+def test_encoding_of_spreadsheet_programs(folder, encoding, kind):
+    labels = dict(zip(NUMBERED, ENCODINGS[encoding] * 3, strict=False))
+    if kind == "list":
+        rows = "".join(f"{file};{label}\n" for file, label in labels.items())
+        root = folder(*NUMBERED, list__csv=rows.encode(encoding))
+    else:
+        texts = {f"{f[:-4]}__gt__txt": t.encode(encoding) for f, t in labels.items()}
+        root = folder(*NUMBERED, **texts)
+    found = read_labelled_folder(root)
+    assert found.labels == labels
+    assert f"read as {encoding}" in found.taken[0]
+    assert read_labelled_folder(root, encoding=encoding).labels == labels
+
+
+SHUFFLED = PAIRS[5:] + PAIRS[:5]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",file,label\n" + "".join(f"{i},{f},{t}\n" for i, (f, t) in enumerate(SHUFFLED)),
+        "id,filename,label\n" + "".join(f"{i},{f},{t}\n" for i, (f, t) in enumerate(SHUFFLED)),
+        "filename,captcha_text,length\n" + "".join(f"{f},{t},{len(t)}\n" for f, t in PAIRS),
+        "image,pred,gt\n" + "".join(f"{f},{t[::-1]},{t}\n" for f, t in PAIRS),
+        "file_name,label,text\n" + "".join(f"{f},{i % 2},{t}\n" for i, (f, t) in enumerate(PAIRS)),
+        "file_name,text,label\n" + "".join(f"{f},{t},captcha\n" for f, t in PAIRS),
+        "image,solution,split\n" + "".join(f"{f},{t},train\n" for f, t in PAIRS),
+        "".join(f"{f} -> {t}\n" for f, t in PAIRS),
+        "".join(f"'{f}','{t}'\n" for f, t in PAIRS),
+        "".join(f"{f},{t},\n" for f, t in PAIRS),
+        "".join(f'"{t}",\n' for _, t in PAIRS),
+    ],
+)
+def test_the_right_column_is_taken(folder, text):
+    assert read_labelled_folder(folder(*NUMBERED, labels__csv=text)).labels == EXPECTED
+
+
+def test_label_that_is_the_name_without_its_suffix(folder):
+    root = folder(*(f"{t}.png" for t in LABELS))
+    rows = "".join(f"{t},{t}.png\n" for t in LABELS)
+    (root / "labels.csv").write_text("label,file\n" + rows)
+    assert sorted(read_labelled_folder(root).labels.values()) == sorted(LABELS)
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_numbers_that_are_shifted_name_no_images(folder, first):
+    rows = "".join(f"{first + i},{label}\n" for i, label in enumerate(LABELS))
+    with pytest.raises(SampleError, match="has a label"):
+        read_labelled_folder(folder(*(f"{i}.png" for i in range(1, 12)), labels__csv=rows))
+
+
+def test_two_columns_that_may_be_labels_are_not_chosen_from(folder):
+    rows = "".join(f"{f},{t},{t[::-1]}\n" for f, t in PAIRS)
+    with pytest.raises(SampleError, match="columns 2 and 3 may both have the labels"):
+        read_labelled_folder(folder(*NUMBERED, labels__csv=rows))
+
+
+def test_list_of_the_folder_above_names_this_folder_alone(folder):
+    parts = [f"{part}/{i}.png" for part in ("train", "test") for i in range(11)]
+    root = folder(*parts)
+    rows = [f"{name},{LABELS[i % 11][:: 1 if i < 11 else -1]}\n" for i, name in enumerate(parts)]
+    (root / "all.csv").write_text("".join(rows))
+    found = read_labelled_folder(root / "test")
+    assert found.labels == {f"{i}.png": LABELS[i][::-1] for i in range(11)}
+
+
+def test_lines_that_are_not_understood_are_named(folder):
+    rows = lines("{file},{label}").replace("aB3x", "").replace("77qp", "77qp,,") + "gone.jpg,x1\n"
+    found = read_labelled_folder(folder(*NUMBERED, labels__csv=rows + "0.jpg,other\n"))
+    assert found.labels == {
+        name: label for name, label in EXPECTED.items() if label not in ("5gn8", "aB3x", "77qp")
+    }
+    said = "\n".join(found.left_out)
+    assert "names 1 files that are not there: gone.jpg" in said
+    assert "line 2: no label, line 3: 4 cells, the others have 2, line 13: 0.jpg is '5gn8'" in said
+    assert "3 images without a label: 0.jpg, 1.jpg, 2.jpg" in said
+
+
+def test_list_of_other_files_is_named(folder):
+    rows = "filename,words\nx.png,ab1\ny.png,ab2\n"
+    with pytest.raises(SampleError, match=r"label.csv names 2 files that are not there: x.png"):
+        read_labelled_folder(folder(*NUMBERED, label__csv=rows))
+
+
+def test_labels_alone_that_are_not_as_many_as_images_are_said(folder):
+    with pytest.raises(SampleError, match="labels.txt: .*: 10 lines alone for 11 numbered images"):
+        read_labelled_folder(folder(*NUMBERED, labels__txt="\n".join(LABELS[:10])))
+
+
+def test_lines_that_are_no_entries_do_no_harm(folder):
+    rows = "sep=;\r\nName;Label\r\n;\r\n" + lines("{file};{label}", end="\r\n") + "  ;  \r\n"
+    found = read_labelled_folder(folder(*NUMBERED, labels__csv=rows))
+    assert found.labels == EXPECTED and found.left_out == []
+
+
+def test_list_may_name_another_suffix(folder):
+    rows = lines("{id}.png,{label}")
+    assert read_labelled_folder(folder(*NUMBERED, labels__csv=rows)).labels == EXPECTED
+
+
+def test_lists_that_contradict_each_other(folder):
+    rows = lines("{file},{label}")
+    root = folder(*NUMBERED, a__csv=rows, b__csv=rows.replace("5gn8", "5gnB"))
+    found = read_labelled_folder(root)
+    assert "0.jpg" not in found.labels and len(found.labels) == 10
+    assert "1 images that lists give two labels: 0.jpg ('5gn8', '5gnB')" in found.left_out[0]
