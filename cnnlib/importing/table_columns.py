@@ -137,7 +137,7 @@ def _label_column(
     sample: Sequence[Sequence[str]], header: Sequence[str], file_at: int, found: LabelList
 ) -> int | None:
     """Return the column that has labels; None where none looks like them, or two do."""
-    scores: dict[int, float] = {}
+    scores: dict[int, float] = {}  # above 1 where the header says so
     for i in range(len(sample[0])):
         cells = [row[i] for row in sample]
         said = header[i] in LABEL_WORDS or any(header[i].endswith(word) for word in LABEL_WORDS[:9])
@@ -146,15 +146,16 @@ def _label_column(
         if i != file_at and not _is_other(header[i]) and score >= least:
             scores[i] = score + said
     ranked = sorted(scores, key=lambda i: -scores[i])
-    if len(ranked) > 1 and scores[ranked[0]] < CLEAR * scores[ranked[1]] and not (
-        scores[ranked[0]] > 1 and scores[ranked[0]] > scores[ranked[1]]
-    ):  # fmt: skip
+    if not ranked:
+        return None
+    best = ranked[0]
+    if len(ranked) > 1 and scores[best] <= 1 and scores[best] < CLEAR * scores[ranked[1]]:
         found.wrong.append(
-            f"columns {ranked[0] + 1} and {ranked[1] + 1} may both have the labels: give one the "
+            f"columns {best + 1} and {ranked[1] + 1} may both have the labels: give one the "
             "heading `label`, another the heading `file`"
         )
         return None
-    return ranked[0] if ranked else None
+    return best
 
 
 def _like_labels(cells: Sequence[str]) -> float:
