@@ -66,7 +66,8 @@ def read_table(found: LabelList, table: Table, images: ImageIndex, folder: str) 
     sample = sample[1:] if has_header else sample
     if not sample:
         return
-    file_at, numbers = _file_column(sample, header, images, folder)
+    whole = [cells for _, cells in body if len(cells) == width]
+    file_at, numbers = _file_column(whole, header, images, folder)
     if file_at is None:
         return
     if not has_header and len(body) > 2 and not numbers and _is_heading(body[0][1], file_at):
@@ -95,9 +96,10 @@ def _is_heading(cells: Sequence[str], file_at: int) -> bool:
 
 
 def _file_column(
-    sample: Sequence[Sequence[str]], header: Sequence[str], images: ImageIndex, folder: str
+    rows: Sequence[Sequence[str]], header: Sequence[str], images: ImageIndex, folder: str
 ) -> tuple[int | None, dict[int, str]]:
     """Return the column that names images, and the images by number where it does so by number."""
+    sample = rows[:SAMPLE_ROWS]
 
     def rank(i: int) -> tuple[float, int, bool]:
         cells = [row[i] for row in sample]
@@ -110,7 +112,7 @@ def _file_column(
         return best, {}
     numbers = {} if any(r[1] > len(sample) / 2 for r in ranks.values()) else images.numbered(folder)
     for i in sorted(ranks, key=lambda i: header[i] not in FILE_WORDS):
-        cells = [row[i] for row in sample]
+        cells = [row[i] for row in rows]
         if numbers and _are_numbers_of(cells, numbers):
             return i, numbers
     looks_like_files = ranks[best][1] >= MOST_ROWS * len(sample)

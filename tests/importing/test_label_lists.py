@@ -142,6 +142,14 @@ def test_label_that_is_the_name_without_its_suffix(folder):
     assert sorted(read_labelled_folder(root).labels.values()) == sorted(LABELS)
 
 
+def test_thousands_of_numbers_in_any_order(folder):
+    labels = {f"{i}.png": LABELS[i % 11] + str(i % 7) for i in range(3000)}
+    rows = sorted(
+        (f"{name[:-4]},{label}" for name, label in labels.items()), key=lambda row: row[::-1]
+    )
+    assert read_labelled_folder(folder(*labels, labels__csv="\n".join(rows))).labels == labels
+
+
 @pytest.mark.parametrize("first", [0, 2])
 def test_numbers_that_are_shifted_name_no_images(folder, first):
     rows = "".join(f"{first + i},{label}\n" for i, label in enumerate(LABELS))
