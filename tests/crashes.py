@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 CHANGES = ("rename", "replace", "unlink", "link", "fsync")  # functions of os
+
+
+def patch_system(patch: pytest.MonkeyPatch, name: str, function: Callable[..., Any]) -> None:
+    """Replace a function of os; in Python 3.10 pathlib has one of its own."""
+    patch.setattr(os, name, function)
+    if accessor := getattr(pathlib, "_normal_accessor", None):
+        patch.setattr(accessor, name, function, raising=False)
 
 
 class Crash(BaseException):
@@ -36,9 +44,9 @@ def crash_at(patch: pytest.MonkeyPatch, number: int, *, done: bool) -> None:
 
         return call
 
-    patch.setattr(os, "fsync", lambda descriptor: None)
+    patch_system(patch, "fsync", lambda descriptor: None)
     for name in CHANGES:
-        patch.setattr(os, name, crashing(getattr(os, name)))
+        patch_system(patch, name, crashing(getattr(os, name)))
 
 
 def fail_at(patch: pytest.MonkeyPatch, number: int) -> None:
@@ -55,9 +63,9 @@ def fail_at(patch: pytest.MonkeyPatch, number: int) -> None:
 
         return call
 
-    patch.setattr(os, "fsync", lambda descriptor: None)
+    patch_system(patch, "fsync", lambda descriptor: None)
     for name in CHANGES:
-        patch.setattr(os, name, failing(getattr(os, name)))
+        patch_system(patch, name, failing(getattr(os, name)))
 
 
 def other_device(patch: pytest.MonkeyPatch) -> None:
@@ -72,7 +80,7 @@ def other_device(patch: pytest.MonkeyPatch) -> None:
         return call
 
     for name in ("rename", "link"):
-        patch.setattr(os, name, refusing(getattr(os, name)))
+        patch_system(patch, name, refusing(getattr(os, name)))
 
 
 def no_links(patch: pytest.MonkeyPatch, code: int = errno.EPERM) -> None:
@@ -83,7 +91,7 @@ def no_links(patch: pytest.MonkeyPatch, code: int = errno.EPERM) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         raise OSError(code, os.strerror(code))
 
-    patch.setattr(os, "link", link)
+    patch_system(patch, "link", link)
 
 
 def changes_of(patch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
@@ -103,5 +111,5 @@ def changes_of(patch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         return call
 
     for name in CHANGES:
-        patch.setattr(os, name, noting(name, getattr(os, name)))
+        patch_system(patch, name, noting(name, getattr(os, name)))
     return seen

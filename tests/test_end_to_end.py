@@ -161,7 +161,8 @@ def test_recognize_local(pipeline: Project, api: str, capsys) -> None:
     chosen = images(pipeline)[:4]
     assert recognize_local.main([*map(str, chosen), *options]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 5 and re.fullmatch(r"[234] of 4 right", printed[-1])
+    assert len(printed) == 5
+    assert printed[-1] == f"{sum('right' in line for line in printed[:-1])} of 4 right"
     assert len(images(pipeline, "local")) == 4
     assert recognize_local.main(options) == 0  # a random test image
     folder = pipeline.root / "sample" / "test"

@@ -6,6 +6,7 @@ import builtins
 import errno
 import io
 import os
+import pathlib
 import subprocess
 import sys
 from contextlib import closing, nullcontext
@@ -126,7 +127,8 @@ class Simulated(Disk):
         self._patch = pytest.MonkeyPatch()
 
     def fail(self) -> None:
-        for module in (builtins, io):
+        accessor = getattr(pathlib, "_normal_accessor", None)  # Python 3.10
+        for module in (builtins, io, *([accessor] if accessor else [])):
             self._patch.setattr(module, "open", self._open)
 
     def work(self) -> None:
