@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = checked_folder(args.folder)
     name = args.name or re.sub(r"[^\w-]+", "_", folder.name)
     project = Project(name, PROJECT_ROOT)
-    project.check_free()
+    project.check_free(may_exist=not args.in_place)
     found = read_labelled_folder(
         folder, labels=args.labels, separator=args.separator, encoding=args.encoding
     )
@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
         default="",
         metavar="WHERE",
         help="before, after (the separator), a number (that part between separators), stem (the "
-        "whole name), folder (its name), or the file of a list (default: found)",
+        "whole name), folder (its name), texts (next to images), or a list's file (default: found)",
     )
     options.add_argument(
         "--separator", default="", metavar="TEXT", help="between the parts of a name"
@@ -157,7 +157,8 @@ def say_commands(config: SampleConfig, name: str, trained: bool) -> None:
         scripts = ["verify_and_split_data.py", "train_model.py", "test_batch.py", *scripts]
     lines = [f"  python3 {script} --config {name}" for script in scripts]
     if trained and (images := image_names(ProjectPath(config.test_image_dir))):
-        image = f"image_file=@{config.test_image_dir}{images[0]}"
+        name = next((name for name in images if not set(name) & set(';,"')), images[0])
+        image = f"image_file=@{config.test_image_dir}{name}"
         lines += [
             "and ask it, in a second terminal:",
             f"  curl -F {shlex.quote(image)} {config.api_url}",

@@ -15,6 +15,7 @@ import dataclasses
 import datetime
 import hashlib
 import re
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -77,6 +78,7 @@ def measure(root: Path, source: str, seed: int, work: Path) -> dict[str, Any] | 
     kept, held_back = hold_back(found)
     name = f"{re.sub(r'[^A-Za-z0-9_-]+', '_', root.name)}-{seed}"
     project = Project(name, work / "public_sets")
+    shutil.rmtree(project.folder, ignore_errors=True)  # images of an earlier run
     result, seen = project.copy_images(kept, None)
     values = project.write_config(seen)
     for line in (*describe_import(kept, result), *findings(seen, values)):

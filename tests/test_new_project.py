@@ -175,6 +175,28 @@ def test_in_place_the_images_are_moved(root, tmp_path, draw_images, capsys):
     assert names_in(folder) == []
 
 
+def test_in_place_changes_no_project_that_is_there(root, tmp_path, draw_images, capsys):
+    draw_images(tmp_path / "shop", 30)
+    assert new_project.main([str(tmp_path / "shop")]) == 0
+    before = (root / "conf/shop.json").read_bytes()
+    assert new_project.main([str(tmp_path / "shop"), "--in-place"]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert (root / "conf/shop.json").read_bytes() == before
+    for option in (["--plain-forms"], ["--unlabelled", str(tmp_path)]):
+        arguments = [str(tmp_path / "shop"), "--name", "other", "--in-place", *option]
+        assert new_project.main(arguments) == 2
+        assert "leave out the other options" in capsys.readouterr().err
+
+
+def test_images_of_another_size_are_said_when_they_are_added(root, tmp_path, draw_images, capsys):
+    draw_images(tmp_path / "shop", 30)
+    assert new_project.main([str(tmp_path / "shop")]) == 0
+    draw_images(tmp_path / "shop", texts=["01"], width=60, seed=1)
+    assert new_project.main([str(tmp_path / "shop")]) == 0
+    shown = capsys.readouterr().out
+    assert "1 images have other sizes than 40x24: set resize to true" in shown
+
+
 @pytest.mark.parametrize("name", ["{i}-{label}", "{label}", "sub/{label}_{i}"])
 def test_in_place_needs_the_names_of_this_project(root, tmp_path, draw_images, capsys, name):
     labels = [f"{a}{b}" for a in "0123" for b in "0123"]

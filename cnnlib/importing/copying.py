@@ -6,6 +6,7 @@ import errno
 import hashlib
 import itertools
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +16,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnnlib import locks
+from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.console import Reporter
 from cnnlib.dataset.folders import map_in_threads
 from cnnlib.dataset.images import opened
-from cnnlib.dataset.labels import file_name, label_of
+from cnnlib.dataset.labels import FolderLabels, file_name, has_suffix, read_label_list
 from cnnlib.dataset.verification import MAX_NAME_BYTES
 from cnnlib.errors import SampleError
 from cnnlib.files import MARK, make_folder, reason, sync
 from cnnlib.importing.source_folder import suffix_of
+from cnnlib.paths import ProjectPath
 
 STAGING = f"{MARK}import"  # a folder of images that have no name yet; what a crash left is removed
 SERIAL_DIGITS = 16  # of the SHA-256 of the content: names of one content and label are the same
@@ -98,10 +101,14 @@ class ProjectImages:
     def read(self) -> None:
         """Find out which images are there."""
         for name in self.LABELLED:
-            for file in _names_in(self.folder / name):
-                with suppress(SampleError):
-                    serial = os.path.splitext(file)[0].rpartition("_")[2]
-                    self._label_of[serial] = label_of(file)
+            folder = ProjectPath(self.folder / name)
+            labels = FolderLabels(read_label_list(folder))
+            for file in _names_in(folder.full):
+                if has_suffix(file, IMAGE_SUFFIXES):
+                    with suppress(SampleError):
+                        serial = os.path.splitext(file)[0].rpartition("_")[2]
+                        is_ours = re.fullmatch(rf"[0-9a-f]{{{SERIAL_DIGITS}}}", serial)
+                        self._label_of[serial if is_ours else file] = labels.label(file)
         self._without_label = {os.path.splitext(file)[0] for file in _names_in(self.unlabelled)}
 
     @property
@@ -158,8 +165,10 @@ class ProjectImages:
                     if len(staged) >= IMAGES_A_SYNC:
                         _give_names(staged)
         finally:
-            _give_names(staged)  # after Ctrl-C too: what is copied stays
-            self._remove_contradicted(result)
+            try:
+                _give_names(staged)  # after Ctrl-C too: what is copied stays
+            finally:
+                self._remove_contradicted(result)
             for file in _names_in(self.unlabelled):
                 if os.path.splitext(file)[0] in self._label_of:  # its label has become known
                     (self.unlabelled / file).unlink()
@@ -244,11 +253,12 @@ def _give_names(staged: list[tuple[Path, Path]]) -> None:
             make_folder(folder)
         while staged:
             file, target = staged.pop()
+            folder = target.parent
             os.replace(file, target)  # the same name is the same content
         for folder in folders:
             sync(folder)
     except OSError as error:
-        raise _cannot_write(target.parent, error) from error
+        raise _cannot_write(folder, error) from error
 
 
 def _names_in(folder: Path) -> list[str]:

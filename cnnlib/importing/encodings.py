@@ -22,7 +22,7 @@ def decode(data: bytes, encoding: str = "") -> tuple[str, str]:
     Python does not know that.
     """
     if encoding:
-        return data.decode(encoding), codecs.lookup(encoding).name
+        return data.decode(encoding).removeprefix("\ufeff"), codecs.lookup(encoding).name
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16"), "utf-16"
     for order, nulls in (("utf-16-le", data[1:200:2]), ("utf-16-be", data[0:200:2])):

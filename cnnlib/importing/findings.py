@@ -17,7 +17,7 @@ COMING_CHARACTERS = 1000  # of this many to come less than one will be of a kind
 RARE_LENGTH = 0.02  # of the labels
 RARE_CHARACTER = 0.05  # of what a character has on average
 LOOK_ALIKES = ("АВЕКМНОРСТХаеорсухΑΒΕΖΗΙΚΜΝΟΡΤΧο", "ABEKMHOPCTXaeopcyxABEZHIKMNOPTXo")
-SEPARATORS = "-#@=+~. "
+ENDINGS = "-#@=+~. "  # what may end a label
 CLASSES = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
 
 
@@ -93,10 +93,11 @@ def _about_characters(seen: Inspection, values: Mapping[str, Any]) -> Iterator[s
 
 
 def _rare_case(labels: Sequence[str]) -> str:
-    """Return the letters of the rarer case that also occur in the other, with their numbers."""
+    """Return, of letters that occur in both cases, the rarer one, with the numbers of both."""
     counts = Counter("".join(labels))
-    both = [c for c in counts if c != c.swapcase() and c.swapcase() in counts]
-    rarer = [c for c in both if counts[c] < counts[c.swapcase()] or not both]
+    rarer = [c for c in counts if c.isupper() and 0 < counts[c.lower()] >= counts[c]] + [
+        c for c in counts if c.islower() and 0 < counts[c.upper()] > counts[c]
+    ]
     return ", ".join(f"{counts[c]} {c} beside {counts[c.swapcase()]} {c.swapcase()}"
                      for c in sorted(rarer)[:5])  # fmt: skip
 
@@ -124,7 +125,7 @@ def _about_forms(labels: Sequence[str]) -> Iterator[str]:
         pairs = ", ".join(f"{c} for {plain}" for c, plain in sorted(both.items())[:5])
         yield (
             f"{n} labels have other forms of characters ({pairs}): where they mean the same, "
-            "start again with --plain-forms"
+            "start again with --plain-forms and another --name"
         )
 
 
@@ -141,13 +142,13 @@ def _about_scripts(labels: Sequence[str]) -> Iterator[str]:
 
 
 def _about_separators(seen: Inspection) -> Iterator[str]:
-    for separator in SEPARATORS:
+    for separator in ENDINGS:
         inside = [label for label in seen.labels if separator in label[1:-1]]
         places = {label.find(separator) for label in inside}
         if len(inside) > 0.9 * len(seen.labels) and len(places) == 1:
             yield (
                 f"{separator!r} at the same place in all labels: where it ends them, start again "
-                f"with --separator {separator!r}"
+                f"with --separator {separator!r} and another --name"
             )
 
 

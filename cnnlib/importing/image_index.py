@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from cnnlib.config_reader import IMAGE_SUFFIXES
+from cnnlib.importing.plausibility import MAX_DIGITS
 from cnnlib.importing.source_folder import OTHER_IMAGE_SUFFIXES, stem
 
-MAX_DIGITS = 15
 ABOVE = "../"  # the folder of lists next to the folder of images
 
 
@@ -19,31 +20,37 @@ class ImageIndex:
 
     def __init__(self, names: Sequence[str], root_name: str = "") -> None:
         self.names, self._root_name = names, root_name
-        self._by_path = {name.lower(): name for name in names} | {name: name for name in names}
-        self._by_name = _unique(names, lambda name: name.rpartition("/")[2].lower())
-        self._by_stem = _unique(names, lambda name: stem(name).lower())
-        self._by_long_stem = _unique(names, lambda name: without_suffix(name).lower())
+        self._by_path = {_key(name): name for name in names}
+        self._by_name = _unique(names, lambda name: name.rpartition("/")[2])
+        self._by_stem = _unique(names, stem)
+        self._by_long_stem = _unique(names, without_suffix)
 
-    def find(self, text: str, folder: str) -> str | None:
-        """Return the image that a cell of a list in `folder` names; a number alone names none."""
-        path = text.replace("\\", "/").removeprefix("./")
+    def find(self, text: str, folder: str, anywhere: bool = True) -> str | None:
+        """Return the image that a cell of a list in `folder` names; a number alone names none.
+
+        `anywhere`: whatever the folder before its name, where no other image has that.
+        """
+        path = _key(text).replace("\\", "/").removeprefix("./")
         if folder == ABOVE:
             folder = ""
-            if "/" in path and not path.startswith(f"{self._root_name}/"):
+            own = f"{_key(self._root_name)}/"
+            if "/" in path and not path.startswith(own):
                 return self._by_path.get(path)
-            path = path.removeprefix(f"{self._root_name}/")
+            path = path.removeprefix(own)
+        folder = _key(folder)
         base = path.rpartition("/")[2]
-        for key in (f"{folder}{path}", path):
-            if name := self._by_path.get(key) or self._by_path.get(key.lower()):
-                return name
+        if name := self._by_path.get(f"{folder}{path}") or self._by_path.get(path):
+            return name
         if is_number(path):
             return None
-        if name := self._by_path.get(f"{folder}{base}") or self._by_name.get(base.lower()):
-            return name
         bare = without_suffix(path) if has_image_suffix(path) else path
-        if name := self._by_long_stem.get(f"{folder}{bare}".lower()):
+        if name := self._by_long_stem.get(f"{folder}{bare}"):
             return name
-        return self._by_stem.get(bare.rpartition("/")[2].lower())
+        if not anywhere:
+            return None
+        if name := self._by_path.get(f"{folder}{base}") or self._by_name.get(base):
+            return name
+        return self._by_stem.get(bare.rpartition("/")[2])
 
     def numbered(self, folder: str) -> dict[int, str]:
         """Return the images of a folder by number; none unless all are numbered, each its own."""
@@ -59,10 +66,15 @@ class ImageIndex:
         return numbers if len(numbers) == len(inside) else {}
 
 
-def _unique(names: Sequence[str], key: Callable[[str], str]) -> dict[str, str]:
+def _key(text: str) -> str:
+    """Return a name as it is compared: macOS has accents apart, Windows any case."""
+    return unicodedata.normalize("NFC", text).lower()
+
+
+def _unique(names: Sequence[str], part: Callable[[str], str]) -> dict[str, str]:
     found: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
-        found[key(name)].append(name)
+        found[_key(part(name))].append(name)
     return {text: same[0] for text, same in found.items() if len(same) == 1}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -19,10 +20,15 @@ from cnnlib.importing.tables import tables
 
 TEXT_SUFFIXES = (".gt.txt", ".txt")  # of a text next to an image, as tesstrain has them
 MAX_LIST_BYTES = 200 << 20
+TEXTS = "texts"  # the option that means those next to the images
+TEXTS_NAME = "the text next to each image"
+MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 LINES_LIKE_LABELS = 0.5  # plausibility of lines that are labels
 
 
-def read_label_lists(source: SourceFolder, encoding: str = "") -> list[LabelList]:
+def read_label_lists(
+    source: SourceFolder, encoding: str = "", above_too: bool = True
+) -> list[LabelList]:
     """Return the lists in a folder, else above it, that name some of its images or should.
 
     Those that name them by number, or by the order of lines, come only where no other has labels.
@@ -32,7 +38,7 @@ def read_label_lists(source: SourceFolder, encoding: str = "") -> list[LabelList
     found = [texts] if texts.named else []
     inside = [name for name in source.others if name not in used and is_list(name)]
     found += _without_single(_read_lists(source, inside, images, encoding))
-    if not any(read.labels for read in found):
+    if above_too and not any(read.labels for read in found):
         above = _read_lists(source, _lists_above(source.root), images, encoding)
         above = [read for read in above if read.labels and not read.by_number]
         own = [read for read in above if source.root.name in PurePosixPath(read.name).stem]
@@ -42,14 +48,31 @@ def read_label_lists(source: SourceFolder, encoding: str = "") -> list[LabelList
     return found
 
 
-def read_label_list_file(source: SourceFolder, path: Path, encoding: str = "") -> LabelList:
-    """Return what a list says that the user named; raises SampleError where it is none."""
-    if not path.exists() and (source.root / path.name).exists():
-        path = source.root / path.name
+def read_label_list_file(source: SourceFolder, text: str, encoding: str = "") -> LabelList:
+    """Return what a list says that the user named; raises SampleError where it is none.
+
+    TEXTS are those next to the images.
+    """
+    if text == TEXTS:
+        return _texts_next_to_images(source, encoding)[0]
+    path = Path(text).expanduser().resolve()
+    if not path.exists() and (source.root / text).exists():
+        path = source.root / text
+    if not path.is_file():
+        raise SampleError(
+            f"--labels {text}: there is no such file; other choices are before, after, a number, "
+            f"stem, folder and {TEXTS}"
+        )
     name = str(path)
     if path.is_relative_to(source.root):
         name = path.relative_to(source.root).as_posix()
-    read = _read_list(source, name, ImageIndex(source.images), encoding)
+    elif path.parent == source.root.parent:
+        name = f"{ABOVE}{path.name}"
+    try:
+        decode(path.read_bytes(), encoding)
+    except (OSError, UnicodeError, LookupError) as error:
+        raise SampleError(f"{path} cannot be read: {error}; name its --encoding") from error
+    read = _read_list(source, name, ImageIndex(source.images, source.root.name), encoding)
     if read is None or not read.labels:
         detail = f"; {'; '.join(read.wrong[:3])}" if read and read.wrong else ""
         missing = f", such as {read.missing[0]!r}" if read and read.missing else ""
@@ -69,7 +92,7 @@ def _lists_above(root: Path) -> list[str]:
         names = sorted(entry.name for entry in os.scandir(root.parent) if entry.is_file())
     except OSError:  # another user's folder
         return []
-    return [f"../{name}" for name in names if is_list(name) and not name.startswith(".")]
+    return [f"{ABOVE}{name}" for name in names if is_list(name) and not name.startswith(".")]
 
 
 def _read_lists(
@@ -89,7 +112,7 @@ def _without_single(lists: Sequence[LabelList]) -> list[LabelList]:
 
 def _texts_next_to_images(source: SourceFolder, encoding: str) -> tuple[LabelList, set[str]]:
     """Read NAME.gt.txt or NAME.txt of each NAME.png; return what they say, and their names."""
-    found, used = LabelList("the text next to each image"), set()
+    found, used = LabelList(TEXTS_NAME), set()
     others = set(source.others)
     texts: dict[str, bytes] = {}
     by_stem = _texts_by_stem(source)
@@ -105,11 +128,12 @@ def _texts_next_to_images(source: SourceFolder, encoding: str) -> tuple[LabelLis
             texts[image] = source.path(text).read_bytes()
         except OSError as error:
             found.wrong.append(f"{text}: {reason(error)}")
+    plain = [data for data in texts.values() if not data.startswith(MARKS)]
     try:  # all together: a single one is too short to tell its encoding
-        _, found.encoding = decode(b"\n".join(texts.values()), encoding)
+        _, found.encoding = decode(b"\n".join(plain), encoding)
     except (UnicodeError, LookupError) as error:
         found.wrong.append(f"cannot be read: {error}; name their --encoding")
-        return found, used
+        texts.clear()
     for image, data in texts.items():
         lines = [line for line in map(clean_label, _decoded_lines(data, found.encoding)) if line]
         if len(lines) == 1 and lines[0].isprintable():
@@ -136,7 +160,8 @@ def _texts_by_stem(source: SourceFolder) -> dict[str, str]:
 
 def _decoded_lines(data: bytes, encoding: str) -> list[str]:
     try:
-        return decode(data, "" if encoding == "utf-8" else encoding)[0].splitlines()
+        marked = encoding == "utf-8" or data.startswith(MARKS)
+        return decode(data, "" if marked else encoding)[0].splitlines()
     except UnicodeError:
         return []
 
@@ -151,9 +176,7 @@ def _read_list(
         if path.stat().st_size > MAX_LIST_BYTES:
             return None
         text, found.encoding = decode(path.read_bytes(), encoding)
-    except (OSError, UnicodeError, LookupError) as error:
-        if encoding:
-            raise SampleError(f"{path} cannot be read as {encoding}: {error}") from error
+    except (OSError, UnicodeError, LookupError):
         return None  # it has no text
     folder = name.rpartition("/")[0]
     folder = "" if path.is_absolute() and name.startswith("/") or not folder else f"{folder}/"

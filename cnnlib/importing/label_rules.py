@@ -62,7 +62,7 @@ class NameRule:
         fields = text.split(self.separator)
         if self.or_stem and len(fields) == 1:
             return text or None
-        if len(fields) < max(2, self.number + 2) or not any(fields[1:]):
+        if len(fields) < max(2, self.number + 1) or not any(fields[1:]):
             return None
         place = -1 if self.kind == "after" else self.number
         return clean_label(fields[place].strip(BRACKETS)) or None

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnnlib.errors import SampleError
-from cnnlib.importing.label_lists import LabelList, read_label_list_file, read_label_lists
+from cnnlib.importing.label_lists import (
+    TEXTS,
+    TEXTS_NAME,
+    LabelList,
+    read_label_list_file,
+    read_label_lists,
+)
 from cnnlib.importing.label_rules import (
     FOLDER,
     STEM,
@@ -84,14 +90,14 @@ def _find_labels(found: LabelledFolder, list_file: str, encoding: str) -> None:
     ranked = rank_rules(source.images)
     clear = clear_rule(ranked)
     if list_file:
-        lists = [read_label_list_file(source, Path(list_file).absolute(), encoding)]
+        lists = [read_label_list_file(source, list_file, encoding)]
     else:
-        lists = read_label_lists(source, encoding)
+        lists = read_label_lists(source, encoding, above_too=clear is None)
         if clear is not None:  # numbers and lines mean less than names with labels
             lists = [read for read in lists if not read.by_number]
     _take_lists(found, lists)
-    if found.labels and clear is not None and not list_file:
-        clear = _agreeing(found, clear)
+    if found.labels and clear is not None:
+        clear = _agreeing(found, clear, is_chosen=bool(list_file))
     if clear is None and not found.labels and is_likely(ranked):
         raise SampleError(_two_rules(found, ranked))
     if clear is not None:
@@ -101,7 +107,7 @@ def _find_labels(found: LabelledFolder, list_file: str, encoding: str) -> None:
         _take_names(found, Hypothesis(clear.rule, labels, clear.score), listed)
 
 
-def _agreeing(found: LabelledFolder, clear: Hypothesis) -> Hypothesis | None:
+def _agreeing(found: LabelledFolder, clear: Hypothesis, is_chosen: bool) -> Hypothesis | None:
     """Return the rule for names where it agrees with the lists; None where names have no labels.
 
     Raises SampleError where names in the form of this project have other labels than a list.
@@ -109,14 +115,16 @@ def _agreeing(found: LabelledFolder, clear: Hypothesis) -> Hypothesis | None:
     both = found.labels.keys() & clear.labels.keys()
     differ = [name for name in both if found.labels[name] != clear.labels[name]]
     if len(differ) > DIFFER * len(both):
-        if clear.rule.kind in (STEM, FOLDER):
-            return None  # names at random
+        if is_chosen or clear.rule.kind in (STEM, FOLDER):  # names at random
+            found.taken.append(f"their names say something else; {clear.rule.option} takes it")
+            return None
         name = min(differ)
+        lists = TEXTS if found.listed_in == TEXTS_NAME else found.source.root / found.listed_in
         raise SampleError(
             f"{found.listed_in} and the names in {found.source.root} do not agree on {len(differ)} "
             f"of {len(both)} images: {name} is {found.labels[name]!r} in the list and "
             f"{clear.labels[name]!r} {clear.rule}. Choose one of them:\n"
-            f"  --labels '{found.source.root / found.listed_in}'\n  {clear.rule.option}"
+            f"  --labels '{lists}'\n  {clear.rule.option}"
         )
     if differ:
         pairs = [f"{name} ({found.labels[name]!r})" for name in sorted(differ)]

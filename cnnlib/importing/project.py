@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from cnnlib.config import SampleConfig, load_sample_config
-from cnnlib.config_reader import read_json
+from cnnlib.config_reader import IMAGE_SUFFIXES, read_json
 from cnnlib.console import CONSOLE, Reporter
-from cnnlib.dataset.labels import LABELS_FILE, label_of, read_label_list
+from cnnlib.dataset.labels import (
+    LABELS_FILE,
+    clean_label,
+    has_suffix,
+    label_of,
+    read_label_list,
+)
 from cnnlib.errors import ConfigError, SampleError
 from cnnlib.files import MARK, replacing
 from cnnlib.importing.copying import ImportResult, ProjectImages
@@ -27,7 +33,7 @@ SOURCES_FILE = "sources.json"  # in sample/NAME/: the folders that images were c
 
 
 class Project:
-    """The places of a project; raises ConfigError for a name that is not possible, or taken."""
+    """The places of a project; raises ConfigError for a name that is not possible."""
 
     def __init__(self, name: str, root: Path = PROJECT_ROOT) -> None:
         if not re.fullmatch(r"[\w-]+", name):
@@ -47,9 +53,9 @@ class Project:
         """Whether images can be added to it."""
         return self._sources_file.exists() and self.config_file.exists()
 
-    def check_free(self) -> None:
-        """Raise ConfigError where something else has this name."""
-        if self._sources_file.exists():
+    def check_free(self, may_exist: bool = True) -> None:
+        """Raise ConfigError where something else has this name, or the project if it may not."""
+        if self._sources_file.exists() and may_exist:
             return
         if self.config_file.exists():
             raise ConfigError(f"{self.config_file} exists: remove it, or choose another --name")
@@ -146,7 +152,7 @@ def describe_import(found: LabelledFolder, result: ImportResult) -> Iterator[str
     for what, names in (
         ("the same content again", result.duplicates),
         ("one content under two labels", result.contradictions),
-        ("not an image", result.broken),
+        ("cannot be used", result.broken),
     ):
         if names:
             yield f"left out, {what} ({len(names)}): {examples(names)}"
@@ -162,6 +168,9 @@ def describe_changes(seen: Inspection, config: SampleConfig) -> Iterator[str]:
     longest, shortest = max(seen.lengths), min(seen.lengths)
     if longest > config.max_captcha or shortest < config.min_captcha:
         yield f"labels of {shortest} to {longest} characters: change min_captcha and max_captcha"
+    size = config.image_width, config.image_height
+    if not config.resize and (others := seen.sizes.total() - seen.sizes[size]):
+        yield f"{others} images have other sizes than {size[0]}x{size[1]}: set resize to true"
     if more := set(seen.suffixes) - set(config.image_suffix):
         yield f"files of other formats: add {', '.join(sorted(more))} to image_suffix"
 
@@ -183,13 +192,19 @@ def inspect_in_place(found: LabelledFolder, reporter: Reporter = CONSOLE) -> Ins
     for name, label in found.labels.items():
         if listed.get(name) == label:
             continue
-        if "/" in name or rule is None or rule.kind != "before" or name in listed:
+        usual = rule is not None and rule.kind == "before" and not rule.or_stem
+        if (
+            "/" in name
+            or not usual
+            or name in listed
+            or not has_suffix(name, IMAGE_SUFFIXES)
+            or clean_label(label_of(name, separator)) != label
+        ):
             raise SampleError(
                 f"{name} in {root} is not as --in-place needs it: images that are not copied "
                 "stand in the folder itself, and are named label_serial.suffix or listed in a "
                 f"{LABELS_FILE} with lines `file,label`; leave out --in-place"
             )
-        label_of(name, separator)
     return inspect_images(
         [found.source.path(name) for name in found.labels],
         list(found.labels.values()),

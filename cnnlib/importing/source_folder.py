@@ -57,7 +57,7 @@ def read_source_folder(root: Path) -> SourceFolder:
     """Find the files of a folder and of those in it; raises SampleError where it cannot be read.
 
     Files and folders whose names begin with a dot are left out. An image is what has the suffix of
-    one, or none that is known but the first bytes of one. Links are followed, none of them twice.
+    one, or none that is known but the first bytes of one. Links are followed, but in no circle.
     """
     found = SourceFolder(root)
     _walk(found, "", {os.path.realpath(root)})
@@ -78,7 +78,11 @@ def _walk(found: SourceFolder, below: str, visited: set[str]) -> None:
         name = f"{below}{entry.name}"
         if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS:
             continue
-        if entry.is_dir():
+        try:
+            is_folder = entry.is_dir()
+        except OSError:  # a link to itself
+            continue
+        if is_folder:
             real = os.path.realpath(entry.path)
             if real not in visited:
                 _walk(found, f"{name}/", visited | {real})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cnnlib.dataset.labels import clean_label
@@ -25,6 +26,7 @@ OTHER_WORDS = (  # also as parts of others
     *("url", "date", "time", "md5", "sha256", "hash", "count", "shape", "region", "annot", "point"),
 )
 SAMPLE_ROWS = 2000
+Find = Callable[[str], str | None]  # the image that a cell names
 MOST_ROWS = 0.5  # must name images
 LIKE_LABELS, SAID_LABELS = 0.3, 0.02  # least plausibility, without and with a header that says so
 CLEAR = 1.3  # times that of the next column
@@ -66,8 +68,10 @@ def read_table(found: LabelList, table: Table, images: ImageIndex, folder: str) 
     sample = sample[1:] if has_header else sample
     if not sample:
         return
+    anywhere = not any(images.find(cell, folder, anywhere=False) for row in sample for cell in row)
     whole = [cells for _, cells in body if len(cells) == width]
-    file_at, numbers = _file_column(whole, header, images, folder)
+    find = functools.partial(images.find, folder=folder, anywhere=anywhere)
+    file_at, numbers = _file_column(whole, header, find, images.numbered(folder))
     if file_at is None:
         return
     if not has_header and len(body) > 2 and not numbers and _is_heading(body[0][1], file_at):
@@ -77,7 +81,7 @@ def read_table(found: LabelList, table: Table, images: ImageIndex, folder: str) 
         return
     found.by_number = bool(numbers)
     for row in body:
-        _read_row(found, row, width, (file_at, label_at), images, folder, numbers)
+        _read_row(found, row, width, (file_at, label_at), find, numbers)
     for image in found.contradicted:
         found.labels.pop(image, None)
 
@@ -96,24 +100,24 @@ def _is_heading(cells: Sequence[str], file_at: int) -> bool:
 
 
 def _file_column(
-    rows: Sequence[Sequence[str]], header: Sequence[str], images: ImageIndex, folder: str
+    rows: Sequence[Sequence[str]], header: Sequence[str], find: Find, numbers: dict[int, str]
 ) -> tuple[int | None, dict[int, str]]:
     """Return the column that names images, and the images by number where it does so by number."""
     sample = rows[:SAMPLE_ROWS]
 
     def rank(i: int) -> tuple[float, int, bool]:
         cells = [row[i] for row in sample]
-        found = sum(images.find(cell, folder) is not None for cell in cells)
+        found = sum(find(cell) is not None for cell in cells)
         return found / len(cells), sum(map(has_image_suffix, cells)), header[i] in FILE_WORDS
 
     ranks = {i: rank(i) for i in range(len(sample[0]))}
     best = max(ranks, key=lambda i: ranks[i])
     if ranks[best][0] >= MOST_ROWS:
         return best, {}
-    numbers = {} if any(r[1] > len(sample) / 2 for r in ranks.values()) else images.numbered(folder)
+    has_files = any(files > len(sample) / 2 for _, files, _ in ranks.values())
     for i in sorted(ranks, key=lambda i: header[i] not in FILE_WORDS):
         cells = [row[i] for row in rows]
-        if numbers and _are_numbers_of(cells, numbers):
+        if numbers and not has_files and _are_numbers_of(cells, numbers):
             return i, numbers
     looks_like_files = ranks[best][1] >= MOST_ROWS * len(sample)
     said = [i for i in ranks if header[i] in FILE_WORDS]
@@ -179,8 +183,7 @@ def _read_row(
     row: Row,
     width: int,
     places: tuple[int, int],
-    images: ImageIndex,
-    folder: str,
+    find: Find,
     numbers: dict[int, str],
 ) -> None:
     number, cells = row
@@ -190,10 +193,9 @@ def _read_row(
         found.wrong.append(f"{where}: {len(cells)} cells, the others have {width}")
         return
     cell, label = cells[file_at], clean_label(cells[label_at])
+    image = find(cell)
     if numbers:
         image = numbers.get(int(cell)) if is_number(cell) else None
-    else:
-        image = images.find(cell, folder)
     if image is None:
         found.missing.append(cell)
         return

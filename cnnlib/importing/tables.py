@@ -15,6 +15,8 @@ SEPARATOR_LINE = re.compile(r"\Asep=.\r?\n")  # of spreadsheet programs
 # Between a file and its label where no delimiter is: 1.png: ab, 1.png -> ab, 1. ab, 1.png ab
 SPLITS = (r"\s*(?:->|=>|:|=)\s*", r"(?<=^\d)[.)]\s+|(?<=^\d\d)[.)]\s+|(?<=^\d\d\d)[.)]\s+", r"\s+")
 
+FILE_KEYS = ("file", "filename", "image", "path", "imagepath")
+
 Row = tuple[int, list[str]]  # number of the line, its cells
 
 
@@ -53,12 +55,12 @@ def _table(rows: Iterator[Row]) -> Table:
     """Return a table of cells without blanks and quotes around them; empty columns go."""
     cleaned = [(number, [_unquoted(cell) for cell in cells]) for number, cells in rows]
     table = Table([(number, cells) for number, cells in cleaned if any(cells)])
-    while table.width > 1 and not any(
-        cells[-1] for _, cells in table.rows if len(cells) == table.width
-    ):
-        width = table.width
+    width = table.width
+    while width > 1 and not any(cells[-1] for _, cells in table.rows if len(cells) == width):
+        width -= 1
         for _, cells in table.rows:
-            del cells[width - 1 :]
+            if len(cells) == width + 1:
+                del cells[width]
     return table
 
 
@@ -114,9 +116,26 @@ def _entries(value: Any) -> list[Any]:
         return value
     if not isinstance(value, dict) or not value:
         return []
-    if {*map(str.lower, value)} & {"file", "filename", "image", "path", "imagepath"}:
-        return [value]
+    files = [value[key] for key in value if key.lower() in FILE_KEYS]
+    if files and isinstance(files[0], str):
+        return [value]  # one image
     inner = list(value.values())
+    if _are_columns(inner):
+        return [dict(zip(value, row, strict=True)) for row in zip(*inner, strict=True)]
+    return _inner_entries(value, inner)
+
+
+def _are_columns(parts: list[Any]) -> bool:
+    """Return whether these are lists of equally many texts or numbers."""
+    return len(parts) > 1 and all(
+        isinstance(part, list)
+        and len(part) == len(parts[0]) > 1
+        and not isinstance(part[0], (dict, list))
+        for part in parts
+    )
+
+
+def _inner_entries(value: dict[str, Any], inner: list[Any]) -> list[Any]:
     lists = [entry for part in inner if isinstance(part, list) for entry in part]
     if any(isinstance(entry, (dict, list)) for entry in lists):
         return lists  # {"train": [...], "test": [...]}

@@ -159,6 +159,7 @@ def crash(*_):
     raise SystemExit
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no locks on folders")
 def test_second_import_at_once_is_refused(source, add, shop):
     root = source(a_png=image(1))
     with (
@@ -201,3 +202,20 @@ def test_folder_that_cannot_be_written_is_named(source, add, shop, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", refuse)
     with pytest.raises(SampleError, match="cannot write to .*shop: No space left.*; free some"):
         add(root, {"a.png": "aa"})
+
+
+def test_images_that_others_put_there_count_with_their_labels(source, add, shop):
+    (shop / "new").mkdir(parents=True)
+    for name in ("QQQQ_1.png", "RRRR_1.png", ".DS_Store", "img_0001.png"):
+        (shop / "new" / name).write_bytes(name.encode())
+    (shop / "new" / "labels.csv").write_text("img_0001.png,SSSS\n")
+    images = ProjectImages(shop)
+    images.read()
+    assert sorted(images.labels()) == ["QQQQ", "RRRR", "SSSS"]
+
+
+def test_file_where_a_folder_should_be_is_named(source, add, shop):
+    shop.mkdir()
+    (shop / "unlabelled").touch()
+    with pytest.raises(SampleError, match="cannot write to .*unlabelled|cannot be read"):
+        add(source(a_png=image(1)), {}, ["a.png"])

@@ -9,6 +9,7 @@ import pytest
 
 from cnnlib.errors import SampleError
 from cnnlib.importing.labelled_folder import read_labelled_folder
+from cnnlib.importing.tables import tables
 from tests.importing.helpers import EXPECTED, LABELS, NUMBERED, PAIRS, lines
 
 LISTS = {
@@ -36,6 +37,16 @@ LISTS = {
     "ids.json": json.dumps({f[:-4]: t for f, t in PAIRS}),
     "nested mapping.json": json.dumps({f: {"text": t, "width": 100} for f, t in PAIRS}),
     "inside.json": json.dumps({"version": 1, "data": [{"image": f, "text": t} for f, t in PAIRS]}),
+    "lists.json": json.dumps({"file": NUMBERED, "label": LABELS}),
+    "columns.json": json.dumps(
+        {"file": {str(i): f for i, f in enumerate(NUMBERED)}, "label": dict(enumerate(LABELS))}
+    ),
+    "parts.json": json.dumps(
+        {
+            "train": [{"file": f, "label": t} for f, t in PAIRS[:6]],
+            "test": [{"file": f, "label": t} for f, t in PAIRS[6:]],
+        }
+    ),
     "characters.json": json.dumps([{"file": f, "label": list(t)} for f, t in PAIRS]),
     "lines.jsonl": "\n".join(json.dumps({"path": f, "value": t}) for f, t in PAIRS),
     "lines.json": "\n".join(json.dumps({"path": f, "value": t}) for f, t in PAIRS),
@@ -213,3 +224,14 @@ def test_lists_that_contradict_each_other(folder):
     found = read_labelled_folder(root)
     assert "0.jpg" not in found.labels and len(found.labels) == 10
     assert "1 images that lists give two labels: 0.jpg ('5gn8', '5gnB')" in found.left_out[0]
+
+
+def test_utf_16_texts_next_to_images(folder):
+    texts = {f"{i}__gt__txt": label.encode("utf-16") for i, label in enumerate(LABELS[:10])}
+    assert len(read_labelled_folder(folder(*NUMBERED[:10], **texts)).labels) == 10
+
+
+def test_empty_last_column_of_a_long_list_costs_little():
+    rows = [f"{i}.png,ab," for i in range(20_000)]
+    [table] = [t for t in tables("\n".join(rows), ".csv") if t.width == 2][:1]
+    assert len(table.rows) == 20_000 and table.rows[-1][1] == ["19999.png", "ab"]

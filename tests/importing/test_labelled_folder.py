@@ -117,10 +117,11 @@ def test_images_that_no_list_names_have_labels_in_their_names(folder):
 
 def test_many_images_without_labels_are_counted(folder):
     texts = [f"{a}{b}{c}" for a in "abcd" for b in "efgh" for c in "ijkl"]
-    found = read_labelled_folder(folder(*(f"{t}.png" for t in texts), *NUMBERED * 9))
+    others = [f"{i}.jpg" for i in range(500)]
+    found = read_labelled_folder(folder(*(f"{t}.png" for t in texts), *others))
     assert sorted(found.labels.values()) == sorted(texts)
-    assert found.unlabelled == NUMBERED
-    assert "11 images without a label: 0.jpg, 1.jpg, 2.jpg and 8 more" in found.left_out[0]
+    assert found.unlabelled == others
+    assert "500 images without a label: 0.jpg, 1.jpg, 2.jpg and 497 more" in found.left_out[0]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_option_names_a_list(folder, tmp_path):
     (tmp_path / "my list.dat").write_text(lines("{file},{label}", "filename,words"))
     root = folder(*NUMBERED, labels__csv=lines("{file},x"))
     assert read_labelled_folder(root, labels=str(tmp_path / "my list.dat")).labels == EXPECTED
-    with pytest.raises(SampleError, match="none.csv names no image"):
+    with pytest.raises(SampleError, match="none.csv: there is no such file; other choices are"):
         read_labelled_folder(root, labels=str(tmp_path / "none.csv"))
 
 
@@ -188,3 +189,75 @@ def test_no_image_is_said(folder, tmp_path):
         read_labelled_folder(folder("notes.txt"))
     with pytest.raises(SampleError, match=r"has a label, such as .*img_0.png. Put the label into"):
         read_labelled_folder(folder(*(f"img_{i}.png" for i in range(20))))
+
+
+def test_images_that_a_chosen_list_does_not_name_have_no_labels_by_chance(folder):
+    names = [f"{t}.png" for t in ("x7k2q", "p0o9i", "q8w7e", "z1x2c", "m5n6b", "a3s4d")]
+    rows = "".join(f"{name},{label}\n" for name, label in zip(names[:3], LABELS, strict=False))
+    root = folder(*names, my__csv=rows)
+    for options in ({}, {"labels": "my.csv"}):
+        found = read_labelled_folder(root, **options)
+        assert sorted(found.labels) == sorted(names[:3])
+        assert "their names say something else; --labels stem takes it" in found.taken
+
+
+def test_list_of_one_folder_names_no_images_of_another(folder):
+    root = folder(*(f"train/{i}.png" for i in range(5)), *(f"test/{i}.png" for i in range(5, 8)))
+    rows = "".join(f"{i}.png,{label}\n" for i, label in enumerate(LABELS[:8]))
+    (root / "train/labels.csv").write_text(rows)
+    assert sorted(read_labelled_folder(root).labels) == [f"train/{i}.png" for i in range(5)]
+    (root / "train/labels.csv").unlink()
+    rows = "".join(f"train/{i}.png,{t}\ntest/{i}.png,{t[::-1]}\n" for i, t in enumerate(LABELS))
+    (root / "labels.csv").write_text(rows)
+    assert len(read_labelled_folder(root).labels) == 8
+
+
+def test_accents_of_macos_are_those_of_the_list(folder):
+    names = [f"e\u0301{i}.png" for i in range(4)]
+    rows = "".join(f"\u00e9{i}.png,{label}\n" for i, label in enumerate(LABELS[:4]))
+    found = read_labelled_folder(folder(*names, labels__csv=rows))
+    assert list(found.labels.values()) == LABELS[:4]
+
+
+def test_texts_next_to_images_can_be_chosen(folder):
+    texts = {f"{name[:-4]}__txt": label[::-1] for name, label in zip(NAMED, LABELS, strict=True)}
+    root = folder(*NAMED, **texts)
+    with pytest.raises(SampleError, match="--labels 'texts'"):
+        read_labelled_folder(root)
+    found = read_labelled_folder(root, labels="texts")
+    assert sorted(found.labels.values()) == sorted(label[::-1] for label in LABELS)
+
+
+def test_list_above_can_be_chosen(folder):
+    root = folder(*NUMBERED)
+    (root.parent / "labels.csv").write_text(lines("caps/{file},{label}"))
+    assert read_labelled_folder(root, labels=str(root.parent / "labels.csv")).labels == EXPECTED
+
+
+def test_unreadable_texts_do_not_veto_names(folder):
+    texts = {f"{name[:-4]}__txt": b"\x81\x8d\xff\n" for name in NAMED}
+    assert len(read_labelled_folder(folder(*NAMED, **texts)).labels) == 11
+
+
+def test_other_files_of_another_encoding_do_no_harm(folder):
+    rows = lines("{file},{label}").encode("utf-16")
+    root = folder(*NUMBERED, labels__csv=rows, notes__txt=b"\xff\xfe\x00")
+    assert read_labelled_folder(root, encoding="utf-16").labels == EXPECTED
+
+
+def test_mark_of_utf_8_is_no_part_of_the_first_name(folder):
+    rows = lines("{file},{label}").encode("utf-8-sig")
+    found = read_labelled_folder(folder(*NUMBERED, labels__csv=rows), encoding="utf-8")
+    assert found.labels == EXPECTED
+
+
+def test_second_part_may_be_the_last(folder):
+    found = read_labelled_folder(folder("0_5gn8.png", "1_aB3x.png"), labels="2")
+    assert list(found.labels.values()) == ["5gn8", "aB3x"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_link_to_itself_is_left_out(folder):
+    root = folder(*NAMED)
+    (root / "loop").symlink_to(root / "loop")
+    assert len(read_labelled_folder(root).labels) == 11
