@@ -26,6 +26,15 @@ with open_session(graph, session_options()) as session:
     assert stderr_of(code) == (0, "")
 
 
+def test_building_a_network_says_nothing():
+    code = """
+from cnnlib.captcha_spec import CaptchaSpec
+from cnnlib.networks.cost import cost
+cost("resnet_attention", CaptchaSpec(24, 40, 2, tuple("01")))
+"""
+    assert stderr_of(code) == (0, "")
+
+
 def test_lines_that_are_no_noise_pass_also_from_a_process_that_is_aborted():
     code = """
 import os
