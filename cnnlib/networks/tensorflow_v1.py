@@ -7,12 +7,12 @@ out while it starts; all other lines pass.
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 # What TensorFlow 2.16 to 2.21 prints on machines without a GPU; a line with one of these is noise.
 NOISE = (
@@ -76,12 +76,15 @@ with without_noise():
     import tensorflow.compat.v1 as tf
 
 
-@functools.cache
-def look_for_gpus() -> None:
-    """Have TensorFlow look for GPUs now, without its lines, as the first `tf.cond` would."""
-    with without_noise(), tf.Graph().as_default():
-        nothing = tf.constant(0)
-        tf.cond(tf.constant(False), lambda: nothing, lambda: nothing)
+def cond(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]) -> Any:
+    """Return tf.cond; the first one of a process looks for GPUs, and says so."""
+    if _first_cond:
+        _first_cond.clear()
+        with without_noise(), tf.Graph().as_default():
+            tf.cond(tf.constant(False), lambda: tf.constant(0), lambda: tf.constant(0))
+    return tf.cond(condition, if_true, if_false)
 
 
-__all__ = ["look_for_gpus", "tf", "without_noise"]
+_first_cond = [True]
+
+__all__ = ["cond", "tf", "without_noise"]

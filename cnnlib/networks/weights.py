@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cnnlib.errors import ModelError
-from cnnlib.networks.tensorflow_v1 import look_for_gpus, tf
+from cnnlib.networks.tensorflow_v1 import cond, tf
 
 Tensor = Any  # TensorFlow ships no type information
 
@@ -66,8 +66,7 @@ class TrainableWeights:
                 x, gamma, beta, mean, variance, epsilon=BN_EPSILON, is_training=False
             )
 
-        look_for_gpus()
-        y, batch_mean, batch_variance = tf.cond(self._training, over_batch, over_history)
+        y, batch_mean, batch_variance = cond(self._training, over_batch, over_history)
         y.set_shape(x.shape)
         for average, value in ((mean, batch_mean), (variance, batch_variance)):
             self.moving_averages.append(average.assign_sub((1.0 - BN_MOMENTUM) * (average - value)))

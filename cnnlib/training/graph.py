@@ -10,7 +10,7 @@ import numpy as np
 
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.network import CNN
-from cnnlib.networks.tensorflow_v1 import tf
+from cnnlib.networks.tensorflow_v1 import cond, tf
 from cnnlib.networks.weights import Tensor, TrainableWeights
 from cnnlib.training.augmentation import distort
 from cnnlib.training.recipes import Recipe
@@ -83,9 +83,7 @@ def _distorted(cnn: CNN, undistorted: Tensor, recipe: Recipe, strength: float) -
     limits = recipe.augmentation
     if limits is None or not strength:
         return undistorted
-    images = tf.cond(
-        cnn.training, lambda: distort(undistorted, limits, strength), lambda: undistorted
-    )
+    images = cond(cnn.training, lambda: distort(undistorted, limits, strength), lambda: undistorted)
     return tf.ensure_shape(images, undistorted.shape)
 
 

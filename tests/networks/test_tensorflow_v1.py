@@ -29,8 +29,10 @@ with open_session(graph, session_options()) as session:
 def test_building_a_network_says_nothing():
     code = """
 from cnnlib.captcha_spec import CaptchaSpec
-from cnnlib.networks.cost import cost
-cost("resnet_attention", CaptchaSpec(24, 40, 2, tuple("01")))
+from cnnlib.training import TrainModel
+spec = CaptchaSpec(24, 40, 2, tuple("01"))
+model = TrainModel("a", "b", "01", "c", 10, 1.0, 10, "png", 8, 8, spec=spec)
+model.build_graph(10)
 """
     assert stderr_of(code) == (0, "")
 
