@@ -7,6 +7,7 @@ out while it starts; all other lines pass.
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -78,13 +79,14 @@ with without_noise():
 
 def cond(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]) -> Any:
     """Return tf.cond; the first one of a process looks for GPUs, and says so."""
-    if _first_cond:
-        _first_cond.clear()
-        with without_noise(), tf.Graph().as_default():
-            tf.cond(tf.constant(False), lambda: tf.constant(0), lambda: tf.constant(0))
+    _look_for_gpus()
     return tf.cond(condition, if_true, if_false)
 
 
-_first_cond = [True]
+@functools.cache
+def _look_for_gpus() -> None:
+    with without_noise(), tf.Graph().as_default():
+        tf.cond(tf.constant(False), lambda: tf.constant(0), lambda: tf.constant(0))
+
 
 __all__ = ["cond", "tf", "without_noise"]
