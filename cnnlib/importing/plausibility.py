@@ -35,7 +35,7 @@ def plausibility(labels: Mapping[Any, str]) -> float:
     return (
         _by_length(texts)
         * (0.02 if are_serials(labels) else 0.5 if _are_all_different(texts) else 1.0)
-        * (0.3 if _have_serials(labels) else 1.0)
+        * _by_serials(labels)
         * (0.05 if _are_words(texts, counts) else 1.0)
         * _by_number(texts, counts)
         * _by_kind(texts, counts)
@@ -116,10 +116,13 @@ def _are_all_different(texts: Sequence[str]) -> bool:
     return len(numbers) == len(texts) and len(texts) ** 2 > 2 * SURE_PAIRS * span
 
 
-def _have_serials(labels: Mapping[Any, str]) -> bool:
-    """Return whether some of the texts count, and the others do not."""
+def _by_serials(labels: Mapping[Any, str]) -> float:
+    """Return a factor below 1 where some of the texts count, and the others do not."""
     numbers = {name: text for name, text in labels.items() if text.isascii() and text.isdecimal()}
-    return 0.05 * len(labels) < len(numbers) < len(labels) and are_serials(numbers)
+    share = len(numbers) / len(labels)
+    if not 0.05 < share < 1 or not are_serials(numbers):
+        return 1.0
+    return 0.2 if share > 0.2 else 0.5
 
 
 def _are_words(texts: Sequence[str], counts: Counter[str]) -> bool:

@@ -156,6 +156,11 @@ def test_length_that_is_far_from_all_others_is_no_label(label, stray):
     assert not is_stray(label, Counter({4: 10, len(label): 1}))  # too few to know
 
 
+def test_two_orders_in_one_folder_are_not_taken_for_one():
+    names = [*named("{label}_{n}", 100), *named("{n}_{label}", 100, seed=1)]
+    assert clear_rule(rank_rules(names)) is None
+
+
 def test_all_kinds_of_labels_look_like_labels():
     for characters in ("01", DIGITS, LETTERS, HEX, "天地玄黄宇宙"):
         for length in range(1, 8):
