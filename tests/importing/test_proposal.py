@@ -51,8 +51,9 @@ def test_size_of_the_networks_images(sizes, expected):
     ("size", "text", "expected"),
     [
         ((130, 42), 18, (130, 42, False)),  # small and equal: as they are
+        ((130, 42), 16, (211, 68, True)),
         ((200, 50), 30, (200, 50, False)),
-        ((72, 27), 12, (120, 45, True)),  # small letters are enlarged to 20 pixels
+        ((72, 27), 16, (117, 44, True)),  # small letters are enlarged to 26 pixels
         ((60, 20), 5, (120, 40, True)),  # by no more than 2
         ((300, 100), 80, (150, 50, True)),  # large ones are reduced to 40
         ((400, 160), 30, (245, 98, True)),  # further where the image has more than 24,000
