@@ -3,7 +3,7 @@
     python3 bench/bench_small_letters.py [--images N] [--steps N] [--fresh N]
 
 Draws images (1,000 to learn, 2,000 fresh ones) of four characters, shrinks them to letters of some
-16 pixels on a canvas of 72x27, and trains (1,500 steps) on them as they are, and enlarged to 120x45.
+16 pixels on a canvas of 72x27, and trains (1,500 steps) on them as they are and enlarged to 120x45.
 Changes nothing in the project.
 """
 
