@@ -171,7 +171,6 @@ def _about_sizes(seen: Inspection, values: Mapping[str, Any]) -> str:
         )
     widths, heights = ({side[i] for side in seen.sizes} for i in (0, 1))
     text = f", letters of about {seen.text_height:.0f} pixels" if seen.text_height else ""
-    return (
-        f"sizes from {min(widths)}x{min(heights)} to {max(widths)}x{max(heights)}{text}: scaled "
-        f"to {size}, with their proportions kept"
-    )
+    smallest, largest = f"{min(widths)}x{min(heights)}", f"{max(widths)}x{max(heights)}"
+    sizes = f"{largest} pixels" if smallest == largest else f"sizes from {smallest} to {largest}"
+    return f"{sizes}{text}: scaled to {size}, with their proportions kept"

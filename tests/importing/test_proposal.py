@@ -179,6 +179,10 @@ def test_several_suffixes_are_a_list():
         ),
         ({}, "100x60 pixels: sure"),
         (
+            {"text_height": 12.0},
+            "100x60 pixels, letters of about 12 pixels: scaled to 200x120, with their proportions",
+        ),
+        (
             {"sizes": Counter({(100, 60): 99, (90, 50): 1})},
             "100x60 pixels: 1 of 100 have another size, and are left out",
         ),
