@@ -59,20 +59,20 @@ def inspect_images(
     """
     chosen = sorted(np.random.default_rng(seed).permutation(len(files))[:MAX_DECODED])
     seen: Counter[tuple[int, int]] = Counter()
-    broken, reasons, hidden = [], [], []
-    profiles = []
+    broken, hidden, profiles = [], [], []
+    failure = ""
     for path in reporter.progress([files[i] for i in chosen], "inspecting"):
         try:
             image = to_gray_or_rgb(open_image(path), channels=3)
         except SampleError as error:
             broken.append(path.name)
-            reasons.append(f"{path}: {error}")
+            failure = failure or f"{path}: {error}"
             continue
         seen[image.size] += 1
         hidden.append(hidden_colour(np.asarray(image)))
         profiles.append(row_profile(image))
     if not seen:
-        raise SampleError(f"no image can be decoded, such as {reasons[0]}")
+        raise SampleError(f"no image can be decoded, such as {failure}")
     heights = [height for (_, height), n in seen.items() for _ in range(n)]
     names = Counter(os.path.splitext(path.name)[1].lstrip(".").lower() for path in files)
     return Inspection(

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from cnnlib.dataset.labels import clean_label
+from cnnlib.dataset.labels import clean_label, has_suffix
 from cnnlib.errors import SampleError
 from cnnlib.files import reason
 from cnnlib.importing.encodings import decode
 from cnnlib.importing.image_index import ABOVE, ImageIndex, has_image_suffix, without_suffix
-from cnnlib.importing.plausibility import plausibility
+from cnnlib.importing.plausibility import is_alphabet, plausibility
 from cnnlib.importing.source_folder import LIST_SUFFIXES, SourceFolder, stem
 from cnnlib.importing.table_columns import LIKE_LABELS, LabelList, read_table
 from cnnlib.importing.tables import tables
@@ -84,7 +84,7 @@ def read_label_list_file(source: SourceFolder, text: str, encoding: str = "") ->
 
 
 def is_list(name: str) -> bool:
-    return PurePosixPath(name).suffix.lstrip(".").lower() in LIST_SUFFIXES
+    return has_suffix(name, LIST_SUFFIXES)
 
 
 def _lists_above(root: Path) -> list[str]:
@@ -200,7 +200,7 @@ def _read_lines_alone(found: LabelList, text: str, images: ImageIndex, folder: s
     while lines and not lines[-1]:
         lines.pop()
     numbers = {} if folder == ABOVE else images.numbered(folder)
-    if not lines or not numbers or _is_alphabet(lines):
+    if not lines or not numbers or is_alphabet(lines):
         return
     if sum(map(has_image_suffix, lines)) or plausibility(dict(enumerate(lines))) < (
         LINES_LIKE_LABELS
@@ -214,7 +214,3 @@ def _read_lines_alone(found: LabelList, text: str, images: ImageIndex, folder: s
         found.named.add(numbers[number])
         if label:
             found.labels[numbers[number]] = label
-
-
-def _is_alphabet(lines: Sequence[str]) -> bool:
-    return len(set(lines)) == len(lines) > 5 and max(map(len, lines)) == 1

@@ -43,6 +43,11 @@ def plausibility(labels: Mapping[Any, str]) -> float:
     )
 
 
+def is_alphabet(texts: Sequence[str]) -> bool:
+    """Return whether these are single characters, each once: a list of what can occur."""
+    return len(set(texts)) == len(texts) > 5 and max(map(len, texts)) == 1
+
+
 def _by_number(texts: Sequence[str], counts: Counter[str]) -> float:
     """Return a factor below 1 for few texts that come again and again."""
     if len(counts) == 1 and len(texts) > 3:

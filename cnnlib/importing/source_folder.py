@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cnnlib.config_reader import IMAGE_SUFFIXES
+from cnnlib.dataset.labels import has_suffix
 from cnnlib.errors import SampleError
 from cnnlib.files import reason
 
@@ -111,7 +112,7 @@ def _begins_as_image(path: str) -> bool:
 
 def may_list(name: str) -> bool:
     """Return whether a file is of a kind that people keep labels in and that is not read."""
-    return PurePosixPath(name).suffix.lstrip(".").lower() in UNREAD_SUFFIXES
+    return has_suffix(name, UNREAD_SUFFIXES)
 
 
 def suffix_of(data: bytes) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from cnnlib.dataset.labels import clean_label
 from cnnlib.importing.image_index import ImageIndex, has_image_suffix, is_number
-from cnnlib.importing.plausibility import FLOAT, plausibility
+from cnnlib.importing.plausibility import FLOAT, is_alphabet, plausibility
 from cnnlib.importing.tables import Row, Table
 
 FILE_WORDS = (
@@ -171,10 +171,9 @@ def _like_labels(cells: Sequence[str]) -> float:
         return 0.0
     if all(FLOAT.fullmatch(cell) for cell in given) or any("://" in cell for cell in given):
         return 0.0
-    different = len(set(given))
-    if different == len(given) > 5 and max(map(len, given)) == 1:
-        return 0.0  # an alphabet
-    varied = 1.0 if len(given) < 10 or different > len(given) / 10 else 0.3
+    if is_alphabet(given):
+        return 0.0
+    varied = 1.0 if len(given) < 10 or len(set(given)) > len(given) / 10 else 0.3
     return varied * plausibility(dict(enumerate(given)))
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +29,7 @@ class Table:
     @property
     def width(self) -> int:
         """The number of cells that most rows have."""
-        counts: dict[int, int] = {}
-        for _, cells in self.rows:
-            counts[len(cells)] = counts.get(len(cells), 0) + 1
+        counts = Counter(len(cells) for _, cells in self.rows)
         return max(counts, key=lambda width: counts[width], default=0)
 
 
