@@ -66,8 +66,8 @@ def read_labelled_folder(
     """Find out where a folder has its labels.
 
     `labels` and `separator` choose, where they are not empty: "before", "after", the number of a
-    field from 1, "stem", "folder", "texts", or the path of a list. Raises SampleError where there is no
-    image, no label, or where two rules are as likely.
+    field from 1, "stem", "folder", "texts", or the path of a list. Raises SampleError where there
+    is no image, no label, or where two rules are as likely.
     """
     source = read_source_folder(root)
     found = LabelledFolder(source)
