@@ -22,6 +22,7 @@ from cnnlib.paths import PROJECT_ROOT, AnyPath, ProjectPath, resolve_input_path
 SAMPLE_CONFIG = "conf/sample_config.json"
 CAPTCHA_CONFIG = "conf/captcha_config.json"
 NETWORK_NAMES = ("resnet_attention", "resnet_attention_wide", "cnn5")
+BACKBONE, RANDOM = "backbone", "random"  # what a training starts from, if not a model folder
 RECIPE_NAMES = ("default", "specification")
 STYLE_NAMES = (
     "captcha",
@@ -35,6 +36,7 @@ STYLE_NAMES = (
     "touching",
     "hard",
     "strip",
+    "scattered",
     "pycapt",
 )
 
@@ -159,6 +161,14 @@ class SampleConfig:
         '或 `"specification"`：sigmoid 损失，无数据增强',
         "default",
     )
+    start: AnyPath = _key(
+        ConfigReader.start,
+        'weights that a training starts from: `"backbone"`, shipped ones that know letters; '
+        '`"random"`; or the folder of another model, every layer that fits',
+        '训练的初始权重：`"backbone"` 为随附的、已认识字符的权重；`"random"` 为随机权重；'
+        "或另一个模型的文件夹，使用其中所有适用的层",
+        BACKBONE,
+    )
     seed: int = _key(
         ConfigReader.count_or_zero, "for the split and the training", "用于拆分和训练", 0
     )
@@ -231,12 +241,12 @@ class CaptchaConfig:
     style: str = _key(
         one_of(STYLE_NAMES),
         "that of the `captcha` library, or one of `outline`, `dark`, `fonts`, `colours`, `lines`, "
-        "`wave`, `fisheye`, `touching`, `hard`, `strip`, whose images are as wide as their text "
-        "and need `resize`, or `pycapt`, that of a library which `pip install -r "
-        "requirements-practice.txt` installs",
+        "`wave`, `fisheye`, `touching`, `hard`, `strip`, whose images are as wide as their text, "
+        "`scattered`, whose images are of any width (both need `resize`), or `pycapt`, that of a "
+        "library which `pip install -r requirements-practice.txt` installs",
         "`captcha` 库的样式，或 `outline`、`dark`、`fonts`、`colours`、`lines`、`wave`、"
-        "`fisheye`、`touching`、`hard`、`strip`、`pycapt` 之一；`strip` 的图片宽度随文本变化，"
-        "需要 `resize`；`pycapt` 是同名库的样式，用 "
+        "`fisheye`、`touching`、`hard`、`strip`、`scattered`、`pycapt` 之一；`strip` 的图片宽度随"
+        "文本变化，`scattered` 的图片宽度任意，两者需要 `resize`；`pycapt` 是同名库的样式，用 "
         "`pip install -r requirements-practice.txt` 安装",
         "captcha",
     )

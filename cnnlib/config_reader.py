@@ -109,6 +109,11 @@ class ConfigReader:
             raise self.error(key, "a path in quotes")
         return ProjectPath(text, self.root)
 
+    def start(self, key: str) -> str | ProjectPath:
+        """Return "backbone" or "random", or the path of a model folder."""
+        value = self.values[key]
+        return value if value in ("backbone", "random") else self.path(key)
+
     def paths(self, key: str) -> tuple[ProjectPath, ...]:
         texts = self.typed(key, list, "a list of paths")
         if not all(isinstance(text, str) and text for text in texts):

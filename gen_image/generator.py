@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from captcha.image import DEFAULT_FONTS, ImageCaptcha
-from PIL import Image, ImageFont
+from PIL import Image
 
 from cnnlib.config import CaptchaConfig
 from cnnlib.console import CONSOLE, Reporter
@@ -24,7 +24,7 @@ from cnnlib.cores import usable_cores
 from cnnlib.dataset.labels import file_name
 from cnnlib.errors import ConfigError, SampleError
 from cnnlib.files import reason, store_image
-from gen_image import styles
+from gen_image import styles, typefaces
 
 PYCAPT_STYLE = "pycapt"
 FULL_HEIGHT, FULL_AREA = 60, 100 * 60  # from this size on the library draws as it is
@@ -47,8 +47,11 @@ class CaptchaGenerator:
         style = styles.STYLES.get(config.style)  # None: that of a library, captcha or pycapt
         if config.style == PYCAPT_STYLE:
             fonts = fonts or [styles.PYCAPT_FONT]
-        for font in fonts or (style.default_fonts() if style else DEFAULT_FONTS):
+        if style and not fonts:
+            fonts = style.default_fonts(config.characters)
+        for font in fonts or DEFAULT_FONTS:
             _check_font(font, config.characters)
+        self._cases = style.cases if style else False
         self._draw = self._drawing(style, fonts)
 
     def _drawing(
@@ -66,9 +69,16 @@ class CaptchaGenerator:
         return library.generate_image
 
     def random_text(self, rng: random.Random) -> str:
-        """Return characters, each drawn independently of the others; any length is as likely."""
+        """Return characters, each drawn independently of the others; any length is as likely.
+
+        In a style with `cases`, some texts are all in upper or all in lower case.
+        """
+        characters = self.config.characters
+        if self._cases:
+            other = rng.choice((str.isupper, str.islower, lambda _: False))
+            characters = tuple(c for c in characters if not other(c)) or characters
         count = rng.randint(self.config.min_char_count, self.config.char_count)
-        return "".join(rng.choices(self.config.characters, k=count))
+        return "".join(rng.choices(characters, k=count))
 
     def draw(self, text: str) -> Image.Image:
         """Return an RGB image; the same text looks different each time.
@@ -104,13 +114,13 @@ class _ScaledCaptcha(ImageCaptcha):
 
 def _check_font(font: str | os.PathLike[str], characters: Sequence[str]) -> None:
     try:
-        face = ImageFont.truetype(os.fspath(font), 24)
+        face = typefaces.load(os.fspath(font), typefaces.TRIED_SIZE)
     except OSError as error:
         raise ConfigError(
             f"font {font} cannot be read ({error}): name an existing TrueType or "
             "OpenType file in 'fonts'"
         ) from error
-    no_glyph = bytes(face.getmask("\uffff"))  # what a font shows for characters that it lacks
+    no_glyph = bytes(face.getmask(typefaces.NO_CHARACTER))
     missing = [c for c in characters if not c.isspace() and bytes(face.getmask(c)) == no_glyph]
     if missing:
         raise ConfigError(

@@ -10,17 +10,17 @@ from __future__ import annotations
 import colorsys
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from cnnlib.errors import ConfigError
+from gen_image import typefaces
+from gen_image.typefaces import FONT_DIR, LATIN
 
-FONT_DIR = Path(matplotlib.get_data_path(), "fonts", "ttf")
+MAX_FOUND = 100  # typefaces of a style that takes all that are found: more take long to check
 PLAIN = ("DejaVuSans.ttf",)
 SEVERAL = (
     "DejaVuSans.ttf",
@@ -38,23 +38,31 @@ SEVERAL = (
 class Style:
     """How a captcha is drawn; what is 0 or False is left out."""
 
-    fonts: tuple[str, ...] = PLAIN  # of matplotlib, used where the config names none
+    # Of matplotlib, used where the config names none; empty: all that are found.
+    fonts: tuple[str, ...] = PLAIN
+    one_font: bool = False  # in an image, else each letter has its own
+    cases: bool = False  # an image has upper case, lower case, or both
     sizes: tuple[float, float] = (0.55, 0.75)  # of the letters
     rotation: float = 15.0  # degrees, either way
     spacing: tuple[float, float] = (0.95, 1.1)  # of a letter's width, to the next one
     advance: tuple[float, float] = (0.0, 0.0)  # where not 0, from letter to letter; sets the width
+    widths: tuple[float, float] = (0.0, 0.0)  # of an image with its text anywhere; not 0: as above
     jitter: float = 0.08  # up and down
     outline: float = 0.0  # letters are hollow, with a line this thick
     dark: float = 0.0  # share of the images that are light on dark
     colours: bool = False  # each letter has its own
     lines: int = 0
+    fewer_lines: bool = False  # any number up to `lines`
     line_width: float = 0.03
     black_lines: bool = False  # else of the letters' colours
     dots: int = 0
     wave: float = 0.0  # amplitude
     fisheye: float = 0.0  # 0 to 1: how much larger the middle is
 
-    def default_fonts(self) -> list[str]:
+    def default_fonts(self, characters: Iterable[str] = LATIN) -> list[str]:
+        """Return the font files to draw with where the config names none."""
+        if not self.fonts:
+            return typefaces.found_typefaces(characters, MAX_FOUND)
         return [str(FONT_DIR / name) for name in self.fonts]
 
 
@@ -82,6 +90,18 @@ STYLES = {
         wave=0.04,
     ),
     "strip": Style(SEVERAL, advance=(0.375, 1.125), rotation=20.0, outline=0.025, lines=2),
+    "scattered": Style(
+        fonts=(),
+        one_font=True,
+        cases=True,
+        advance=(0.375, 1.125),
+        widths=(1.75, 9.75),
+        colours=True,
+        lines=6,
+        fewer_lines=True,
+        line_width=0.02,
+        black_lines=True,
+    ),
 }
 
 
@@ -95,17 +115,24 @@ def draw(
 ) -> Image.Image:
     """Return an RGB image of a text; of this size, but for styles whose text sets the width."""
     rng = rng or random.Random()
+    fonts = fonts or style.default_fonts()
+    if style.one_font:
+        fonts = [rng.choice(fonts)]
     if style.advance[0]:
         advances = [rng.uniform(*style.advance) * height for _ in text]
-        width = max(1, round(sum(advances)))
+        needed = sum(advances)
+        least, most = (share * height for share in style.widths)
+        width = max(1, round(rng.uniform(max(least, needed), max(most, needed))))
     dark = rng.random() < style.dark
     ground = Image.new("RGB", (width, height), _colour(rng, light=not dark))
     colour = _colour(rng, light=dark)
     colours = [_colour(rng, light=dark) if style.colours else colour for _ in text]
     letters = [_letter(style, c, height, fonts, rng) for c in text]
     if style.advance[0]:
+        start = rng.uniform(0, width - needed)
         lefts = [
-            sum(advances[:i]) + (advances[i] - letter.width) / 2 for i, letter in enumerate(letters)
+            start + sum(advances[:i]) + (advances[i] - letter.width) / 2
+            for i, letter in enumerate(letters)
         ]
     else:
         letters, lefts = _spread(style, letters, width, rng)
@@ -153,12 +180,12 @@ def _letter(
     style: Style, character: str, height: int, fonts: Sequence[str], rng: random.Random
 ) -> Image.Image:
     """Return one letter, turned, as a mask of mode L that fits tightly."""
-    name = rng.choice(fonts or style.default_fonts())
+    name = rng.choice(fonts)
     size = max(6, round(rng.uniform(*style.sizes) * height))
     line = max(1, round(style.outline * height)) if style.outline else 0
     mask = Image.new("L", (3 * size, 3 * size))
     pen = ImageDraw.Draw(mask)
-    font = ImageFont.truetype(name, size)
+    font = typefaces.load(name, size)
     place = (1.5 * size, 1.5 * size)
     pen.text(place, character, 255, font, anchor="mm", stroke_width=line)
     if line:
@@ -189,7 +216,7 @@ def _scribble(
     """Draw crossing lines, and dots."""
     pen = ImageDraw.Draw(image)
     width, height = image.size
-    for _ in range(style.lines):
+    for _ in range(rng.randint(0, style.lines) if style.fewer_lines else style.lines):
         points = [(width * i / 3, height * rng.uniform(0.15, 0.85)) for i in range(4)]
         colour = (0, 0, 0) if style.black_lines else rng.choice(colours)
         pen.line(points, colour, max(1, round(style.line_width * height)), joint="curve")

@@ -104,6 +104,7 @@ def _sampling(row: Row, images: Path, seed: int) -> dict[str, Any]:
         "cycle_stop": row.steps,
         "acc_stop": 1.0,
         "train_batch_size": row.batch,
+        "start": row.start,
         "seed": seed,
     }
 

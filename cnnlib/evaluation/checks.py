@@ -15,6 +15,10 @@ from cnnlib.evaluation.metrics import wilson_interval
 
 BLANK_DEVIATION = 2.0  # gray levels of standard deviation: less shows nothing
 RARE_CLASS = 20  # training images with a character: a class with fewer is hardly learned
+# Root mean square of the difference, of the contrast: JPEG of quality 30 changes practice captchas
+# of twelve styles by at most 0.40, and another drawing of the same text differs by at least 0.98.
+SAME_PICTURE = 0.5
+MAX_COMPARED = 200  # training images of one label with a test image
 WANTED_MARGIN = 0.01  # of the measured accuracy
 TYPICAL_ACCURACY = 0.98  # at which the margin is reckoned
 MAX_LISTED_CHARACTERS = 10  # characters, in a line
@@ -44,11 +48,22 @@ def check_cost(flop: int, width: int, height: int) -> Iterator[str]:
         )
 
 
+def contradictions(images: ImageSet) -> float:
+    """Return the share of the images whose picture also has another label."""
+    clashes = _clashes(_groups(list(_digests(images))), images.char_ids)
+    return sum(map(len, clashes)) / max(1, len(images))
+
+
+def _clashes(groups: list[np.ndarray], char_ids: np.ndarray) -> list[np.ndarray]:
+    """Return the groups of equal pictures that have several labels."""
+    return [group for group in groups if len(np.unique(char_ids[group], axis=0)) > 1]
+
+
 def _check_duplicates(train: ImageSet, test: ImageSet) -> Iterator[str]:
     names, char_ids = [*train.names, *test.names], np.concatenate([train.char_ids, test.char_ids])
     for_test = np.arange(len(names)) >= len(train)
     groups = _groups([*_digests(train), *_digests(test)])
-    clashes = [group for group in groups if len(np.unique(char_ids[group], axis=0)) > 1]
+    clashes = _clashes(groups, char_ids)
     if clashes:
         pairs = []
         for first, *others in clashes[:MAX_LISTED_PAIRS]:
@@ -59,12 +74,13 @@ def _check_duplicates(train: ImageSet, test: ImageSet) -> Iterator[str]:
             f"{_count(len(clashes), 'picture has', 'pictures have')} two labels: "
             f"{'; '.join(pairs)}{more}: remove the files whose label is wrong"
         )
-    shared = [i for group in groups if not for_test[group].all() for i in group[for_test[group]]]
+    shared = {i for group in groups if not for_test[group].all() for i in group[for_test[group]]}
+    shared |= {len(train) + i for i in near_copies(train, test)}
     if shared:
         yield (
             f"{_count(len(shared), 'test image is', 'test images are')} in the training set "
-            f"too, such as {names[min(shared)]}: remove them from the test set, whose accuracy "
-            "they flatter"
+            f"too, such as {names[min(shared)]}: remove them from the training set, or the "
+            "accuracy of the test set is flattered"
         )
     copies = sum(max(0, int((~for_test[group]).sum()) - 1) for group in groups)
     if copies:
@@ -72,6 +88,29 @@ def _check_duplicates(train: ImageSet, test: ImageSet) -> Iterator[str]:
             f"{_count(copies, 'training image is a copy', 'training images are copies')} of "
             "another: nothing is learned from them; label other images instead"
         )
+
+
+def near_copies(train: ImageSet, test: ImageSet) -> list[int]:
+    """Return the test images that are nearly a training image of the same label: re-encoded ones.
+
+    Pictures whose label is another one are not compared: a copy keeps its label.
+    """
+    found = []
+    by_label: dict[bytes, list[int]] = {}
+    for i, ids in enumerate(train.char_ids):
+        by_label.setdefault(ids.tobytes(), []).append(i)
+    for i, ids in enumerate(test.char_ids):
+        alike = by_label.get(ids.tobytes(), [])
+        if any(_nearly_equal(train.pixels[k], test.pixels[i]) for k in alike[:MAX_COMPARED]):
+            found.append(i)
+    return found
+
+
+def _nearly_equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether images, uint8, differ no more than by what a JPEG of low quality loses."""
+    one, other = one.astype(np.float32), other.astype(np.float32)
+    deviation = max(float(one.std()), BLANK_DEVIATION)
+    return float(np.sqrt(np.mean((one - other) ** 2))) < SAME_PICTURE * deviation
 
 
 def _digests(images: ImageSet) -> Iterator[int]:

@@ -124,6 +124,11 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def surely_reaches(accuracy: float, total: int, wanted: float) -> bool:
+    """Return whether a share of `total` images is `wanted` or more, whatever chance did."""
+    return wilson_interval(round(accuracy * total), total)[0] >= wanted
+
+
 def confusions(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, int]]:
     """Count (true character, wrong answer) over pairs of (label, text); most frequent first.
 

@@ -98,6 +98,12 @@ def hidden_colour(pixels: np.ndarray) -> float:
     return float(np.sqrt(np.mean((colours - explained) ** 2)))
 
 
+def letter_height(images: np.ndarray) -> float:
+    """Return about how high the letters of images, uint8 [N, H, W] or [N, H, W, 3], are, pixels."""
+    profiles = [row_profile(Image.fromarray(pixels)) for pixels in images]
+    return text_share(np.mean(profiles, axis=0)) * images.shape[1]
+
+
 def row_profile(image: Image.Image) -> np.ndarray:
     """Return how much changes along each row, float [PROFILE_ROWS], from the top to the bottom.
 

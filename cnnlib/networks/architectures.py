@@ -8,6 +8,7 @@ feature map.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ CLASSIFIER = "classifier"  # the layer whose outputs are the classes, at one or 
 GLIMPSES = 4  # attention maps of a position
 HEADS = 4  # of self-attention
 MAX_PLACES = 300  # that attend to each other, which costs the square of their number
+COLUMN_UNITS = 192  # of the head that reads columns
 LN_EPSILON = 1e-5
 
 
@@ -102,6 +104,23 @@ def self_attention(x: Tensor, name: str, weights: Weights) -> Tensor:
     return x + projection(tf.nn.relu(inner), f"{name}/outer", depth, weights)
 
 
+def _halvings(height: int, width: int) -> int:
+    """Return how often a feature map is halved so that few enough places attend to each other."""
+    count = 0
+    while height * width > MAX_PLACES:
+        height, width, count = -(-height // 2), -(-width // 2), count + 1
+    return count
+
+
+def feature_size(height: int, width: int) -> tuple[int, int]:
+    """Return height and width of what the attention head reads of an image of this size."""
+    for _ in range(4):
+        height, width = -(-height // 2), -(-width // 2)
+    for _ in range(_halvings(height, width)):
+        height, width = -(-height // 2), -(-width // 2)
+    return height, width
+
+
 def attention_head(features: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:
     """Read one character at each position through attention maps, [B, h, w, D] -> [B, P, C].
 
@@ -109,7 +128,7 @@ def attention_head(features: Tensor, positions: int, classes: int, weights: Weig
     over all places picks what a map shows (the score of a place is its features, and its learned
     place embedding, times the map's query). One classifier serves all positions.
     """
-    while features.shape[1] * features.shape[2] > MAX_PLACES:
+    for _ in range(_halvings(int(features.shape[1]), int(features.shape[2]))):
         features = tf.nn.avg_pool2d(features, 2, 2, "SAME")  # [B, h / 2, w / 2, D]
     _, height, width, depth = features.shape.as_list()
     places, maps = height * width, positions * GLIMPSES
@@ -126,6 +145,20 @@ def attention_head(features: Tensor, positions: int, classes: int, weights: Weig
     return tf.reshape(logits, [-1, positions, classes])  # [B, P, C]
 
 
+def column_head(maps: Sequence[Tensor], classes: int, weights: Weights) -> Tensor:
+    """Read each column of feature maps, the largest first: [B, w, C + 1], with a blank at the end.
+
+    For a CTC loss beside the attention head's, in training alone (Kim, Hori and Watanabe 2017,
+    "Joint CTC-attention"): it needs no position, and so learns letters before the attention does.
+    """
+    _, height, width, _ = maps[0].shape.as_list()
+    same = [maps[0]] + [tf.image.resize(x, (height, width)) for x in maps[1:]]
+    x = tf.concat(same, axis=-1)  # [B, h, w, D]
+    x = tf.concat([tf.reduce_mean(x, axis=1), tf.reduce_max(x, axis=1)], axis=-1)  # [B, w, 2 * D]
+    x = tf.nn.relu(projection(x, "columns/inner", COLUMN_UNITS, weights))  # [B, w, units]
+    return projection(x, f"columns/{CLASSIFIER}", classes + 1, weights)  # [B, w, C + 1]
+
+
 def resnet_attention(
     images: Tensor, positions: int, classes: int, weights: Weights, filters: int = 16
 ) -> Tensor:
@@ -135,8 +168,10 @@ def resnet_attention(
     x = residual_block(x, "stage1/block2", 2 * filters, 1, weights)
     x = residual_block(x, "stage2/block1", 4 * filters, 2, weights)  # [B, H / 8, W / 8, ...]
     x = residual_block(x, "stage2/block2", 4 * filters, 1, weights)
+    weights.expose(x)
     x = residual_block(x, "stage3/block1", 8 * filters, 2, weights)  # [B, H / 16, W / 16, ...]
     x = residual_block(x, "stage3/block2", 8 * filters, 1, weights)
+    weights.expose(x)
     return attention_head(x, positions, classes, weights)  # [B, P, C]
 
 

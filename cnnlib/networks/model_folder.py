@@ -41,7 +41,9 @@ OPTIONAL_SPEC_NAMES = {"resize", "ignore_case"}  # which came later
 class Run:
     """A training run: steps done of those to do, and whether it came to its end.
 
-    `rate_factor` and `rewarm_from` are what rollbacks have made of its learning rate.
+    `rate_factor` and `rewarm_from` are what rollbacks have made of its learning rate; `started`
+    says that it began with weights that knew something, and has a lower one. From `cooling_from` on
+    it falls to nothing, for an early end.
     """
 
     step: int
@@ -50,6 +52,8 @@ class Run:
     done: bool
     rate_factor: float = 1.0
     rewarm_from: int = 0
+    started: bool = False
+    cooling_from: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the values of model.json; most runs have no rollback, and none is written."""

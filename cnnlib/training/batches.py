@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,16 +52,30 @@ class TrainingBatches:
         self._pool = np.sort(pool_rng.choice(len(images), count, replace=False))  # to be located
         self.cuts: np.ndarray | None = None  # between their characters, columns int [K, L - 1]
         self.splicing_starts_at = 0  # the step from which on all images are spliced, if any
+        self._left_out = np.zeros(len(images), bool)
 
     def batches(self) -> Iterator[Batch]:
         """Yield a batch for each step, and go on for ever."""
         orders = self._images.batches(self._size, self._rng)
-        for step, chosen in enumerate(orders, self._first_step + 1):
+        for step, drawn in enumerate(orders, self._first_step + 1):
+            chosen = self._replaced(drawn)
             cuts, splicing = self.cuts, self._splicing
             if splicing and cuts is not None and step <= splicing.until * self._steps:
                 yield self._spliced(chosen, cuts, splicing)
             else:
                 yield Batch(self._images.pixels[chosen], self._images.char_ids[chosen], chosen)
+
+    def leave_out(self, doubtful: np.ndarray) -> None:
+        """Use others in the place of these images, bool [N], from a step soon after this."""
+        self._left_out = doubtful
+
+    def _replaced(self, chosen: np.ndarray) -> np.ndarray:
+        """Return others in the place of images that are left out, int [B]."""
+        left_out = self._left_out
+        wrong = left_out[chosen]
+        if not wrong.any():
+            return chosen
+        return np.where(wrong, self._rng.choice(np.flatnonzero(~left_out), len(chosen)), chosen)
 
     def _spliced(self, chosen: np.ndarray, cuts: np.ndarray, splicing: Splicing) -> Batch:
         """Return a batch of which all, or `batch_share` from the pool, are spliced."""
@@ -69,7 +83,8 @@ class TrainingBatches:
             picked = chosen
         else:
             count = round(splicing.batch_share * len(chosen))
-            picked = self._rng.integers(len(self._pool), size=count)
+            usable = np.flatnonzero(~self._left_out[self._pool])
+            picked = self._rng.choice(usable, count)
             chosen = np.concatenate([self._pool[picked], chosen[len(picked) :]])
         pixels, char_ids = self._images.pixels[chosen], self._images.char_ids[chosen]
         part = slice(len(picked))
@@ -82,14 +97,19 @@ class TrainingBatches:
         """Return whether to locate characters at this step."""
         if not self._splicing:
             return False
-        steps = self._locating_steps(self._splicing)
-        resumes = (
-            step == self._first_step + 1 and steps[0] < step <= self._splicing.until * self._steps
-        )
-        return step in steps or resumes
+        last = self._splicing.until * self._steps
+        return step <= last and self.is_due(step, self._splicing.locate_at)
 
-    def _locating_steps(self, splicing: Splicing) -> list[int]:
-        return [1 + round(share * self._steps) for share in splicing.locate_at]
+    def is_due(self, step: int, shares: Sequence[float]) -> bool:
+        """Return whether a step is the first after one of these shares of the run.
+
+        So is the first step of a run that goes on after one of them.
+        """
+        steps = self._steps_after(shares)
+        return step in steps or (step == self._first_step + 1 and step > min(steps, default=step))
+
+    def _steps_after(self, shares: Sequence[float]) -> list[int]:
+        return [1 + round(share * self._steps) for share in shares]
 
     def locate_characters(
         self,
@@ -112,7 +132,7 @@ class TrainingBatches:
             part = self._pool[start : start + size]
             cuts.append(find_cuts(saliency(images.pixels[part], images.char_ids[part])))
         if self.cuts is None and len(self._pool) == len(images):
-            steps = self._locating_steps(self._splicing)
+            steps = self._steps_after(self._splicing.locate_at)
             self.splicing_starts_at = max(at for at in steps if at <= step)
         self.cuts = np.concatenate(cuts)
 

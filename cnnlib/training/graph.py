@@ -10,6 +10,7 @@ import numpy as np
 
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.network import CNN
+from cnnlib.networks.architectures import column_head
 from cnnlib.networks.tensorflow_v1 import cond, tf
 from cnnlib.networks.weights import Tensor, TrainableWeights
 from cnnlib.training.augmentation import distort
@@ -26,6 +27,7 @@ class TrainingGraph:
     keep_prob: Tensor
     training: Tensor  # bool: distort images, normalise over the batch
     rate: Tensor  # the learning rate
+    ctc_weight: Tensor  # of the loss of columns
     logits: Tensor  # [B, P, C]
     losses: Tensor  # [B], as reported: without smoothing
     saliency: Tensor | None  # [B, L, W], where characters are to be located
@@ -52,10 +54,14 @@ def build(
         cnn.model(weights, _distorted(cnn, undistorted, recipe, distortion))
         weight_variables = tf.global_variables()
         loss = tf.reduce_mean(_losses(cnn, recipe, recipe.label_smoothing))
+        ctc_weight = tf.placeholder_with_default(0.0, [], "ctc_weight")
+        if recipe.ctc_weight and weights.feature_maps:
+            columns = column_head(weights.feature_maps, len(cnn.char_set), weights)
+            loss += ctc_weight * tf.reduce_mean(ctc_losses(columns, cnn.Y))
         losses = _losses(cnn, recipe, smoothing=0.0)
         saliency = _saliency(cnn, undistorted) if splices else None
         rate = tf.placeholder(tf.float32, [], "rate")
-        train_step = _train_step(loss, rate, recipe.weight_decay, weights.moving_averages)
+        train_step = _train_step(loss, rate, recipe, weights.moving_averages)
         all_variables = tf.global_variables()
         graph = TrainingGraph(
             graph=cnn.graph,
@@ -64,6 +70,7 @@ def build(
             keep_prob=cnn.keep_prob,
             training=cnn.training,
             rate=rate,
+            ctc_weight=ctc_weight,
             logits=cnn.logits,
             losses=losses,
             saliency=saliency,
@@ -97,6 +104,26 @@ def _losses(cnn: CNN, recipe: Recipe, smoothing: float) -> Tensor:
     return tf.reduce_mean(losses, axis=1)  # of [B, P]
 
 
+def ctc_losses(logits: Tensor, char_ids: Tensor) -> Tensor:
+    """Return the CTC loss of each image, float32 [B] (Graves et al. 2006).
+
+    `logits` are [B, w, C + 1], the blank at the end; `char_ids` int32 [B, L]. A text that needs
+    more columns than there are has a loss of 0.
+    """
+    batch, columns = tf.shape(logits)[0], int(logits.shape[1])
+    places = tf.where(tf.not_equal(char_ids, PAD_ID))  # [characters, 2]
+    labels = tf.SparseTensor(
+        places, tf.gather_nd(char_ids, places), tf.shape(char_ids, out_type=tf.int64)
+    )
+    return tf.nn.ctc_loss(
+        labels,
+        tf.cast(logits, tf.float32),
+        tf.fill([batch], columns),
+        ignore_longer_outputs_than_inputs=True,
+        time_major=False,
+    )
+
+
 def _targets(cnn: CNN, smoothing: float) -> Tensor:
     """Return the probability of each class, float32 [B, P, C]."""
     classes = cnn.spec.classes
@@ -117,12 +144,16 @@ def _saliency(cnn: CNN, images: Tensor) -> Tensor:
 
 
 def _train_step(
-    loss: Tensor, rate: Tensor, weight_decay: float, moving_averages: Sequence[Tensor]
+    loss: Tensor, rate: Tensor, recipe: Recipe, moving_averages: Sequence[Tensor]
 ) -> Tensor:
-    step = tf.train.AdamOptimizer(rate).minimize(loss)
+    optimizer = tf.train.AdamOptimizer(rate, beta2=recipe.adam_beta2)
+    gradients, variables = zip(*optimizer.compute_gradients(loss), strict=True)
+    if recipe.clip_norm:
+        gradients, _ = tf.clip_by_global_norm(gradients, recipe.clip_norm)
+    step = optimizer.apply_gradients(zip(gradients, variables, strict=True))
     with tf.control_dependencies([step]):
         decay = [
-            kernel.assign_sub(rate * weight_decay * kernel)
+            kernel.assign_sub(rate * recipe.weight_decay * kernel)
             for kernel in tf.trainable_variables()
             if kernel.op.name.endswith("kernel")
         ]

@@ -20,9 +20,11 @@ from cnnlib.network import CNN
 from cnnlib.networks.model_folder import ModelInfo, Run
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training.batches import Batch, TrainingBatches, prefetch
+from cnnlib.training.doubtful import find_doubtful
 from cnnlib.training.graph import TrainingGraph
 from cnnlib.training.history import TrainingRecord
 from cnnlib.training.options import RunOptions, TrainingResult
+from cnnlib.training.plateau import OBSERVE_STEPS, Plateau
 from cnnlib.training.reports import RunReports
 from cnnlib.training.rollback import MIN_IMAGES, Rollback
 from cnnlib.training.saving import ModelSaver, check_finite
@@ -32,6 +34,7 @@ from cnnlib.training.signals import stop_signals
 REPORT_STEPS = 10  # docs/en/version-2.md, 2.4
 FIRST_PROGRESS_STEPS = 20  # after these the time to expect is known
 PROGRESS_STEPS = 100
+OBSERVED_IMAGES = 1000  # of the test set, at most, to see whether their loss falls
 ACC_STOP_STEPS = 50  # at least, between two scorings of the whole test set because of acc_stop
 
 
@@ -59,6 +62,7 @@ class TrainingLoop:
             cnn, options, train, test, self._scorer, self._saver, reporter, advises
         )
         self._next_acc_stop_check = 0
+        self._plateau = Plateau(options.cycle_stop)
 
     def run(self, previous: ModelInfo | None) -> TrainingResult:
         """Train to the end of the run; `previous` is the model to go on from."""
@@ -86,7 +90,7 @@ class TrainingLoop:
         return self._reports.end(last, interrupted)
 
     def _new_rollback(self, previous: ModelInfo | None) -> Rollback:
-        """Return a rollback that knows the weights the run starts from, where they are trained."""
+        """Return a rollback that knows the weights the run starts from."""
         options, saver = self._options, self._saver
         chance_loss = 0.0 if self._recipe.sigmoid else math.log(self._cnn.spec.classes)
         resumed = previous.run if previous and saver.first_step else Run(0, 0, 0, False)
@@ -97,7 +101,7 @@ class TrainingLoop:
             resumed.rate_factor,
             resumed.rewarm_from,
         )
-        if previous and chance_loss:
+        if chance_loss:
             rng = np.random.default_rng(options.seed)
             sample = self._train.sample(max(MIN_IMAGES, options.train_batch_size), rng)
             rollback.keep_start(saver.first_step, self._scorer.score(*sample).loss)
@@ -125,12 +129,15 @@ class TrainingLoop:
         for step in steps:
             if source.should_locate(step):
                 self._locate_characters(step, source, stop)
+            if source.is_due(step, self._recipe.doubt_at):
+                self._leave_out_doubtful(source, stop)
             began_s = time.perf_counter()
             batch = next(batches)
             rate = self._rate(step, source)
-            self._step(batch, rate)
+            self._step(batch, rate, self._recipe.ctc_weight_at(step, cycle_stop))
             seconds.append(time.perf_counter() - began_s)
             done = self._report_if_due(step, batch, rate, rng, seconds, stop)
+            self._observe_plateau(step, source)
             stopping = stop.is_set() and not done
             if stopping:
                 self._reports.stopping()
@@ -145,10 +152,20 @@ class TrainingLoop:
 
     def _rate(self, step: int, source: TrainingBatches) -> float:
         rewarm_from = max(source.splicing_starts_at, self._rollback.rewarm_from)
-        rate = self._recipe.rate(self._cnn.network, step, self._options.cycle_stop, rewarm_from)
-        return self._rollback.rate_factor * rate
+        rate = self._recipe.rate(
+            self._cnn.network, step, self._options.cycle_stop, rewarm_from, self._saver.started
+        )
+        return self._rollback.rate_factor * self._cooling(step) * rate
 
-    def _step(self, batch: Batch, rate: float) -> None:
+    def _cooling(self, step: int) -> float:
+        """Return the share of the rate that is left where the run is to end early."""
+        saver = self._saver
+        if not saver.cooling_from:
+            return 1.0
+        steps = saver.last_step - saver.cooling_from
+        return (saver.last_step - step + 1) / steps
+
+    def _step(self, batch: Batch, rate: float, ctc_weight: float) -> None:
         graph = self._graph
         feeds = {
             graph.X: batch.pixels,
@@ -156,6 +173,7 @@ class TrainingLoop:
             graph.training: True,
             graph.rate: rate,
             graph.keep_prob: self._recipe.keep_prob,
+            graph.ctc_weight: ctc_weight,
         }
         self._run(graph.train_step, feeds)
 
@@ -174,6 +192,13 @@ class TrainingLoop:
             )
         if known:
             source.locate_characters(step, self._saliency, stop, self._reporter)
+
+    def _leave_out_doubtful(self, source: TrainingBatches, stop: threading.Event) -> None:
+        """Train on without the images whose labels the network holds for wrong."""
+        train = self._train
+        doubtful = find_doubtful(self._scorer, train, self._cnn.spec.has_end_class, stop)
+        source.leave_out(doubtful)
+        self._reports.left_out([train.names[i] for i in np.flatnonzero(doubtful)])
 
     def _saliency(self, pixels: np.ndarray, char_ids: np.ndarray) -> np.ndarray:
         """Return what each column contributes to each character, float32 [B, L, W]."""
@@ -204,7 +229,7 @@ class TrainingLoop:
         stop: threading.Event,
     ) -> bool:
         """Report what is due after a step; return whether the run is done."""
-        done = step == self._options.cycle_stop
+        done = step == self._saver.last_step
         try:
             if step % REPORT_STEPS == 0:
                 estimate = self._report(step, batch, rate, rng, seconds[-REPORT_STEPS:])
@@ -252,17 +277,29 @@ class TrainingLoop:
             loss = self._scorer.score(*self._train.sample(MIN_IMAGES, rng)).loss
         restored = self._rollback.check_spike(step, loss)
         if restored:
-            self._reports.restored(restored)
+            self._reports.restored(step, restored)
         else:
             check_finite(train, step)
 
     def _reaches_acc_stop(self, step: int, estimate: Scores) -> bool:
         """Return whether the whole test set reaches acc_stop; scored where the estimate does."""
-        acc_stop = self._saver.acc_stop
-        if estimate.image_accuracy < acc_stop or step < self._next_acc_stop_check:
+        saver = self._saver
+        if estimate.image_accuracy < saver.acc_stop or step < self._next_acc_stop_check:
             return False
         self._next_acc_stop_check = step + ACC_STOP_STEPS
-        return self._scorer.score_all(self._test).image_accuracy >= acc_stop
+        return saver.reaches_acc_stop(self._scorer.score_all(self._test))
+
+    def _observe_plateau(self, step: int, source: TrainingBatches) -> None:
+        """Begin the end of the run where the loss of the test set no longer falls."""
+        saver = self._saver
+        if step % OBSERVE_STEPS or saver.acc_stop > 1 or saver.cooling_from:
+            return
+        rng = np.random.default_rng(self._options.seed)  # the same images each time
+        loss = self._scorer.score(*self._test.sample(OBSERVED_IMAGES, rng)).loss
+        since = max(source.splicing_starts_at, self._rollback.rewarm_from)
+        if self._plateau.observe(step, loss, since):
+            saver.cooling_from = step
+            self._reports.cooling(step, saver.last_step)
 
     def _save(self, step: int, done: bool) -> None:
         self._saver.save(step, done, self._rollback.rate_factor, self._rollback.rewarm_from)

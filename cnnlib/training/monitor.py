@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +18,19 @@ PLATEAU_REPORTS = 30  # of which the loss should have fallen below that of as ma
 PLATEAU_FROM = 2 / 3  # of the run; before, the rate is high and the images may turn harder
 LEARNED_ACCURACY = 0.9  # of training images: more than that is not stuck
 OVERFITTING_GAP = 0.15  # of images right, between training and test set
+# What the images show of a training that stays at chance
+MANY_CONTRADICTIONS = 0.01  # of the training images
+SMALL_LETTERS = 12.0  # pixels high, as the network sees them
+FITTING_LABELS = 3.0  # times chance: the starting weights read the labels in the images
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of the images before the first step."""
+
+    contradictions: float = 0.0  # share of the training images whose picture has another label, too
+    letter_height: float = 0.0  # pixels, as the network sees them; 0: not known
+    read_at_start: float | None = None  # share of characters that the starting weights have right
 
 
 class TrainingMonitor:
@@ -26,7 +40,15 @@ class TrainingMonitor:
     report.
     """
 
-    def __init__(self, chance_accuracy: float, tested: int, cycle_stop: int) -> None:
+    def __init__(
+        self,
+        chance_accuracy: float,
+        tested: int,
+        cycle_stop: int,
+        evidence: Evidence = Evidence(),  # noqa: B008 - frozen
+    ) -> None:
+        self._evidence, self._chance_accuracy = evidence, chance_accuracy
+        self.leapt_at = 0  # the last step at which the loss leapt
         self._learning_from = min(CHANCE_FACTOR * chance_accuracy, (1 + chance_accuracy) / 2)
         self._tested = tested
         self._first_check = max(300, cycle_stop // 5)
@@ -54,10 +76,40 @@ class TrainingMonitor:
     def _at_chance(self) -> str:
         if _recent(self._train, "char_accuracy") >= self._learning_from:
             return ""
+        return f"the answers are no better than guessing: {self._likeliest_cause()}"
+
+    def _likeliest_cause(self) -> str:
+        seen, chance = self._evidence, self._chance_accuracy
+        compare = "Compare some images of train_image_dir with their names"
+        if self.leapt_at:
+            return (
+                f"the loss leapt at step {self.leapt_at}, and has not come back with a lower rate. "
+                "Start over with --fresh and another --seed"
+            )
+        if seen.contradictions >= MANY_CONTRADICTIONS:
+            return (
+                f"labels contradict each other, {seen.contradictions:.0%} of the training images "
+                "are the same picture as one with another label. python3 doctor.py names them"
+            )
+        if 0 < seen.letter_height < SMALL_LETTERS:
+            return (
+                f"letters are about {seen.letter_height:.0f} pixels high as the network sees them, "
+                "too small to tell apart. Set a larger image_width and image_height"
+            )
+        if seen.read_at_start is None:
+            return (
+                "nothing is learned yet. Most often labels do not belong to their images, or "
+                f"max_captcha is wrong. {compare}; if they agree, another --seed may help"
+            )
+        if seen.read_at_start < FITTING_LABELS * chance:
+            return (
+                f"the starting weights read {seen.read_at_start:.0%} of the characters as they are "
+                f"labelled. Labels that do not belong to their images look like that. {compare}"
+            )
         return (
-            "the answers are no better than guessing: most often labels that do not belong to "
-            "their images, or the wrong max_captcha. Compare some images of train_image_dir "
-            "with their names"
+            f"the labels fit the images: the starting weights read {seen.read_at_start:.0%} of the "
+            "characters. This captcha is hard to enter: train more steps (cycle_stop), or "
+            "another --seed"
         )
 
     def _gap(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cnnlib.errors import ConfigError
 from cnnlib.evaluation.metrics import Scores
-from cnnlib.paths import ProjectPath
+from cnnlib.paths import AnyPath, ProjectPath
 from cnnlib.training.recipes import RECIPES, Recipe
 
 
@@ -23,6 +23,7 @@ class RunOptions:
     seed: int
     log_dir: ProjectPath
     enable_gpu: bool
+    start: AnyPath  # as in a config
 
     def __post_init__(self) -> None:
         if self.recipe_name not in RECIPES:

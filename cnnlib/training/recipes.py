@@ -54,22 +54,31 @@ class Recipe:
     """How weights are learned; the learning rate rises linearly, then falls along a cosine."""
 
     peak_rates: Mapping[str, float]  # of each network; batch norm allows a higher one
+    started_share: float  # of the peak rate, where weights know something; 0: all start at random
     warm_up: float  # share of the steps; 0 keeps the rate constant
     weight_decay: float  # of kernels, decoupled (Loshchilov and Hutter 2019)
     keep_prob: float
     label_smoothing: float  # Szegedy et al. 2016
     sigmoid: bool  # every class of every character is a yes or no of its own
+    ctc_weight: float  # of the loss of columns, which needs no position, beside the other
+    ctc_until: float  # share of the steps, over which that weight falls to 0
+    clip_norm: float  # of the gradient of all weights; 0 leaves it as it is
+    adam_beta2: float  # how long Adam's mean of squared gradients remembers
     augmentation: Augmentation | None
     splicing: Splicing | None
+    # Shares of a run after which images are left out whose labels the network holds for wrong.
+    doubt_at: tuple[float, ...]
 
-    def rate(self, network: str, step: int, steps: int, rewarm_from: int = 0) -> float:
+    def rate(
+        self, network: str, step: int, steps: int, rewarm_from: int = 0, started: bool = False
+    ) -> float:
         """Return the learning rate of a step, counted from 1, of a run of `steps`.
 
         It rises a second time from the step `rewarm_from` on, if there is one, at which images
         become of a new kind: Adam's mean of squared gradients is too small then, and its steps
-        would be too long.
+        would be too long. Where a run `started` from weights that know something the rate is lower.
         """
-        peak = self.peak_rates[network]
+        peak = self.peak_rates[network] * (self.started_share if started else 1.0)
         if not self.warm_up:
             return peak
         rising = max(1, round(self.warm_up * steps))
@@ -77,6 +86,10 @@ class Recipe:
             return peak * step / rising
         again = min(1.0, (step - rewarm_from + 1) / rising) if 0 < rewarm_from <= step else 1.0
         return again * peak * (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
+
+    def ctc_weight_at(self, step: int, steps: int) -> float:
+        """Return the weight of the loss of columns at a step of a run of `steps`."""
+        return self.ctc_weight * max(0.0, 1 - step / (self.ctc_until * steps))
 
     def distortion(self, views: float) -> float:
         """Return the strength of augmentation where each image is seen this many times."""
@@ -90,22 +103,34 @@ class Recipe:
 RECIPES = {
     "default": Recipe(
         peak_rates={"resnet_attention": 2e-2, "resnet_attention_wide": 2e-2, "cnn5": 2e-3},
+        started_share=0.5,
         warm_up=0.07,
         weight_decay=0.05,
         keep_prob=1.0,
         label_smoothing=0.05,
         sigmoid=False,
+        ctc_weight=0.0,
+        ctc_until=1.0,
+        clip_norm=0.0,
+        adam_beta2=0.999,
         augmentation=Augmentation(),
         splicing=Splicing(),
+        doubt_at=(0.4, 0.7),
     ),
     "specification": Recipe(  # that of version 2
         peak_rates=dict.fromkeys(NETWORK_NAMES, 1e-4),
+        started_share=0.0,
         warm_up=0.0,
         weight_decay=0.0,
         keep_prob=0.75,
         label_smoothing=0.0,
         sigmoid=True,
+        ctc_weight=0.0,
+        ctc_until=1.0,
+        clip_norm=0.0,
+        adam_beta2=0.999,
         augmentation=None,
         splicing=None,
+        doubt_at=(),
     ),
 }

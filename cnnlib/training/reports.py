@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import numpy as np
 
 from cnnlib.console import Reporter
 from cnnlib.dataset.image_set import ImageSet
-from cnnlib.evaluation.checks import check_cost, check_images
+from cnnlib.evaluation.checks import check_cost, check_images, contradictions
 from cnnlib.evaluation.metrics import Scores
+from cnnlib.importing.inspection import letter_height
 from cnnlib.network import CNN
 from cnnlib.networks.architectures import WIDER
 from cnnlib.networks.cost import cost
 from cnnlib.training import messages
-from cnnlib.training.monitor import TrainingMonitor, advice, chance_accuracy
+from cnnlib.training.monitor import Evidence, TrainingMonitor, advice, chance_accuracy
 from cnnlib.training.options import RunOptions, TrainingResult
 from cnnlib.training.saving import ModelSaver
 from cnnlib.training.scoring import Scorer
 
 ADVICE_IMAGES = 1000  # of the training set
+KNOWN_SHARE = 0.5  # of the characters: what starting weights read then says something of labels
+EVIDENT_IMAGES = 100  # likewise, whose letters are measured
 
 
 class RunReports:
@@ -42,14 +45,29 @@ class RunReports:
         self._scorer, self._saver = scorer, saver
         self._reporter, self._advises = reporter, advises
         self._began_s = time.monotonic()
-        self._monitor = TrainingMonitor(
-            chance_accuracy(train.char_ids),
-            min(options.test_batch_size, len(test)),
-            options.cycle_stop,
+
+    def _new_monitor(self) -> TrainingMonitor:
+        """Return what observes the run; the variables have the values it starts from."""
+        return TrainingMonitor(
+            chance_accuracy(self._train.char_ids),
+            min(self._options.test_batch_size, len(self._test)),
+            self._options.cycle_stop,
+            self._evidence(),
+        )
+
+    def _evidence(self) -> Evidence:
+        rng = np.random.default_rng(self._options.seed)
+        pixels, char_ids = self._train.sample(ADVICE_IMAGES, rng)
+        knows = self._saver.known_share >= KNOWN_SHARE
+        return Evidence(
+            contradictions(self._train),
+            letter_height(pixels[:EVIDENT_IMAGES]),
+            self._scorer.score(pixels, char_ids).char_accuracy if knows else None,
         )
 
     def begin(self, origin: str) -> None:
         """Report what is trained; `origin` says in words which weights it starts from."""
+        self._monitor = self._new_monitor()
         cnn, options = self._cnn, self._options
         needs = cost(cnn.network, cnn.spec)
         self._reporter.say(
@@ -74,9 +92,27 @@ class RunReports:
         if line and self._advises:
             self._check([line])
 
-    def restored(self, step: int) -> None:
-        """Report that the training has gone back to the weights of a step."""
+    def restored(self, leapt_at: int, step: int) -> None:
+        """Report that the loss leapt, and the training has gone back to the weights of a step."""
+        self._monitor.leapt_at = leapt_at
         self._check([messages.restored(step)])
+
+    def left_out(self, names: Sequence[str]) -> None:
+        """Report the images that are left out because their labels seem wrong."""
+        if names and self._advises:
+            with suppress(OSError):
+                self._reporter.say(
+                    f"check     {len(names)} training images are left out, such as {names[0]}: the "
+                    "network reads another text than their labels. python3 doctor.py shows them"
+                )
+
+    def cooling(self, step: int, last_step: int) -> None:
+        """Report that the run is to end early; it can."""
+        with suppress(OSError):
+            self._reporter.say(
+                f"the loss of the test set no longer falls after {step} steps: the rate goes down, "
+                f"and the run ends at step {last_step}"
+            )
 
     def stopping(self) -> None:
         """Report that a signal is ending the run."""
@@ -100,7 +136,7 @@ class RunReports:
             messages.ending(scores, len(self._test), best.step, steps, seconds, interrupted)
         )
         if self._advises:
-            if last == self._options.cycle_stop:
+            if last == self._saver.last_step:
                 self._check(self._advice(scores))
             self._reporter.say(f"model     {self._cnn.folder}")
             if interrupted:

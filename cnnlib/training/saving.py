@@ -17,10 +17,13 @@ from cnnlib.files import sync
 from cnnlib.network import CNN
 from cnnlib.networks.checkpoint import assign, grow_classes, read_checkpoint, readable
 from cnnlib.networks.model_folder import ModelInfo, Run
+from cnnlib.networks.starting_weights import read_start
 from cnnlib.networks.tensorflow_v1 import tf
+from cnnlib.networks.transfer import Layout
 from cnnlib.networks.weights import saved_weight
 from cnnlib.training.graph import TrainingGraph
 from cnnlib.training.options import RunOptions
+from cnnlib.training.plateau import cooling_steps
 from cnnlib.training.scoring import Scorer
 
 NO_SCORES = Scores(0.0, 0.0, math.inf)
@@ -45,7 +48,22 @@ class ModelSaver:
         self._highest = NO_SCORES  # with the most images right among those that were best
         self.first_step = 0  # of the run, done before this start
         self.earlier_steps = 0  # of all runs before this one
+        self.started = False  # the run, from weights that know something
+        self.known_share = 0.0  # of the characters, by weights that were not trained on them here
+        self.cooling_from = 0  # the step from which on the rate falls to nothing, for an early end
         self.acc_stop = options.acc_stop if options.acc_stop < 1 else math.inf
+
+    @property
+    def last_step(self) -> int:
+        """The step at which the run ends, unless acc_stop or a signal end it before."""
+        cycle_stop = self._options.cycle_stop
+        if not self.cooling_from:
+            return cycle_stop
+        return min(cycle_stop, self.cooling_from + cooling_steps(cycle_stop))
+
+    def reaches_acc_stop(self, scores: Scores) -> bool:
+        """Return whether scores of the whole test set reach acc_stop, whatever chance did."""
+        return metrics.surely_reaches(scores.image_accuracy, len(self._test), self.acc_stop)
 
     # How a run starts
 
@@ -53,8 +71,9 @@ class ModelSaver:
         """Give the variables their values; return in words what was done."""
         self._session.run(self._graph.initializer)
         if previous is None:
-            return "from random weights"
+            return self._start()
         self.current = previous
+        self.started = previous.run.started
         self._load_best(previous)
         self.best_scores = self._scorer.score_all(self._test)  # it may have changed since
         self._highest = self.best_scores
@@ -64,7 +83,7 @@ class ModelSaver:
         ):
             return self._resume(previous)
         self.earlier_steps = previous.total_step
-        reached = self.best_scores.image_accuracy >= self.acc_stop
+        reached = self.reaches_acc_stop(self.best_scores)
         if reached:
             self.acc_stop = math.inf  # or a run with more images would end as it begins
         return (
@@ -72,6 +91,19 @@ class ModelSaver:
             f"{self.best_scores.image_accuracy:.2%} of the test images right"
             + (": to its last step, since acc_stop is reached already" if reached else "")
         )
+
+    def _start(self) -> str:
+        """Begin with the weights that the options name, adapted to this kind of captcha."""
+        options, cnn = self._options, self._cnn
+        start = read_start(options.start, cnn.network) if options.recipe.started_share else None
+        if start is None:
+            return "from random weights"
+        variables = {v.op.name: v for v in self._graph.weight_variables}
+        values = start.adapt(Layout.of(cnn.spec), self._session.run(variables))
+        assign(self._session, ((variables[name], value) for name, value in values.items()))
+        self.started = True
+        self.known_share = start.known_share(cnn.char_set)
+        return f"from {start.name}, which knows {self.known_share:.0%} of the characters"
 
     def _resume(self, previous: ModelInfo) -> str:
         prefix = self._cnn.folder.full / previous.last
@@ -85,6 +117,7 @@ class ModelSaver:
             ) from error
         self.first_step = previous.run.step
         self.earlier_steps = previous.total_step - previous.run.step
+        self.cooling_from = previous.run.cooling_from
         return f"the run that was interrupted goes on after step {previous.run.step}"
 
     def _load_best(self, previous: ModelInfo) -> None:
@@ -112,7 +145,7 @@ class ModelSaver:
         scores = self._scorer.scores_of(*outputs)
         check_finite(scores, step)
         total = self.earlier_steps + step
-        if current is None or self._is_best(current, scores, step == options.cycle_stop):
+        if current is None or self._is_best(current, scores, step == self.last_step):
             self.best_scores = scores
             self._highest = max(self._highest, scores, key=lambda s: s.image_accuracy)
             best, best_step = folder.new_checkpoint("best", total), total
@@ -129,7 +162,16 @@ class ModelSaver:
             best=best,
             last=folder.new_checkpoint("last", total),
             total_step=total,
-            run=Run(step, options.cycle_stop, options.seed, done, rate_factor, rewarm_from),
+            run=Run(
+                step,
+                options.cycle_stop,
+                options.seed,
+                done,
+                rate_factor,
+                rewarm_from,
+                self.started,
+                self.cooling_from,
+            ),
             libraries=_libraries(),
         )
         self._commit(info)
@@ -144,7 +186,7 @@ class ModelSaver:
         best, count = self.best_scores, len(self._test)
         if current.spec.char_set != self._cnn.char_set or best is None:
             return True
-        if scores.image_accuracy >= self.acc_stop > best.image_accuracy:
+        if self.reaches_acc_stop(scores) and not self.reaches_acc_stop(best):
             return True
         if self._highest.clearly_above(scores, count):
             return False  # small steps down, each within chance, must not add up

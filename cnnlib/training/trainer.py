@@ -9,7 +9,7 @@ import numpy as np
 
 from cnnlib import plots
 from cnnlib.captcha_spec import CaptchaSpec, parse_char_set
-from cnnlib.config import SampleConfig
+from cnnlib.config import BACKBONE, SampleConfig
 from cnnlib.console import CONSOLE, Reporter
 from cnnlib.cores import usable_cores
 from cnnlib.dataset.folders import random_image
@@ -40,7 +40,8 @@ class TrainModel(CNN):
 
     `spec` is that of the model in model_save_dir where it is not given, with its ignore_case, and
     of conf/sample_config.json where there is no model; so are size and lengths that it leaves out.
-    `fresh` ignores a model that is there. Raises ConfigError for what cannot be used.
+    `fresh` ignores a model that is there. Without one the training starts from `start`: "backbone",
+    "random", or the folder of another model. Raises ConfigError for what cannot be used.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class TrainModel(CNN):
         log_dir: AnyPath = "logs/",
         enable_gpu: bool = False,
         fresh: bool = False,
+        start: AnyPath = BACKBONE,
         reporter: Reporter = CONSOLE,
     ) -> None:
         spec = dataclasses.replace(
@@ -91,6 +93,7 @@ class TrainModel(CNN):
             seed=seed,
             log_dir=ProjectPath(log_dir),
             enable_gpu=enable_gpu,
+            start=start,
         )
         self.fresh = fresh
         self._reporter = reporter
@@ -118,6 +121,7 @@ class TrainModel(CNN):
             log_dir=config.log_dir,
             enable_gpu=config.enable_gpu,
             fresh=fresh,
+            start=config.start,
             reporter=reporter,
         )
 

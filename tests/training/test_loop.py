@@ -26,11 +26,18 @@ def test_acc_stop_ends_a_run_when_the_whole_test_set_reaches_it(ready, monkeypat
 
     monkeypatch.setattr(Scorer, "score", score)
     monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.9, 0.9, 0.1))
-    result = train(ready, acc_stop=0.8, test_batch_size=5)
+    result = train(ready, acc_stop=0.6, test_batch_size=5)
     assert result.steps == 10 and info(ready).run.done
     assert result.scores.image_accuracy == 0.9
-    # This batch, some test images, more training images since the batch is small, all test images.
-    assert estimates == [16, 5, 40, 20]
+    # More training images than the small batch, before the run and at its report, and there the
+    # batch, some test images, and all test images.
+    assert estimates == [40, 16, 5, 40, 20]
+
+
+def test_acc_stop_that_a_small_test_set_reaches_by_luck_ends_no_run(ready, monkeypatch):
+    """18 of 20 right: 95 % of such test sets come from models between 70 and 97 %."""
+    monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.9, 0.9, 0.1))
+    assert train(ready, cycle_stop=20, acc_stop=0.7).steps == 20
 
 
 def test_an_acc_stop_of_1_ends_no_run(ready, monkeypatch):
@@ -40,9 +47,9 @@ def test_an_acc_stop_of_1_ends_no_run(ready, monkeypatch):
 
 def test_a_further_run_is_not_ended_by_what_the_one_before_it_reached(ready, monkeypatch, capsys):
     monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.9, 0.9, 0.1))
-    assert train(ready, cycle_stop=20, acc_stop=0.8).steps == 10
+    assert train(ready, cycle_stop=20, acc_stop=0.6).steps == 10
     assert "acc_stop is reached already" not in capsys.readouterr().out
-    assert train(ready, cycle_stop=20, acc_stop=0.8).steps == 20
+    assert train(ready, cycle_stop=20, acc_stop=0.6).steps == 20
     assert "acc_stop is reached already" in capsys.readouterr().out
 
 
@@ -51,23 +58,23 @@ def test_run_that_goes_on_still_ends_at_acc_stop(ready, monkeypatch):
     done: list[int] = []
     step = TrainingLoop._step
 
-    def counted(self, batch, rate):
+    def counted(self, batch, rate, ctc_weight):
         done.append(1)
-        step(self, batch, rate)
+        step(self, batch, rate, ctc_weight)
 
     monkeypatch.setattr(TrainingLoop, "_step", counted)
     monkeypatch.setattr(loop, "stop_signals", stopped_after(5, done))
     monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.9, 0.9, 0.1))
-    assert train(ready, cycle_stop=100, acc_stop=0.8).interrupted
+    assert train(ready, cycle_stop=100, acc_stop=0.6).interrupted
     monkeypatch.setattr(loop, "stop_signals", stopped_after(999, done))
-    assert train(ready, cycle_stop=100, acc_stop=0.8).steps == 5  # to the report of step 10
+    assert train(ready, cycle_stop=100, acc_stop=0.6).steps == 5  # to the report of step 10
 
 
 def test_estimate_alone_does_not_end_a_run(ready, monkeypatch):
     monkeypatch.setattr(
         Scorer, "score", lambda self, pixels, _: Scores(0.9, 0.9 if len(pixels) < 20 else 0.5, 0.1)
     )
-    assert train(ready, acc_stop=0.8, test_batch_size=5).steps == 20
+    assert train(ready, acc_stop=0.6, test_batch_size=5).steps == 20
 
 
 def test_resuming_restores_the_optimiser_and_the_schedule(ready, monkeypatch):
@@ -75,14 +82,14 @@ def test_resuming_restores_the_optimiser_and_the_schedule(ready, monkeypatch):
     rates: list[float] = []
     step = TrainingLoop._step
 
-    def recorded(self, batch, rate):
+    def recorded(self, batch, rate, ctc_weight):
         rates.append(rate)
         if len(rates) == 11:
             adam = [
                 v for v in self._graph.all_variables if v.op.name.endswith("classifier/bias/Adam")
             ]
             assert np.abs(self._session.run(adam[0])).max() > 0
-        step(self, batch, rate)
+        step(self, batch, rate, ctc_weight)
 
     monkeypatch.setattr(TrainingLoop, "_step", recorded)
     monkeypatch.setattr(loop, "stop_signals", stopped_after(10, rates))
@@ -157,9 +164,9 @@ def test_rate_rises_again_where_images_become_of_a_new_kind(ready, monkeypatch):
     rates: list[float] = []
     step = TrainingLoop._step
 
-    def recorded(self, batch, rate):
+    def recorded(self, batch, rate, ctc_weight):
         rates.append(rate)
-        step(self, batch, rate)
+        step(self, batch, rate, ctc_weight)
 
     recipe = RECIPES["default"]
     splicing = dataclasses.replace(recipe.splicing, from_views=12, known_share=0.0)

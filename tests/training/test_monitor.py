@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 from cnnlib.evaluation.metrics import Scores
-from cnnlib.training.monitor import TrainingMonitor, advice, chance_accuracy
+from cnnlib.training.monitor import Evidence, TrainingMonitor, advice, chance_accuracy
+
+AT_CHANCE = [(0.26, 0.1, 1.4, 0.1)] * 50
 
 
-def lines_of(reports, cycle_stop=1000, chance=0.25):
+def lines_of(reports, cycle_stop=1000, chance=0.25, evidence=Evidence(), leapt_at=0):  # noqa: B008
     """Return the lines about reports, one every 10 steps.
 
     A report is (characters, images, loss of training; images of test).
     """
-    monitor = TrainingMonitor(chance, tested=100, cycle_stop=cycle_stop)
+    monitor = TrainingMonitor(chance, tested=100, cycle_stop=cycle_stop, evidence=evidence)
+    monitor.leapt_at = leapt_at
     lines = [
         monitor.observe(10 * i, Scores(chars, images, loss), Scores(chars, tested, loss))
         for i, (chars, images, loss, tested) in enumerate(reports, 1)
@@ -28,11 +31,25 @@ def test_sound_training_is_not_complained_about():
 
 
 def test_chance_accuracy_is_reported_once():
-    [line] = lines_of([(0.26, 0.1, 1.4, 0.1)] * 50)
-    assert line.startswith(
-        "after 300 steps the answers are no better than guessing: most often "
-        "labels that do not belong to their images"
-    )
+    [line] = lines_of(AT_CHANCE)
+    assert line.startswith("after 300 steps the answers are no better than guessing: ")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "leapt_at", "cause"),
+    [
+        (Evidence(), 0, "nothing is learned yet. Most often labels do not belong to their images"),
+        (Evidence(0.2, 8.0, 0.9), 120, "the loss leapt at step 120"),
+        (Evidence(contradictions=0.2), 0, "labels contradict each other, 20% of the training"),
+        (Evidence(letter_height=8.0), 0, "letters are about 8 pixels high"),
+        (Evidence(0.0, 20.0, 0.26), 0, "Labels that do not belong to their images look like that"),
+        (Evidence(0.0, 20.0, 0.9), 0, "the labels fit the images: .* 90% of the"),
+        (Evidence(0.001, 14.0, 0.9), 0, "the labels fit the images"),
+    ],
+)
+def test_what_is_seen_decides_which_cause_of_chance_is_named(evidence, leapt_at, cause):
+    [line] = lines_of(AT_CHANCE, evidence=evidence, leapt_at=leapt_at)
+    assert re.search(cause, line)
 
 
 def test_perfect_answers_of_one_frequent_class_are_not_chance():

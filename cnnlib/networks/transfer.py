@@ -1,0 +1,117 @@
+"""Weights of one kind of captcha as a start for another: every layer that fits, adapted.
+
+Convolutions fit any size of image. What depends on it, on the characters or on the number of
+positions is scaled, reordered or cut; what has no counterpart keeps its initial value.
+
+Shapes: C classes, P positions, D channels of the feature map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from cnnlib.captcha_spec import CaptchaSpec
+from cnnlib.networks.architectures import CLASSIFIER, GLIMPSES, feature_size
+
+STEM = "stem/kernel"
+PLACE = "attention/place"
+QUERY = "attention/query"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the shapes of weights depend on, but for the network."""
+
+    characters: tuple[str, ...]  # of the classifier's rows, before the end class
+    has_end_class: bool
+    grid: tuple[int, int]  # height and width of what the attention head reads
+
+    @classmethod
+    def of(cls, spec: CaptchaSpec) -> Layout:
+        return cls(
+            spec.char_set, spec.has_end_class, feature_size(spec.image_height, spec.image_width)
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """Return a name for each class."""
+        return [*self.characters, *[""] * self.has_end_class]
+
+
+def adapted(
+    values: Mapping[str, np.ndarray],
+    source: Layout,
+    target: Layout,
+    initial: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Return the weights named in `initial`, from `values` where these can be adapted."""
+    return {
+        name: _fitted(name, values[name], value, source, target) if name in values else value
+        for name, value in initial.items()
+    }
+
+
+def _fitted(
+    name: str, known: np.ndarray, initial: np.ndarray, source: Layout, target: Layout
+) -> np.ndarray:
+    """Return a weight in the shape of `initial`."""
+    if name.startswith(CLASSIFIER):
+        return _by_class(known, initial, source, target)
+    if name == PLACE:
+        return _scaled(known.reshape(*source.grid, -1), target.grid).reshape(initial.shape)
+    if name == QUERY:
+        return _queries(known, initial)
+    if name == STEM and known.shape[:2] == initial.shape[:2]:
+        return _channels(known, initial.shape[2])
+    return known if known.shape == initial.shape else initial
+
+
+def _by_class(known: np.ndarray, initial: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
+    """Return rows of a classifier, [..., C], for the characters of the target.
+
+    One that the source does not know starts from nothing; a letter whose other case the target
+    has not stands for both.
+    """
+    if known.shape[:-1] != initial.shape[:-1] or known.shape[-1] != len(source.names):
+        return initial
+    place_of = {name: place for place, name in enumerate(source.names)}
+    fitted = initial.copy()
+    for place, name in enumerate(target.names):
+        cases = {name} if name.swapcase() in target.names else {name, name.swapcase()}
+        rows = [place_of[case] for case in sorted(cases) if case in place_of]
+        if rows:
+            fitted[..., place] = known[..., rows].mean(axis=-1)
+    return fitted
+
+
+def _scaled(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a map [h, w, D] in another size, linearly."""
+    layers = [
+        np.asarray(
+            Image.fromarray(layer.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
+        )
+        for layer in np.moveaxis(grid, -1, 0)
+    ]
+    return np.stack(layers, axis=-1)
+
+
+def _queries(known: np.ndarray, initial: np.ndarray) -> np.ndarray:
+    """Return the queries of the first positions, [D, P * GLIMPSES]; later ones as they are."""
+    if known.shape[0] != initial.shape[0]:
+        return initial
+    fitted = initial.copy()
+    count = min(known.shape[1], initial.shape[1]) // GLIMPSES * GLIMPSES
+    fitted[:, :count] = known[:, :count]
+    return fitted
+
+
+def _channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """Return a kernel [h, w, in, out] for gray or colour that sees gray images as before."""
+    if kernel.shape[2] == channels:
+        return kernel
+    gray = kernel.sum(axis=2, keepdims=True)
+    return np.repeat(gray / channels, channels, axis=2)

@@ -1,0 +1,36 @@
+"""Training images that are left out because the network is sure that their label is wrong."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from cnnlib.dataset.image_set import ImageSet
+from cnnlib.evaluation.label_audit import DOUBTFUL_RATIO, likelihood_ratios
+from cnnlib.evaluation.metrics import softmax
+from cnnlib.networks.decoding import decode
+from cnnlib.training.scoring import Scorer
+
+CHUNK = 1000  # images, whose probabilities are in memory
+MOST = 0.2  # of the images: a network that doubts more does not read well enough to judge
+
+
+def find_doubtful(
+    scorer: Scorer, images: ImageSet, has_end_class: bool, stop: threading.Event
+) -> np.ndarray:
+    """Return which images have labels that the network holds for wrong, bool [N].
+
+    None where it doubts too many, or where `stop` is set meanwhile.
+    """
+    doubtful = np.zeros(len(images), bool)
+    for start in range(0, len(images), CHUNK):
+        if stop.is_set():
+            return np.zeros(len(images), bool)
+        part = slice(start, start + CHUNK)
+        logits, char_ids, _ = scorer.outputs(images.pixels[part], images.char_ids[part])
+        probabilities = softmax(logits)  # [n, P, C]
+        _, confidences = decode(probabilities, has_end_class)
+        ratios = likelihood_ratios(probabilities, char_ids, confidences)
+        doubtful[part] = ratios <= DOUBTFUL_RATIO
+    return doubtful if doubtful.mean() <= MOST else np.zeros(len(images), bool)

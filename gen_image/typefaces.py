@@ -1,0 +1,56 @@
+"""Typefaces to draw with: matplotlib's own, and those that the system has."""
+
+from __future__ import annotations
+
+import functools
+import string
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib
+from matplotlib import font_manager
+from PIL import ImageFont
+
+FONT_DIR = Path(matplotlib.get_data_path(), "fonts", "ttf")
+LATIN = string.digits + string.ascii_lowercase + string.ascii_uppercase
+TRIED_SIZE = 24  # pixels
+NO_CHARACTER = "\uffff"  # shows what a font draws for characters that it lacks
+MIN_SHAPES = 0.85  # of the characters have a shape of their own; fonts of capitals alone have fewer
+
+
+@functools.lru_cache(maxsize=4000)
+def load(font: str, size: int) -> ImageFont.FreeTypeFont:
+    """Return a font of a size in pixels; loading takes longer than drawing. Raises OSError."""
+    return ImageFont.truetype(font, size)
+
+
+def found_typefaces(characters: Iterable[str] = LATIN, at_most: int | None = None) -> list[str]:
+    """Return font files in the order of their names that have all characters.
+
+    Which they are depends on the machine: matplotlib's at least. Of more than `at_most` they are
+    spread over all.
+    """
+    return list(_found(tuple(dict.fromkeys(characters)), at_most))
+
+
+@functools.cache
+def _found(characters: tuple[str, ...], at_most: int | None) -> tuple[str, ...]:
+    paths = {*map(str, FONT_DIR.glob("*.ttf")), *font_manager.findSystemFonts()}
+    by_name = {Path(path).name: path for path in sorted(paths)}  # the same one in two folders: once
+    files = [by_name[name] for name in sorted(by_name)]
+    step = max(1, len(files) // at_most) if at_most else 1
+    order = [file for start in range(step) for file in files[start::step]]
+    fitting = (file for file in order if has_all(file, characters))
+    return tuple(file for file, _ in zip(fitting, range(at_most or len(order)), strict=False))
+
+
+def has_all(file: str, characters: Iterable[str]) -> bool:
+    """Return whether a font has all characters, and most in a shape of their own."""
+    wanted = [c for c in characters if not c.isspace()]
+    try:
+        face = load(file, TRIED_SIZE)
+        shapes = [bytes(face.getmask(c)) for c in wanted]
+        missing = bytes(face.getmask(NO_CHARACTER))
+    except (OSError, ValueError):
+        return False
+    return not {missing, b""} & set(shapes) and len(set(shapes)) >= MIN_SHAPES * len(wanted)
