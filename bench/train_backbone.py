@@ -13,8 +13,10 @@ import queue
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,7 @@ def random_text(length: int, rng: random.Random) -> str:
 def draw_chunks(seed: int, left_out: Sequence[str], chunks: Any) -> None:
     """Put (number of the size, pixels uint8 [N, H, W, 3], char_ids int32 [N, P]) for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     rng = random.Random(seed)
     captcha = VariedCaptcha(left_out=left_out)
     ids = {c: i for i, c in enumerate(CHARACTERS)}
@@ -73,6 +76,13 @@ def draw_chunks(seed: int, left_out: Sequence[str], chunks: Any) -> None:
             pixels[i] = np.asarray(captcha.draw(text, size.width, size.height, rng))
             char_ids[i, : len(text)] = [ids[c] for c in text]
         chunks.put((k, pixels, char_ids))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has one"
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 class Pool:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from gen_image.grounds import Colour, random_colour
 
@@ -141,8 +141,10 @@ def degrade(image: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def _noisy(image: Image.Image, rng: random.Random) -> Image.Image:
-    noise = Image.effect_noise(image.size, rng.choice((10, 25, 60, 110)))  # around 128
-    return ImageChops.add(image, noise.convert("RGB"), 1, -128)
+    deviation = rng.choice((10, 25, 60, 110))
+    normal = np.random.default_rng(rng.getrandbits(32)).standard_normal
+    noise = deviation * normal((image.height, image.width, 1), np.float32)
+    return Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
 
 
 def _specked(image: Image.Image, rng: random.Random) -> Image.Image:

@@ -49,6 +49,10 @@ class CaptchaGenerator:
             fonts = fonts or [styles.PYCAPT_FONT]
         if style and not fonts:
             fonts = style.default_fonts(config.characters)
+            if not fonts:
+                raise ConfigError(
+                    "no font on this machine has all of the characters: name one in 'fonts'"
+                )
         for font in fonts or DEFAULT_FONTS:
             _check_font(font, config.characters)
         self._cases = style.cases if style else False

@@ -8,14 +8,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib import font_manager
-from PIL import ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 FONT_DIR = Path(matplotlib.get_data_path(), "fonts", "ttf")
 LATIN = string.digits + string.ascii_lowercase + string.ascii_uppercase
 TRIED_SIZE = 24  # pixels
 NO_CHARACTER = "\uffff"  # shows what a font draws for characters that it lacks
 MIN_SHAPES = 0.85  # of the characters have a shape of their own; fonts of capitals alone have fewer
+REFERENCE = "DejaVuSans.ttf"
+COMPARED = "AEFHLTXZ247"  # letters that look alike in all typefaces
+MIN_ALIKE = 0.4  # of them are most like themselves in the reference; symbols are not
 
 
 @functools.lru_cache(maxsize=4000)
@@ -51,6 +55,22 @@ def has_all(file: str, characters: Iterable[str]) -> bool:
         face = load(file, TRIED_SIZE)
         shapes = [bytes(face.getmask(c)) for c in wanted]
         missing = bytes(face.getmask(NO_CHARACTER))
+        own, reference = _shapes(face), _shapes(load(str(FONT_DIR / REFERENCE), TRIED_SIZE))
     except (OSError, ValueError):
         return False
+    alike = (own @ reference.T).argmax(axis=1) == np.arange(len(COMPARED))
+    if alike.mean() < MIN_ALIKE:
+        return False
     return not {missing, b""} & set(shapes) and len(set(shapes)) >= MIN_SHAPES * len(wanted)
+
+
+def _shapes(face: ImageFont.FreeTypeFont) -> np.ndarray:
+    """Return the letters of COMPARED, each stretched to 16x16, as rows of length 1 without mean."""
+    rows = []
+    for character in COMPARED:
+        mask = Image.new("L", (3 * TRIED_SIZE, 3 * TRIED_SIZE))
+        ImageDraw.Draw(mask).text((TRIED_SIZE, TRIED_SIZE), character, 255, face)
+        shape = np.asarray(mask.crop(mask.getbbox()).resize((16, 16)), float).reshape(-1)
+        shape -= shape.mean()
+        rows.append(shape / max(float(np.linalg.norm(shape)), 1e-9))
+    return np.stack(rows)

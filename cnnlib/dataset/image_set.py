@@ -39,6 +39,12 @@ class ImageSet:
         """Return some of the images, by index int [n]; their pixels are copied."""
         return ImageSet([self.names[i] for i in chosen], self.pixels[chosen], self.char_ids[chosen])
 
+    def joined(self, other: ImageSet) -> ImageSet:
+        """Return the images of both; their pixels are copied."""
+        pixels = np.concatenate([self.pixels, other.pixels])
+        char_ids = np.concatenate([self.char_ids, other.char_ids])
+        return ImageSet([*self.names, *other.names], pixels, char_ids)
+
     def batches(self, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """Yield the indices of min(size, N) images for ever, int [min(size, N)].
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from cnnlib.captcha_spec import fold_case
-from cnnlib.dataset.splitting import size_of_test_set
 from cnnlib.importing.inspection import Inspection
 from cnnlib.paths import ProjectPath
 
@@ -25,10 +24,10 @@ MAX_ENLARGED = 2.0
 # Of a step with 128 images on the two cores of docs/*/results.md: rows `20k` and `strip`.
 STEP_S, STEP_S_PER_PIXEL = 0.06, 19e-6
 MAX_TRAINING_S = 15 * 60
+FEW_IMAGES, MAX_TRAINING_OF_FEW_S = 12_000, 9 * 60  # the starting weights know most of it
 # Hidden colour: one ink on one ground has 0 to 1 as PNG and 4 to 6 as JPEG, the practice styles
 # with many colours have 6 to 8.
 COLOUR_FROM = 5.5
-ACC_STOP_FROM = 300  # test images; fewer reach any acc_stop by luck
 RARE_CASE = 0.05  # of the letters
 SAME_SHAPES = "cosuvwxz"  # letters whose upper and lower case differ in size alone
 
@@ -68,11 +67,12 @@ def _scale(area: int, text_height: float) -> float:
 def suggested_steps(seen: Inspection, area: int) -> int:
     """Return a cycle_stop, as the rows of the bench have it for captchas of that kind.
 
-    Images of `area` pixels are trained for MAX_TRAINING_S at most.
+    Images of `area` pixels are trained for MAX_TRAINING_S at most, few of them for less.
     """
     many = len(seen.characters) > 40 or max(seen.lengths) > 5
     steps = 6000 if len(seen.labels) >= 50_000 else 4000 if many else 3000
-    possible = MAX_TRAINING_S / (STEP_S + STEP_S_PER_PIXEL * area)
+    most_s = MAX_TRAINING_OF_FEW_S if len(seen.labels) < FEW_IMAGES else MAX_TRAINING_S
+    possible = most_s / (STEP_S + STEP_S_PER_PIXEL * area)
     return min(steps, max(100, int(possible) // 100 * 100))
 
 
@@ -122,7 +122,6 @@ def proposed_config(
         f"{kind}_image_dir": f"sample/{name}/{kind}/"
         for kind in ("new", "train", "test", "api", "online", "local")
     }
-    tested = size_of_test_set(len(seen.labels))
     return {
         "origin_image_dir": str(origin.full) if origin else f"sample/{name}/origin/",
         **places,
@@ -132,7 +131,7 @@ def proposed_config(
         "use_labels_json_file": False,
         **suggested_keys(seen),
         "remote_url": "http://127.0.0.1:6100/captcha/",
-        "acc_stop": 0.99 if tested >= ACC_STOP_FROM else 1.0,
+        "acc_stop": 0.99,
         "cycle_save": 500,
         "enable_gpu": 0,
         "train_batch_size": 128,

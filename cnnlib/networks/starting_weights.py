@@ -6,6 +6,7 @@ network, with a description in backbone.json.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,9 +72,9 @@ def _backbone(network: str) -> StartingWeights | None:
         return None
     file = BACKBONE_DIR / description["file"]
     try:
-        with np.load(file) as arrays:
+        with open(file, "rb") as stream, np.load(stream) as arrays:
             values = {name: arrays[name].astype(np.float32) for name in arrays.files}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(
             f'{file} is missing or damaged ({error}): restore it, or set "start": "random"'
         ) from error

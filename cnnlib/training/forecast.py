@@ -99,6 +99,23 @@ def measure_part(
     Images are distorted and spliced as for `whole` images, so that parts differ in size alone.
     """
     others = train.take(order[size : size + MAX_TESTED])
+    wrong = count_wrong(config, train.take(order[:size]), test, others, whole, steps, reporter)
+    return Part(size, len(others), wrong)
+
+
+def count_wrong(
+    config: SampleConfig,
+    train: ImageSet,
+    test: ImageSet,
+    others: ImageSet,
+    whole: int,
+    steps: int,
+    reporter: Reporter,
+) -> int:
+    """Train in a folder of its own, and return how many of other images are read wrong.
+
+    `test` chooses the best weights. Raises KeyboardInterrupt where the training was interrupted.
+    """
     with tempfile.TemporaryDirectory() as folder:
         trial = dataclasses.replace(
             config,
@@ -108,13 +125,12 @@ def measure_part(
             acc_stop=1.0,
         )
         model = TrainModel.from_config(trial, reporter=reporter)
-        if model.train_subset(train.take(order[:size]), test, whole).interrupted:
+        if model.train_subset(train, test, whole).interrupted:
             raise KeyboardInterrupt
         with Recognizer.from_config(trial) as recognizer:
             predictions = recognizer.predict_pixels(others.pixels)
     labels = others.labels(config.char_set)
-    wrong = sum(p.text != label for p, label in zip(predictions, labels, strict=True))
-    return Part(size, len(others), wrong)
+    return sum(p.text != label for p, label in zip(predictions, labels, strict=True))
 
 
 def summary(made: Forecast) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import PIL
 
+from cnnlib.config import BACKBONE
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.errors import CaptchaError, ModelError
 from cnnlib.evaluation import metrics
@@ -97,7 +98,8 @@ class ModelSaver:
         options, cnn = self._options, self._cnn
         start = read_start(options.start, cnn.network) if options.recipe.started_share else None
         if start is None:
-            return "from random weights"
+            wanted = options.start == BACKBONE and options.recipe.started_share
+            return "from random weights" + " (none are shipped for this network)" * bool(wanted)
         variables = {v.op.name: v for v in self._graph.weight_variables}
         values = start.adapt(Layout.of(cnn.spec), self._session.run(variables))
         assign(self._session, ((variables[name], value) for name, value in values.items()))

@@ -1,10 +1,16 @@
 """Each fault of a data set is reported in one line; of a sound one nothing is said."""
 
+import io
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from cnnlib.config import load_captcha_config
 from cnnlib.dataset.image_set import ImageSet
-from cnnlib.evaluation.checks import check_cost, check_images
+from cnnlib.evaluation.checks import check_cost, check_images, near_copies
+from gen_image.generator import CaptchaGenerator
 
 
 def image_set(count, classes=4, length=2, seed=0):
@@ -51,6 +57,24 @@ def test_training_images_in_the_test_set(train, test):
     test.pixels[:3], test.char_ids[:3] = train.pixels[:3], train.char_ids[:3]
     [line] = check_images(train, test, "0123")
     assert line.startswith("3 test images are in the training set too, such as 1_0.png: remove")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "GIF", "smaller"])
+def test_training_images_that_are_encoded_anew_in_the_test_set(train, test, form):
+    generator = CaptchaGenerator(replace(load_captcha_config(), width=40, height=24))
+    first, others = generator.draw("12"), [generator.draw("12") for _ in range(3)]
+    if form == "smaller":
+        again = first.resize((34, 20)).resize((40, 24))
+    else:
+        file = io.BytesIO()
+        first.save(file, form, quality=30)
+        again = Image.open(file)
+    for images, index, drawn in ((train, 5, first), (test, 9, again), (test, 10, others[0])):
+        images.pixels[index] = np.asarray(drawn.convert("L"))
+        images.char_ids[index] = (1, 2)
+    assert near_copies(train, test) == [9]
+    [line] = check_images(train, test, "0123")
+    assert line.startswith("1 test image is in the training set too, such as 1_9.png: remove")
 
 
 def test_blank_images(train, test):

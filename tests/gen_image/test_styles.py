@@ -13,7 +13,7 @@ from cnnlib.config import STYLE_NAMES
 from cnnlib.dataset.labels import label_of
 from cnnlib.errors import ConfigError
 from cnnlib.paths import PROJECT_ROOT, ProjectPath
-from gen_image import styles
+from gen_image import styles, typefaces
 from gen_image.generator import CaptchaGenerator, draw_samples
 from tests.helpers import names_in
 
@@ -35,7 +35,7 @@ def test_every_style_draws_new_images_of_a_text(project, style):
     generator = CaptchaGenerator(config)
     first, again = generator.draw("ab"), generator.draw("ab")
     assert first.mode == "RGB" and first.height == 60 and first.tobytes() != again.tobytes()
-    assert style == "strip" or first.size == (100, 60)
+    assert style in ("strip", "scattered") or first.size == (100, 60)
 
 
 @pytest.mark.parametrize("style", styles.STYLES)
@@ -70,6 +70,49 @@ def test_strips_are_as_wide_as_their_texts(project):
     config = replace(project.captcha, style="strip", height=80, characters=tuple("abc"))
     widths = [CaptchaGenerator(config).draw("abcabc").width for _ in range(30)]
     assert min(widths) >= 6 * 30 and max(widths) <= 6 * 90 and len(set(widths)) > 10
+
+
+def test_scattered_texts_stand_anywhere_in_images_of_any_width(project):
+    config = replace(project.captcha, style="scattered", height=80, characters=tuple("abcAB12"))
+    generator = CaptchaGenerator(config)
+    widths, lefts, rights = [], [], []
+    for _ in range(60):
+        image = generator.draw("abc")
+        pixels = np.asarray(image).astype(int)
+        letters = np.flatnonzero((np.ptp(pixels, axis=-1) > 60).any(axis=0))  # lines are black
+        widths.append(image.width)
+        if len(letters) > 10:
+            lefts.append(letters.min() / image.width)
+            rights.append(letters.max() / image.width)
+    assert 140 <= min(widths) < 300 and 600 < max(widths) <= 780
+    assert min(lefts) < 0.2 < 0.5 < max(lefts) and min(rights) < 0.5 < 0.8 < max(rights)
+
+
+def test_scattered_texts_are_in_one_case_or_in_both(project):
+    config = replace(project.captcha, style="scattered", characters=tuple("abcdABCD12"))
+    generator, rng = CaptchaGenerator(replace(config, char_count=8)), random.Random(1)
+    texts = [generator.random_text(rng) for _ in range(90)]
+    kinds = [(any(map(str.isupper, text)), any(map(str.islower, text))) for text in texts]
+    assert all(kinds.count(kind) >= 15 for kind in ((True, True), (True, False), (False, True)))
+
+
+def test_any_typeface_that_has_the_characters_is_found():
+    found = typefaces.found_typefaces()
+    assert len(found) == len(set(found)) >= 10 and found == sorted(
+        found, key=lambda file: Path(file).name
+    )
+    assert not [
+        f for f in found if Path(f).name in ("STIXSizOneSymReg.ttf", "cmex10.ttf", "cmsy10.ttf")
+    ]
+    assert len(typefaces.found_typefaces(at_most=5)) == 5
+    assert typefaces.found_typefaces("\U0010fffe") == []
+
+
+def test_style_for_which_no_typeface_has_the_characters_says_so(project, monkeypatch):
+    monkeypatch.setattr(typefaces, "found_typefaces", lambda *_: [])
+    config = replace(project.captcha, style="scattered")
+    with pytest.raises(ConfigError, match="no font on this machine has all of the characters"):
+        CaptchaGenerator(config)
 
 
 @pytest.mark.skipif(

@@ -1,0 +1,226 @@
+"""Measure what the starting weights bring beside random ones: same images, same steps.
+
+    python3 bench/bench_start.py CASE ... [--labels N ...] [--seeds N ...] [--backbone FOLDER]
+
+A CASE is a style of practice captchas (lines, outline, scattered), or a folder of captchas that
+its owner published, taken in as by new_project.py. Trains on N of its labelled images, and reads
+others: 2,000 of a style, a fixed tenth of a folder. 0 labels: what the starting weights read
+untrained.
+
+--backbone names a folder as model/backbone, for weights that have not seen the styles. Writes each
+measurement to bench/start_results.json and the table to docs/*/results.md. Without a CASE the table
+is written again.
+"""
+
+import dataclasses
+import datetime
+import shutil
+import statistics
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from bench.bench_public_sets import hold_back
+from bench.lib.pages import markdown_table, replace_in_pages
+from bench.lib.results import read_results, write_results
+from bench.lib.rows import OTHERS
+from bench.lib.run_folders import draw, lay_out, runs_parser
+from cnnlib import console
+from cnnlib.config import BACKBONE, RANDOM, SampleConfig
+from cnnlib.console import SilentReporter
+from cnnlib.dataset.image_set import ImageSet, load_images
+from cnnlib.dataset.verification import Rules
+from cnnlib.evaluation.metrics import wilson_interval
+from cnnlib.importing.labelled_folder import read_labelled_folder
+from cnnlib.importing.project import Project
+from cnnlib.networks import starting_weights
+from cnnlib.networks.session import open_session, session_options
+from cnnlib.paths import PROJECT_ROOT, ProjectPath, resolve_input_path
+from cnnlib.recognizer import Recognizer
+from cnnlib.training import TrainModel
+from cnnlib.training.saving import ModelSaver
+from cnnlib.training.scoring import Scorer
+
+RESULTS = PROJECT_ROOT / "bench" / "start_results.json"
+MARKER = "start results"
+STYLES = ("lines", "outline", "scattered")  # that the evaluation's starting weights have not seen
+STEPS = {100: 400, 200: 500, 500: 600, 1000: 1000, 5000: 1500}  # by the number of labels
+STEERING = 50  # labelled images more, which choose the best weights
+POOL, FRESH = 6000, 2000  # images of a style
+QUIET = SilentReporter()
+HEADS = {
+    "en": "| captcha | labels | steps | random start | shipped weights |",
+    "zh": "| 验证码 | 标注数 | 步数 | 随机权重 | 随附权重 |",
+}
+UNTRAINED = {"en": "untrained", "zh": "未训练"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of captcha: its config, images to learn from in a random order, and fresh ones."""
+
+    name: str
+    config: SampleConfig
+    pool: ImageSet
+    fresh: ImageSet
+
+
+@console.script
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = runs_parser(__doc__)
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    parser.add_argument("--labels", type=int, nargs="+", default=[0, *STEPS], metavar="N")
+    parser.add_argument("--steps", type=int, metavar="N")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
+    parser.add_argument("--starts", nargs="+", default=[RANDOM, BACKBONE], metavar="START")
+    parser.add_argument("--backbone", type=resolve_input_path, metavar="FOLDER")
+    args = parser.parse_args(argv)
+    if args.backbone:
+        starting_weights.BACKBONE_DIR = args.backbone
+    for name in args.cases:
+        case = style(name, args.folder) if name in STYLES else published(name, args.folder)
+        for labels in args.labels:
+            for seed in args.seeds:
+                for start in args.starts:
+                    measure(case, labels, args.steps, seed, start)
+        write_table()
+    write_table()
+    return 0
+
+
+def write_table() -> None:
+    results = list(read_results(RESULTS).values())
+    texts = {
+        language: markdown_table(HEADS[language], lines(results, UNTRAINED[language]))
+        for language in HEADS
+    }
+    replace_in_pages(MARKER, texts)
+    console.say(texts["en"])
+
+
+# --- cases ---
+
+
+def style(name: str, folder: Path) -> Case:
+    row = dataclasses.replace(OTHERS[name], images=POOL)
+    config = lay_out(row, folder, 0, f"start-{name}")
+    places = config.origin_image_dir.full, config.train_image_dir.full.with_name("fresh")
+    images = []
+    for place, count in zip(places, (POOL, FRESH), strict=True):
+        draw(config, place, count)
+        images.append(load_images(ProjectPath(place), Rules.from_config(config)))
+    return Case(name, config, *images)
+
+
+def published(name: str, folder: Path) -> Case:
+    root = resolve_input_path(name).resolve()
+    found = read_labelled_folder(root)
+    kept, back = hold_back(found)
+    held_back = dataclasses.replace(
+        found, source=dataclasses.replace(found.source, images=list(back)), labels=back
+    )
+    projects = [Project(f"start-{root.name}{part}", folder / "public_sets") for part in ("", "-f")]
+    for project, part in zip(projects, (kept, held_back), strict=True):
+        shutil.rmtree(project.folder, ignore_errors=True)  # images of an earlier run
+        _, seen = project.copy_images(part, None, QUIET)
+        project.write_config(seen)
+    config, rules = projects[0].config(), Rules.from_config(projects[0].config())
+    pool, fresh = (load_images(project.config().origin_image_dir, rules) for project in projects)
+    return Case(root.name, config, pool, fresh)
+
+
+# --- measurements ---
+
+
+def measure(case: Case, labels: int, steps: int | None, seed: int, start: str) -> None:
+    """Measure and write down; nothing where it is known, or the images are too few."""
+    steps = (steps or STEPS.get(labels, 1000)) if labels else 0
+    key = f"{case.name}, {labels} labels, {steps} steps, seed {seed}, {start}"
+    results = read_results(RESULTS)
+    if key in results or labels + STEERING > len(case.pool) or (not labels and start == RANDOM):
+        return
+    scratch = case.config.model_save_dir.full.with_name("start-model")
+    config = dataclasses.replace(
+        case.config,
+        model_save_dir=ProjectPath(scratch),
+        log_dir=ProjectPath(scratch),
+        acc_stop=1.0,
+        cycle_stop=max(1, steps),
+        cycle_save=10**6,
+        seed=seed,
+        start=start,
+    )
+    shutil.rmtree(scratch, ignore_errors=True)
+    order = np.random.default_rng(seed).permutation(len(case.pool))
+    test = case.pool.take(order[:STEERING])
+    train = case.pool.take(order[STEERING : STEERING + max(1, labels)])
+    if labels:
+        model = TrainModel.from_config(config, reporter=QUIET)
+        if model.train_subset(train, test, len(train)).interrupted:
+            raise KeyboardInterrupt
+        with Recognizer.from_config(config) as recognizer:
+            answers = [p.text for p in recognizer.predict_pixels(case.fresh.pixels)]
+        wanted = case.fresh.labels(config.char_set)
+        fold = str.lower if case.name == "scattered" else str
+        right = sum(fold(a) == fold(w) for a, w in zip(answers, wanted, strict=True))
+        rate = right / len(wanted)
+    else:
+        rate = untrained_accuracy(config, train, test, case.fresh)
+        right = round(rate * len(case.fresh))
+    console.say(f"{key}: {rate:.2%}")
+    results[key] = {
+        "case": case.name,
+        "labels": labels,
+        "steps": steps,
+        "seed": seed,
+        "start": start,
+        "fresh": len(case.fresh),
+        "right": right,
+        "date": datetime.date.today().isoformat(),
+    }
+    write_results(RESULTS, results)
+
+
+def untrained_accuracy(
+    config: SampleConfig, train: ImageSet, test: ImageSet, fresh: ImageSet
+) -> float:
+    """Return the share of images that the starting weights read without any training."""
+    model = TrainModel.from_config(config, reporter=QUIET)
+    graph = model.build_graph(len(train))
+    with open_session(graph.graph, session_options()) as session:
+        scorer = Scorer(graph, session, config.spec.has_end_class)
+        ModelSaver(model, graph, session, scorer, model.options, test).restore(None)
+        return scorer.score_all(fresh).image_accuracy
+
+
+# --- the table ---
+
+
+def lines(results: Sequence[Mapping[str, Any]], untrained: str) -> Iterator[str]:
+    """Yield a line for each case, number of labels and of steps; medians of seeds."""
+    groups: dict[tuple[str, int, int], dict[str, list[Mapping[str, Any]]]] = {}
+    for run in results:
+        group = groups.setdefault((run["case"], run["labels"], run["steps"]), {})
+        group.setdefault(run["start"], []).append(run)
+    for (case, labels, steps), runs in sorted(groups.items()):
+        cells = (shares(runs.get(start, [])) for start in (RANDOM, BACKBONE))
+        yield f"| `{case}` | {labels:,} | {steps or untrained} | {' | '.join(cells)} |"
+
+
+def shares(runs: Sequence[Mapping[str, Any]]) -> str:
+    if not runs:
+        return "-"
+    right, fresh = round(statistics.median(run["right"] for run in runs)), runs[0]["fresh"]
+    low, high = wilson_interval(right, fresh)
+    seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
+    return f"{right / fresh:.1%} ({low:.1%} to {high:.1%}){seeds}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

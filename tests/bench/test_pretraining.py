@@ -1,0 +1,41 @@
+"""What trains the starting weights: texts that fit, the newest images, case ignored."""
+
+import random
+
+import numpy as np
+
+from bench.lib.pretraining import CHARACTERS, POSITIONS, SIZES, right
+from bench.train_backbone import CHUNK, POOL, Pool, random_text
+from cnnlib.dataset.labels import PAD_ID
+
+
+def test_texts_have_known_characters_and_fit():
+    rng = random.Random(0)
+    texts = [random_text(rng.randint(*size.lengths), rng) for size in SIZES for _ in range(200)]
+    assert set("".join(texts)) == set(CHARACTERS)
+    assert max(map(len, texts)) <= POSITIONS
+
+
+def test_pool_holds_the_newest_images():
+    pool = Pool(SIZES[2])
+    count = POOL // CHUNK + 1
+    for number in range(count):
+        pixels = np.full((CHUNK, SIZES[2].height, SIZES[2].width, 3), number, np.uint8)
+        pool.add(pixels, np.full((CHUNK, POSITIONS), number, np.int32))
+    pixels, char_ids = pool.batch(np.random.default_rng(0))
+    assert (pixels[:, 0, 0, 0] == char_ids[:, 0]).all()
+    assert char_ids.max() <= count - 1 and len(np.unique(char_ids)) > 20
+    assert pool.char_ids[0, 0] == count - 1  # the oldest is gone
+
+
+def test_case_and_what_comes_after_the_end_do_not_count():
+    ids = {c: i for i, c in enumerate(CHARACTERS)}
+    end = len(CHARACTERS)
+    char_ids = np.full((3, POSITIONS), PAD_ID)
+    char_ids[:, :2] = [[ids["a"], ids["7"]]] * 3
+    answers = np.full((3, POSITIONS), end)
+    answers[0, :4] = ids["A"], ids["7"], end, ids["x"]
+    answers[1, :2] = ids["a"], ids["1"]
+    answers[2, :3] = ids["a"], ids["7"], ids["7"]
+    logits = np.eye(end + 1)[answers]
+    assert right(logits, char_ids) == 1 / 3

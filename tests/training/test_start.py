@@ -1,0 +1,112 @@
+"""What a training starts from: shipped weights, random ones, or another model's."""
+
+import json
+import string
+
+import numpy as np
+import pytest
+
+from cnnlib.errors import ConfigError, ModelError
+from cnnlib.networks import starting_weights
+from cnnlib.networks.checkpoint import read_checkpoint
+from cnnlib.networks.starting_weights import BACKBONE_DIR, read_start
+from cnnlib.training.loop import TrainingLoop
+from tests.training.helpers import info, train
+
+
+@pytest.fixture
+def attention(ready):
+    """A project with the default network, whose images are not its subject."""
+    ready.change(network="resnet_attention", cycle_stop=2, cycle_save=2)
+    return ready
+
+
+def test_shipped_weights_are_the_default_and_are_said(attention, capsys):
+    train(attention)
+    said = capsys.readouterr().out
+    assert "from the shipped backbone, which knows 100% of the characters" in said
+    assert info(attention).run.started
+    train(attention)
+    assert info(attention).run.started  # the weights still know it
+
+
+def test_random_weights_are_a_choice(attention, capsys):
+    train(attention, start="random")
+    assert "from random weights" in capsys.readouterr().out
+    assert not info(attention).run.started
+
+
+@pytest.mark.parametrize("changed", [{"network": "cnn5"}, {"recipe": "specification"}])
+def test_what_has_no_shipped_weights_starts_at_random(attention, capsys, changed):
+    attention.change(**changed)
+    train(attention)
+    assert "from random weights" in capsys.readouterr().out
+
+
+def test_started_training_has_a_lower_rate(attention, monkeypatch):
+    rates: dict[str, list[float]] = {"backbone": [], "random": []}
+    for start, seen in rates.items():
+        monkeypatch.setattr(
+            TrainingLoop, "_step", lambda self, batch, rate, _, seen=seen: seen.append(rate)
+        )
+        train(attention, fresh=True, start=start, cycle_stop=50)
+    first = slice(5)  # before anything else changes them
+    assert np.allclose(np.array(rates["backbone"][first]) * 2, rates["random"][first])
+
+
+def test_weights_of_another_model_are_taken_by_character(attention, capsys):
+    train(attention, start="random")
+    known = read_checkpoint(attention.sample.model_save_dir.full / info(attention).best)
+    first = attention.root / "first"
+    attention.sample.model_save_dir.full.rename(first)
+    attention.change(start="first", char_set="43210", image_width=56, resize=True, cycle_stop=1)
+    train(attention)
+    assert "from the model in first, which knows 80% of the characters" in capsys.readouterr().out
+    values = read_checkpoint(attention.sample.model_save_dir.full / info(attention).best)
+    rows, old = values["classifier/kernel"], known["classifier/kernel"]
+    step = 0.05  # of one step at the rate of the first
+    assert np.abs(rows[:, 1:] - old[:, ::-1]).max() < step
+    assert np.abs(rows[:, 0]).max() > 0
+    assert (
+        np.abs(values["stage3/block2/conv2/kernel"] - known["stage3/block2/conv2/kernel"]).max()
+        < step
+    )
+
+
+def test_start_that_is_no_model_is_named(attention):
+    with pytest.raises(ModelError, match="no model in nowhere"):
+        train(attention, start="nowhere")
+    attention.change(start="")
+    with pytest.raises(ConfigError, match="'start' is ''"):
+        train(attention)
+
+
+def test_model_of_another_network_is_refused(ready):
+    train(ready)
+    ready.sample.model_save_dir.full.rename(ready.root / "first")
+    with pytest.raises(ModelError, match="no layer of the model in first fits this network"):
+        train(ready, start="first", network="resnet_attention")
+
+
+def test_damaged_backbone_says_what_to_do(attention, monkeypatch, tmp_path):
+    monkeypatch.setattr(starting_weights, "BACKBONE_DIR", tmp_path)
+    assert read_start("backbone", "resnet_attention") is None  # a copy without it
+    description = json.loads((BACKBONE_DIR / "backbone.json").read_text(encoding="utf-8"))
+    (tmp_path / "backbone.json").write_text(json.dumps(description), encoding="utf-8")
+    (tmp_path / "resnet_attention.npz").write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(ConfigError, match='set "start": "random"'):
+        train(attention)
+
+
+def test_shipped_weights_are_those_of_the_network(attention):
+    start = read_start("backbone", "resnet_attention")
+    train(attention)
+    saved = read_checkpoint(attention.sample.model_save_dir.full / info(attention).best)
+    assert start and start.values.keys() == saved.keys()
+    assert all(np.isfinite(value).all() for value in start.values.values())
+    assert start.known_share(tuple(string.ascii_letters + string.digits)) == 1
+    assert start.known_share(("a", "中")) == 0.5
+
+
+def test_shipped_weights_are_small_enough():
+    assert sum(file.stat().st_size for file in BACKBONE_DIR.iterdir()) < 6_000_000
