@@ -115,8 +115,9 @@ class SampleConfig:
     )
     acc_stop: float = _key(
         ConfigReader.share,
-        "stop earlier at this share of right test images; `1.0`: never",
-        "测试集图片准确率达到此值时提前停止；`1.0`：从不",
+        "stop earlier where this share of the test images is right beyond luck (95 % interval), or "
+        "their loss no longer falls; `1.0`: never",
+        "测试集图片准确率在 95 % 区间内确定达到此值，或测试集的损失不再下降时，提前停止；`1.0`：从不",
     )
     cycle_save: int = _key(
         ConfigReader.count,
