@@ -2,7 +2,7 @@
 
     python3 bench/ship_backbone.py FOLDER [--target model/backbone]
 
-Reads FOLDER/averaged.npz; writes NETWORK.npz and backbone.json to the target.
+Reads FOLDER/averaged.npz, and writes NETWORK.npz and backbone.json to the target.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.lib.pretraining import CHARACTERS, GRID
+from bench.lib.pretraining import CHARACTERS, GRID, NETWORK
 from cnnlib import console
 from cnnlib.config_reader import read_json
 from cnnlib.files import replacing
@@ -31,14 +31,13 @@ TRAINING_ALONE = "columns/"  # the head that reads columns
 def main(argv: Sequence[str] | None = None) -> int:
     parser = console.parser(__doc__)
     parser.add_argument("folder", type=resolve_input_path, metavar="FOLDER")
-    parser.add_argument("--network", default="resnet_attention")
     parser.add_argument("--target", type=resolve_output_path, default=BACKBONE_DIR)
     args = parser.parse_args(argv)
-    ship(args.folder / "averaged.npz", args.network, args.target)
+    ship(args.folder / "averaged.npz", args.target)
     return 0
 
 
-def ship(averaged: Path, network: str, target: Path) -> None:
+def ship(averaged: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     with np.load(averaged) as arrays:
         step = int(arrays["step"])
@@ -47,12 +46,12 @@ def ship(averaged: Path, network: str, target: Path) -> None:
             for name in arrays.files
             if name != "step" and not name.startswith(TRAINING_ALONE)
         }
-    with replacing(target / f"{network}.npz") as temporary, open(temporary, "wb") as file:
+    with replacing(target / f"{NETWORK}.npz") as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **values)
     known = target / DESCRIPTION_FILE
     description = dict(read_json(known)) if known.exists() else {}
-    description[network] = {
-        "file": f"{network}.npz",
+    description[NETWORK] = {
+        "file": f"{NETWORK}.npz",
         "char_set": list(CHARACTERS),
         "grid": list(GRID),
         "steps": step,
@@ -61,8 +60,8 @@ def ship(averaged: Path, network: str, target: Path) -> None:
     with replacing(known) as temporary:
         text = json.dumps(description, ensure_ascii=False, indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")
-    size = (target / f"{network}.npz").stat().st_size
-    console.say(f"{target / network}.npz: {size / 1e6:.1f} MB, after {step} steps")
+    size = (target / f"{NETWORK}.npz").stat().st_size
+    console.say(f"{target / NETWORK}.npz: {size / 1e6:.1f} MB, after {step} steps")
 
 
 if __name__ == "__main__":

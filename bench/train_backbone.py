@@ -1,8 +1,10 @@
 """Train the starting weights on captchas of ever new looks, drawn while training.
 
-    python3 bench/train_backbone.py --hours 3 [--leave-out lines outline scattered]
+    python3 bench/train_backbone.py --hours 3 [--decay-hours 1] [--leave-out lines outline]
 
-Goes on from what FOLDER holds. Writes weights averaged over steps to FOLDER/averaged.npz.
+Goes on from what FOLDER/backbone holds, with other images; --folder names FOLDER. Writes its state
+there, and weights averaged over steps as averaged.npz, which ship_backbone.py puts in their place.
+Which typefaces are seen depends on the fonts that the machine has.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -24,19 +27,28 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.lib.pretraining import CHARACTERS, POSITIONS, SIZES, SYMBOLS, Size
-from bench.lib.run_folders import RUNS
+from bench.lib.pretraining import (
+    CHARACTERS,
+    NETWORK,
+    POSITIONS,
+    SIZES,
+    SYMBOLS,
+    PretrainingGraph,
+    Size,
+)
+from bench.lib.run_folders import runs_parser
 from cnnlib import console
 from cnnlib.dataset.labels import PAD_ID
-from cnnlib.paths import resolve_output_path
+from cnnlib.networks.session import open_session, session_options
 from gen_image.typefaces import LATIN
 from gen_image.varied import VariedCaptcha
 
-CHUNK = 256
+CHUNK, CHUNKS_AHEAD = 256, 8
 POOL = 12_000  # images of each size
 BATCH = 128
 PEAK = 8e-3
-WARM_UP = 1000
+WARM_UP = 1000  # steps
+REPORT_STEPS, SAVE_STEPS = 100, 1000
 
 
 def random_text(length: int, rng: random.Random) -> str:
@@ -103,98 +115,81 @@ class Pool:
         return self.pixels[chosen], self.char_ids[chosen]
 
 
+def add_drawn(pools: Sequence[Pool], chunks: Any) -> None:
+    """Add what is drawn to the pools; wait where one of them has too little for a batch."""
+    while True:
+        waits = min(pool.added for pool in pools) < 2 * BATCH
+        try:
+            number, pixels, char_ids = chunks.get(block=waits)
+        except queue.Empty:
+            return
+        pools[number].add(pixels, char_ids)
+
+
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = console.parser(__doc__)
-    parser.add_argument("--hours", type=float, default=3.0)
-    parser.add_argument("--decay-hours", type=float, default=0.0, help="at the end, to a rate of 0")
+    parser = runs_parser(__doc__)
+    parser.add_argument("--hours", type=float, default=3.0, metavar="H")
+    parser.add_argument(
+        "--decay-hours", type=float, default=0.0, metavar="H", help="at the end, to a rate of 0"
+    )
+    parser.add_argument("--peak", type=float, default=PEAK, metavar="RATE")
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="STYLE")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--network", default="resnet_attention")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peak", type=float, default=PEAK)
-    parser.add_argument("--folder", type=resolve_output_path, default=RUNS / "backbone")
+    parser.add_argument("--workers", type=console.at_least_one, default=1, metavar="N")
     args = parser.parse_args(argv)
-    args.folder.mkdir(parents=True, exist_ok=True)
+    folder = args.folder / "backbone"
+    folder.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
-    chunks = context.Queue(8)
-    workers = [
+    chunks = context.Queue(CHUNKS_AHEAD)
+    seed = int(time.time())  # a training that goes on sees other images
+    for number in range(args.workers):
         context.Process(
-            target=draw_chunks,
-            args=(args.seed * 1000 + i + int(time.time()), args.leave_out, chunks),
-            daemon=True,
-        )
-        for i in range(args.workers)
-    ]
-    for worker in workers:
-        worker.start()
+            target=draw_chunks, args=(seed + number, args.leave_out, chunks), daemon=True
+        ).start()
+    schedule = Schedule(args.peak, args.hours, args.decay_hours)
     try:
-        train(args, chunks)
+        train(folder, schedule, chunks, np.random.default_rng(seed))
     except KeyboardInterrupt:
         return console.EXIT_INTERRUPTED
-    finally:
-        for worker in workers:
-            worker.kill()
     return 0
 
 
-def train(args: Any, chunks: Any) -> None:
-    from bench.lib.pretraining import PretrainingGraph, right
-    from cnnlib.networks.session import open_session, session_options
-    from cnnlib.networks.tensorflow_v1 import tf
+@dataclass(frozen=True)
+class Schedule:
+    """The rate by time: warmed up, constant, and falling to nothing in the last hours."""
 
-    graph = PretrainingGraph(args.network, SIZES, args.seed)
+    peak: float
+    hours: float
+    decay_hours: float
+
+    def rate(self, step: int, passed_h: float) -> float:
+        left = (self.hours - passed_h) / self.decay_hours if self.decay_hours else 1.0
+        return self.peak * min(1.0, step / WARM_UP, left)
+
+
+def train(folder: Path, schedule: Schedule, chunks: Any, rng: np.random.Generator) -> None:
+    graph = PretrainingGraph(NETWORK, SIZES)
     pools = [Pool(size) for size in SIZES]
-    rng = np.random.default_rng((args.seed, os.getpid()))
-    shares = np.array([s.share for s in SIZES]) / sum(s.share for s in SIZES)
-    with open_session(graph.graph, session_options()) as session, graph.graph.as_default():
-        session.run(graph.initializer)
-        step, last = 0, tf.train.latest_checkpoint(str(args.folder))
-        if last:
-            graph.saver.restore(session, last)
-            step = int(last.rsplit("-", 1)[1])
-            console.say(f"goes on after step {step}")
-        began, first = time.time(), step
-        recent: list[list[float]] = []
-        while (passed := (time.time() - began) / 3600) < args.hours:
-            while True:
-                try:
-                    k, pixels, char_ids = chunks.get(min(p.added for p in pools) < 2 * BATCH)
-                    pools[k].add(pixels, char_ids)
-                except queue.Empty:
-                    break
-                if min(p.added for p in pools) >= 2 * BATCH and chunks.empty():
-                    break
-            k = int(rng.choice(len(SIZES), p=shares))
-            built = graph.sizes[k]
-            pixels, char_ids = pools[k].batch(rng)
+    shares = [size.share for size in SIZES]
+    with open_session(graph.graph, session_options()) as session:
+        step = graph.restore(session, folder)
+        began_s, reported, scores = time.monotonic(), step, []
+        while (passed_h := (time.monotonic() - began_s) / 3600) < schedule.hours:
+            add_drawn(pools, chunks)
+            number = int(rng.choice(len(SIZES), p=shares))
             step += 1
-            rate = args.peak * min(1, step / WARM_UP)
-            if args.decay_hours:
-                rate *= min(1.0, (args.hours - passed) / args.decay_hours)
-            feeds = {built.X: pixels, built.Y: char_ids, graph.training: True, graph.rate: rate}
-            fetches = [built.loss, built.ctc_loss, built.logits, built.train_step]
-            loss, ctc, logits, _ = session.run(fetches, feeds)
-            recent.append([loss, ctc, right(logits, char_ids)])
-            if step % 100 == 0:
-                loss, ctc, share = np.mean(recent, axis=0)
-                recent = []
-                drawn = sum(p.added for p in pools)
-                speed = (step - first) / (time.time() - began)
+            rate = schedule.rate(step, passed_h)
+            scores.append(graph.train(session, number, *pools[number].batch(rng), rate))
+            if step - reported == REPORT_STEPS:
+                loss, ctc_loss, right = np.mean(scores, axis=0)
                 console.say(
-                    f"{step} loss {loss:.3f} ctc {ctc:.3f} right {share:.3f} rate {rate:.1e} "
-                    f"drawn {drawn} {speed:.2f} steps/s {passed:.2f} h"
+                    f"step {step}, {passed_h:.2f} h: loss {loss:.3f}, of columns {ctc_loss:.3f}, "
+                    f"{right:.1%} right, rate {rate:.1e}, {sum(p.added for p in pools)} drawn"
                 )
-            if step % 1000 == 0:
-                save(graph, session, args, step)
-        save(graph, session, args, step)
-
-
-def save(graph: Any, session: Any, args: Any, step: int) -> None:
-    from bench.lib.pretraining import save_averages
-
-    graph.saver.save(session, str(args.folder / "state"), step, write_meta_graph=False)
-    save_averages(graph, session, args.folder / "averaged.npz", step)
+                reported, scores = step, []
+            if step % SAVE_STEPS == 0:
+                graph.save(session, folder, step)
+        graph.save(session, folder, step)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,8 @@ class SampleConfig:
         ConfigReader.share,
         "stop earlier where this share of the test images is right beyond luck (95 % interval), or "
         "their loss no longer falls; `1.0`: never",
-        "测试集图片准确率在 95 % 区间内确定达到此值，或测试集的损失不再下降时，提前停止；`1.0`：从不",
+        "测试集图片准确率在 95 % 区间内确定达到此值，或测试集的损失不再下降时，提前停止；"
+        "`1.0`：从不",
     )
     cycle_save: int = _key(
         ConfigReader.count,

@@ -13,7 +13,8 @@ import numpy as np
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.files import replacing
 from cnnlib.networks.architectures import NETWORKS, column_head, feature_size
-from cnnlib.networks.tensorflow_v1 import tf
+from cnnlib.networks.decoding import class_ids, counted_positions
+from cnnlib.networks.tensorflow_v1 import cond, tf
 from cnnlib.networks.weights import Tensor, TrainableWeights
 from cnnlib.training.augmentation import distort
 from cnnlib.training.graph import ctc_losses
@@ -21,13 +22,16 @@ from cnnlib.training.recipes import Augmentation
 
 SYMBOLS = "+-*/=?#@&$%!×÷"
 CHARACTERS = string.digits + string.ascii_letters + SYMBOLS
+END = len(CHARACTERS)  # the end class
 POSITIONS = 12
+NETWORK = "resnet_attention"
 GRID = 8, 24  # of the place embedding, scaled to each size of feature map
 PAD_WEIGHT = 0.1  # of a position after the end
 CTC_WEIGHT = 0.3
 SMOOTHING = 0.02
 DECAY = 0.05  # of kernels, decoupled
 EMA = 0.9995
+ADAM_BETA2 = 0.99
 CLIP = 2.0  # global norm of the gradient
 
 
@@ -53,7 +57,7 @@ SIZES = (
 class SharedWeights(TrainableWeights):
     """Weights of one network for images of one size; the place embedding is scaled to it."""
 
-    def __init__(self, training: Tensor, size: Size, network: str) -> None:
+    def __init__(self, training: Tensor, size: Size) -> None:
         super().__init__(training, tf.constant(1.0))
         self._places = feature_size(size.height, size.width)
 
@@ -66,88 +70,110 @@ class SharedWeights(TrainableWeights):
         return tf.reshape(scaled, [-1, depth])
 
 
-@dataclass
+@dataclass(frozen=True)
 class SizeGraph:
     """What is fed, run and read for images of one size."""
 
-    X: Tensor
-    Y: Tensor
+    X: Tensor  # uint8 [B, H, W, 3]
+    Y: Tensor  # int32 [B, P]
     loss: Tensor
-    ctc_loss: Tensor
-    logits: Tensor
-    train_step: Tensor = None
+    ctc_loss: Tensor  # of columns, for each character
+    logits: Tensor  # [B, P, C + 1]
+    moving_averages: list[Tensor]
 
 
 class PretrainingGraph:
-    def __init__(self, network: str, sizes: Sequence[Size] = SIZES, seed: int = 0) -> None:
+    """One network at several image sizes, its optimiser, and averages of its weights."""
+
+    def __init__(self, network: str, sizes: Sequence[Size]) -> None:
         self.graph = tf.Graph()
         with self.graph.as_default():
-            tf.set_random_seed(seed)
-            self.training = tf.placeholder_with_default(False, [], "training")
-            self.rate = tf.placeholder(tf.float32, [], "rate")
-            optimizer = tf.train.AdamOptimizer(self.rate, beta2=0.99)
-            self.sizes = []
-            weights_of = []
+            self._training = tf.placeholder_with_default(False, [], "training")
+            self._rate = tf.placeholder(tf.float32, [], "rate")
+            self._sizes = []
             for size in sizes:
                 with tf.variable_scope("", reuse=tf.AUTO_REUSE):
-                    built, weights = self._build(network, size)
-                self.sizes.append(built)
-                weights_of.append(weights)
-            self.weight_variables = tf.global_variables()
+                    self._sizes.append(self._build(network, size))
+            self._weights = tf.global_variables()
+            optimizer = tf.train.AdamOptimizer(self._rate, beta2=ADAM_BETA2)
             averages = tf.train.ExponentialMovingAverage(EMA)
             with tf.variable_scope("", reuse=tf.AUTO_REUSE):
-                for built, weights in zip(self.sizes, weights_of, strict=True):
-                    pairs = optimizer.compute_gradients(built.loss + CTC_WEIGHT * built.ctc_loss)
-                    gradients, variables = zip(*pairs, strict=True)
-                    gradients, _ = tf.clip_by_global_norm(gradients, CLIP)
-                    step = optimizer.apply_gradients(zip(gradients, variables, strict=True))
-                    with tf.control_dependencies([step]):
-                        decay = [
-                            v.assign_sub(self.rate * DECAY * v)
-                            for v in tf.trainable_variables()
-                            if v.op.name.endswith("kernel")
-                        ]
-                    with tf.control_dependencies([*decay, *weights.moving_averages]):
-                        built.train_step = averages.apply(self.weight_variables)
-            self.averaged = {v.op.name: averages.average(v) for v in self.weight_variables}
-            self.initializer = tf.global_variables_initializer()
-            self.saver = tf.train.Saver(max_to_keep=2)
+                self._steps = [self._step(built, optimizer, averages) for built in self._sizes]
+            self._averaged = {v.op.name: averages.average(v) for v in self._weights}
+            self._initializer = tf.global_variables_initializer()
+            self._saver = tf.train.Saver(max_to_keep=2)
         self.graph.finalize()
 
-    def _build(self, network: str, size: Size) -> tuple[SizeGraph, SharedWeights]:
+    def _build(self, network: str, size: Size) -> SizeGraph:
         X = tf.placeholder(tf.uint8, [None, size.height, size.width, 3])
         Y = tf.placeholder(tf.int32, [None, POSITIONS])
         images = tf.image.per_image_standardization(tf.cast(X, tf.float32))
         limits = Augmentation()
-        images = tf.cond(self.training, lambda: distort(images, limits, 0.5), lambda: images)
+        images = cond(self._training, lambda: distort(images, limits, 0.5), lambda: images)
         images = tf.ensure_shape(images, [None, size.height, size.width, 3])
-        weights = SharedWeights(self.training, size, network)
-        classes = len(CHARACTERS) + 1
-        logits = NETWORKS[network](images, POSITIONS, classes, weights)
-        columns = column_head(weights.feature_maps, len(CHARACTERS), weights)
-        ended = tf.equal(Y, PAD_ID)
-        ids = tf.where(ended, tf.fill(tf.shape(Y), classes - 1), Y)
-        targets = tf.one_hot(ids, classes) * (1 - SMOOTHING) + SMOOTHING / classes
-        losses = tf.nn.softmax_cross_entropy_with_logits_v2(labels=targets, logits=logits)
-        lengths = tf.reduce_sum(tf.cast(~ended, tf.int32), axis=1, keepdims=True)
-        counts = tf.range(POSITIONS)[tf.newaxis] <= lengths
-        shares = tf.where(counts, tf.ones_like(losses), PAD_WEIGHT * tf.ones_like(losses))
-        loss = tf.reduce_sum(losses * shares) / tf.reduce_sum(shares)
-        ctc = tf.reduce_mean(ctc_losses(columns, Y) / tf.cast(lengths[:, 0], tf.float32))
-        return SizeGraph(X, Y, loss, ctc, logits), weights
+        weights = SharedWeights(self._training, size)
+        logits = NETWORKS[network](images, POSITIONS, END + 1, weights)
+        columns = column_head(weights.feature_maps, END, weights)
+        lengths = tf.reduce_sum(tf.cast(tf.not_equal(Y, PAD_ID), tf.float32), axis=1)  # [B]
+        ctc_loss = tf.reduce_mean(ctc_losses(columns, Y) / lengths)
+        loss = _loss(logits, Y, lengths)
+        return SizeGraph(X, Y, loss, ctc_loss, logits, weights.moving_averages)
+
+    def _step(self, built: SizeGraph, optimizer: Any, averages: Any) -> Tensor:
+        pairs = optimizer.compute_gradients(built.loss + CTC_WEIGHT * built.ctc_loss)
+        gradients, variables = zip(*pairs, strict=True)
+        gradients, _ = tf.clip_by_global_norm(gradients, CLIP)
+        step = optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        with tf.control_dependencies([step]):
+            decay = [
+                variable.assign_sub(self._rate * DECAY * variable)
+                for variable in tf.trainable_variables()
+                if variable.op.name.endswith("kernel")
+            ]
+        with tf.control_dependencies([*decay, *built.moving_averages]):
+            return averages.apply(self._weights)
+
+    def train(
+        self, session: Any, number: int, pixels: np.ndarray, char_ids: np.ndarray, rate: float
+    ) -> tuple[float, float, float]:
+        """Learn from images of the size of this number; return both losses and the share right."""
+        built = self._sizes[number]
+        feeds = {built.X: pixels, built.Y: char_ids, self._training: True, self._rate: rate}
+        loss, ctc_loss, logits, _ = session.run(
+            [built.loss, built.ctc_loss, built.logits, self._steps[number]], feeds
+        )
+        return float(loss), float(ctc_loss), right(logits, char_ids)
+
+    def restore(self, session: Any, folder: Path) -> int:
+        """Give the variables the values of the last save, if any; return its step."""
+        session.run(self._initializer)
+        last = tf.train.latest_checkpoint(str(folder))
+        if not last:
+            return 0
+        with self.graph.as_default():
+            self._saver.restore(session, last)
+        return int(last.rsplit("-", 1)[1])
+
+    def save(self, session: Any, folder: Path, step: int) -> None:
+        """Save the state, and the averages of all weights as averaged.npz."""
+        with self.graph.as_default():
+            self._saver.save(session, str(folder / "state"), step, write_meta_graph=False)
+        with replacing(folder / "averaged.npz") as temporary, open(temporary, "wb") as file:
+            np.savez(file, step=np.int64(step), **session.run(self._averaged))
+
+
+def _loss(logits: Tensor, char_ids: Tensor, lengths: Tensor) -> Tensor:
+    """Return the mean cross-entropy of the positions up to the end; the others count little."""
+    class_ids = tf.where(tf.equal(char_ids, PAD_ID), END * tf.ones_like(char_ids), char_ids)
+    targets = tf.one_hot(class_ids, END + 1) * (1 - SMOOTHING) + SMOOTHING / (END + 1)
+    losses = tf.nn.softmax_cross_entropy_with_logits_v2(labels=targets, logits=logits)  # [B, P]
+    counts = tf.range(POSITIONS, dtype=tf.float32) <= lengths[:, tf.newaxis]  # [B, P]
+    weights = tf.where(counts, tf.ones_like(losses), PAD_WEIGHT * tf.ones_like(losses))
+    return tf.reduce_sum(losses * weights) / tf.reduce_sum(weights)
 
 
 def right(logits: np.ndarray, char_ids: np.ndarray) -> float:
     """Return the share of texts that are read as they are labelled, case ignored."""
-    best = logits.argmax(-1)
-    end = len(CHARACTERS)
-    folded = np.array([CHARACTERS.find(c.lower()) for c in CHARACTERS] + [end])
-    wanted = np.where(char_ids == PAD_ID, end, char_ids)
-    reached = np.cumsum(np.pad(wanted == end, ((0, 0), (1, 0)))[:, :-1], axis=1) > 0
-    return float(((folded[best] == folded[wanted]) | reached).all(1).mean())
-
-
-def save_averages(graph: PretrainingGraph, session: Any, file: Path, step: int) -> None:
-    """Write the averages of all weights, and of how many steps, to an .npz file."""
-    with replacing(file) as temporary, open(temporary, "wb") as out:
-        np.savez(out, step=np.int64(step), **session.run(graph.averaged))
+    folded = np.array([*(CHARACTERS.index(c.lower()) for c in CHARACTERS), END])
+    equal = folded[logits.argmax(axis=-1)] == folded[class_ids(char_ids, END + 1)]  # [B, P]
+    return float((equal | ~counted_positions(char_ids)).all(axis=1).mean())

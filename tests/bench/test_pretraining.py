@@ -4,9 +4,21 @@ import random
 
 import numpy as np
 
-from bench.lib.pretraining import CHARACTERS, POSITIONS, SIZES, right
+from bench.lib.pretraining import (
+    CHARACTERS,
+    GRID,
+    NETWORK,
+    POSITIONS,
+    SIZES,
+    PretrainingGraph,
+    Size,
+    right,
+)
+from bench.ship_backbone import ship
 from bench.train_backbone import CHUNK, POOL, Pool, random_text
 from cnnlib.dataset.labels import PAD_ID
+from cnnlib.networks import starting_weights
+from tests.training.helpers import exact_session
 
 
 def test_texts_have_known_characters_and_fit():
@@ -39,3 +51,25 @@ def test_case_and_what_comes_after_the_end_do_not_count():
     answers[2, :3] = ids["a"], ids["7"], ids["7"]
     logits = np.eye(end + 1)[answers]
     assert right(logits, char_ids) == 1 / 3
+
+
+def test_training_goes_on_from_its_save_and_is_shipped(tmp_path, monkeypatch, capsys):
+    sizes = [Size(48, 32, (1, 3), 0.5), Size(64, 16, (1, 3), 0.5)]
+    rng = np.random.default_rng(0)
+    char_ids = np.full((8, POSITIONS), PAD_ID, np.int32)
+    char_ids[:, 0] = np.arange(8)
+    graph = PretrainingGraph(NETWORK, sizes)
+    with exact_session(graph.graph) as session:
+        assert graph.restore(session, tmp_path) == 0
+        for number, size in enumerate(sizes):
+            pixels = rng.integers(0, 256, (8, size.height, size.width, 3), np.uint8)
+            losses = [graph.train(session, number, pixels, char_ids, 1e-3)[0] for _ in range(4)]
+            assert losses[-1] < losses[0]
+        graph.save(session, tmp_path, 8)
+        assert graph.restore(session, tmp_path) == 8
+    ship(tmp_path / "averaged.npz", tmp_path / "backbone")
+    monkeypatch.setattr(starting_weights, "BACKBONE_DIR", tmp_path / "backbone")
+    start = starting_weights.read_start("backbone", NETWORK)
+    assert start and start.values["attention/place"].shape == (*GRID, 128)
+    assert not [name for name in start.values if name.startswith("columns")]
+    assert "after 8 steps" in capsys.readouterr().out
