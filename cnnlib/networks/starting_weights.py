@@ -7,7 +7,7 @@ network, with a description in backbone.json.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from cnnlib.config_reader import read_json
 from cnnlib.errors import ConfigError, ModelError
 from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.model_folder import ModelFolder
-from cnnlib.networks.transfer import Layout, adapted
+from cnnlib.networks.transfer import CASES, Layout, adapted
 from cnnlib.paths import PROJECT_ROOT, AnyPath
 
 BACKBONE_DIR = PROJECT_ROOT / "model" / "backbone"
@@ -38,14 +38,21 @@ class StartingWeights:
         known = {case for c in self.layout.characters for case in (c, c.swapcase())}
         return len(known & set(characters)) / len(characters)
 
-    def adapt(self, target: Layout, initial: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return a value for each variable in `initial`; raises ModelError where no layer fits."""
-        values = adapted(self.values, self.layout, target, initial)
-        if all(values[name] is initial[name] for name in initial):
-            raise ModelError(
-                f"no layer of {self.name} fits this network: name another start in conf/"
-            )
-        return values
+    def adapt(
+        self, target: Layout, initial: Mapping[str, np.ndarray]
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yield values for all variables in `initial`: one for each of CASES that differ.
+
+        Raises ModelError where no layer fits.
+        """
+        lacks_case = any(c.swapcase() not in target.characters for c in target.characters)
+        for case in CASES if lacks_case else CASES[:1]:
+            values = adapted(self.values, self.layout, target, initial, case)
+            if all(values[name] is initial[name] for name in initial):
+                raise ModelError(
+                    f"no layer of {self.name} fits this network: name another start in conf/"
+                )
+            yield values
 
 
 def read_start(start: AnyPath, network: str) -> StartingWeights | None:

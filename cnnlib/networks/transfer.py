@@ -20,6 +20,9 @@ from cnnlib.networks.architectures import CLASSIFIER, GLIMPSES, feature_size
 STEM = "stem/kernel"
 PLACE = "attention/place"
 QUERY = "attention/query"
+# What a letter shows whose other case the labels do not have: labels in lower case may be those of
+# captchas in upper case.
+CASES = ("own", "other", "either")
 
 
 @dataclass(frozen=True)
@@ -47,20 +50,29 @@ def adapted(
     source: Layout,
     target: Layout,
     initial: Mapping[str, np.ndarray],
+    case: str = CASES[0],
 ) -> dict[str, np.ndarray]:
-    """Return the weights named in `initial`, from `values` where these can be adapted."""
+    """Return the weights named in `initial`, from `values` where these can be adapted.
+
+    `case`, of CASES, says which rows letters get whose other case the target does not have.
+    """
     return {
-        name: _fitted(name, values[name], value, source, target) if name in values else value
+        name: _fitted(name, values[name], value, source, target, case) if name in values else value
         for name, value in initial.items()
     }
 
 
 def _fitted(
-    name: str, known: np.ndarray, initial: np.ndarray, source: Layout, target: Layout
+    name: str,
+    known: np.ndarray,
+    initial: np.ndarray,
+    source: Layout,
+    target: Layout,
+    case: str,
 ) -> np.ndarray:
     """Return a weight in the shape of `initial`."""
     if name.startswith(CLASSIFIER):
-        return _by_class(known, initial, source, target)
+        return _by_class(known, initial, source, target, case)
     if name == PLACE:
         return _scaled(known.reshape(*source.grid, -1), target.grid).reshape(initial.shape)
     if name == QUERY:
@@ -70,19 +82,23 @@ def _fitted(
     return known if known.shape == initial.shape else initial
 
 
-def _by_class(known: np.ndarray, initial: np.ndarray, source: Layout, target: Layout) -> np.ndarray:
+def _by_class(
+    known: np.ndarray, initial: np.ndarray, source: Layout, target: Layout, case: str
+) -> np.ndarray:
     """Return rows of a classifier, [..., C], for the characters of the target.
 
-    One that the source does not know starts from nothing; a letter whose other case the target
-    has not stands for both.
+    One that the source does not know in either case keeps its initial row.
     """
     if known.shape[:-1] != initial.shape[:-1] or known.shape[-1] != len(source.names):
         return initial
     place_of = {name: place for place, name in enumerate(source.names)}
     fitted = initial.copy()
     for place, name in enumerate(target.names):
-        cases = {name} if name.swapcase() in target.names else {name, name.swapcase()}
-        rows = [place_of[case] for case in sorted(cases) if case in place_of]
+        other = name.swapcase()
+        both = [name] if other in target.names else [name, other]
+        wanted = {"own": both[:1], "other": both[-1:], "either": both}[case]
+        rows = [place_of[c] for c in wanted if c in place_of]
+        rows = rows or [place_of[c] for c in both if c in place_of]
         if rows:
             fitted[..., place] = known[..., rows].mean(axis=-1)
     return fitted

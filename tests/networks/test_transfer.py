@@ -79,12 +79,16 @@ def test_classifier_rows_go_with_their_characters():
     assert np.allclose(kernel[:, 4], initial["classifier/kernel"][:, 4])  # texts had no end
 
 
-def test_letter_stands_for_both_cases_where_the_other_does_not_occur():
-    both = dataclasses.replace(SPEC, char_set=tuple("aA1"))
-    known, _, fitted = adapt(both, dataclasses.replace(SPEC, char_set=tuple("a1")))
-    rows = known["classifier/kernel"]
-    assert np.allclose(fitted["classifier/kernel"][:, 0], rows[:, :2].mean(axis=1))
-    assert np.allclose(fitted["classifier/kernel"][:, 1], rows[:, 2])
+@pytest.mark.parametrize(("case", "rows"), [("own", [0]), ("other", [1]), ("either", [0, 1])])
+def test_letter_can_show_its_other_case_where_that_is_not_in_the_labels(case, rows):
+    both, lower = (dataclasses.replace(SPEC, char_set=tuple(text)) for text in ("aA1bB", "a1b"))
+    known, initial = random_values(both), random_values(lower, seed=1)
+    fitted = adapted(known, Layout.of(both), Layout.of(lower), initial, case)
+    old, new = known["classifier/kernel"], fitted["classifier/kernel"]
+    assert np.allclose(new[:, 0], old[:, rows].mean(axis=1))
+    assert np.allclose(new[:, 1], old[:, 2])
+    same = adapted(known, Layout.of(both), Layout.of(both), known, case)
+    assert np.allclose(same["classifier/kernel"], old)
 
 
 def test_gray_images_look_the_same_to_a_kernel_for_colour():

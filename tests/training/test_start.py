@@ -1,6 +1,7 @@
 """What a training starts from: shipped weights, random ones, or another model's."""
 
 import json
+import re
 import string
 
 import numpy as np
@@ -106,6 +107,20 @@ def test_shipped_weights_are_those_of_the_network(attention):
     assert all(np.isfinite(value).all() for value in start.values.values())
     assert start.known_share(tuple(string.ascii_letters + string.digits)) == 1
     assert start.known_share(("a", "中")) == 0.5
+
+
+def test_labels_in_the_other_case_are_understood(attention, draw_images, capsys):
+    """Images show upper case, their labels are in lower case."""
+    for folder, count in (("train", 40), ("test", 40)):
+        directory = attention.root / "sample" / folder
+        for file in directory.iterdir():
+            file.unlink()
+        for file in draw_images(directory, count, characters=tuple("ADEGHRQ"), seed=count):
+            file.rename(file.with_name(file.name.lower()))
+    attention.change(char_set="adeghrq", cycle_stop=10, cycle_save=10)
+    train(attention)
+    accuracy = float(re.search(r"验证集\] 字符准确率为 ([0-9.]+)", capsys.readouterr().out)[1])
+    assert accuracy > 0.4  # by chance: a seventh
 
 
 def test_shipped_weights_are_small_enough():
