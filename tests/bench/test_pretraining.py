@@ -54,7 +54,7 @@ def test_case_and_what_comes_after_the_end_do_not_count():
 
 
 def test_training_goes_on_from_its_save_and_is_shipped(tmp_path, monkeypatch, capsys):
-    sizes = [Size(48, 32, (1, 3), 0.5), Size(64, 16, (1, 3), 0.5)]
+    sizes = [Size(32, 32, (1, 3), 0.5), Size(32, 16, (1, 3), 0.5)]
     rng = np.random.default_rng(0)
     char_ids = np.full((8, POSITIONS), PAD_ID, np.int32)
     char_ids[:, 0] = np.arange(8)

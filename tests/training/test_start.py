@@ -50,9 +50,8 @@ def test_started_training_has_a_lower_rate(attention, monkeypatch):
         monkeypatch.setattr(
             TrainingLoop, "_step", lambda self, batch, rate, _, seen=seen: seen.append(rate)
         )
-        train(attention, fresh=True, start=start, cycle_stop=50)
-    first = slice(5)  # before anything else changes them
-    assert np.allclose(np.array(rates["backbone"][first]) * 2, rates["random"][first])
+        train(attention, fresh=True, start=start, cycle_stop=5)
+    assert np.allclose(np.array(rates["backbone"]) * 2, rates["random"])
 
 
 def test_weights_of_another_model_are_taken_by_character(attention, capsys):
