@@ -83,7 +83,7 @@ def _faint_letters(image: Image.Image, colour_at: ColourAt, rng: random.Random) 
     pen = ImageDraw.Draw(image)
     for _ in range(rng.randint(4, 25)):
         size = max(6, round(rng.uniform(0.15, 0.35) * height))
-        font = typefaces.load(str(typefaces.FONT_DIR / "DejaVuSans.ttf"), size)
+        font = typefaces.load(str(typefaces.FONT_DIR / typefaces.REFERENCE), size)
         place = rng.uniform(-5, width), rng.uniform(-5, height)
         pen.text(place, rng.choice(typefaces.LATIN), colour_at(rng.uniform(0.1, 0.3)), font)
 

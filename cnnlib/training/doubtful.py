@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 from cnnlib.dataset.image_set import ImageSet
-from cnnlib.evaluation.label_audit import DOUBTFUL_RATIO, likelihood_ratios
+from cnnlib.evaluation.label_audit import doubtful_labels, likelihood_ratios
 from cnnlib.evaluation.metrics import softmax
 from cnnlib.networks.decoding import decode
 from cnnlib.training.scoring import Scorer
@@ -24,13 +24,16 @@ def find_doubtful(
     None where it doubts too many, or where `stop` is set meanwhile.
     """
     doubtful = np.zeros(len(images), bool)
+    ratios = []
     for start in range(0, len(images), CHUNK):
         if stop.is_set():
-            return np.zeros(len(images), bool)
+            return doubtful
         part = slice(start, start + CHUNK)
         logits, char_ids, _ = scorer.outputs(images.pixels[part], images.char_ids[part])
         probabilities = softmax(logits)  # [n, P, C]
         _, confidences = decode(probabilities, has_end_class)
-        ratios = likelihood_ratios(probabilities, char_ids, confidences)
-        doubtful[part] = ratios <= DOUBTFUL_RATIO
-    return doubtful if doubtful.mean() <= MOST else np.zeros(len(images), bool)
+        ratios.append(likelihood_ratios(probabilities, char_ids, confidences))
+    chosen = doubtful_labels(np.concatenate(ratios))
+    if len(chosen) <= MOST * len(images):
+        doubtful[chosen] = True
+    return doubtful

@@ -137,7 +137,8 @@ class TrainingLoop:
             self._step(batch, rate, self._recipe.ctc_weight_at(step, cycle_stop))
             seconds.append(time.perf_counter() - began_s)
             done = self._report_if_due(step, batch, rate, rng, seconds, stop)
-            self._observe_plateau(step, source)
+            if not done:
+                self._observe_plateau(step, source)
             stopping = stop.is_set() and not done
             if stopping:
                 self._reports.stopping()

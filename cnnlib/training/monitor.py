@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ FITTING_LABELS = 3.0  # times chance: the starting weights read the labels in th
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of the images before the first step."""
+    """What is known of the images, but for the scores of the training."""
 
     contradictions: float = 0.0  # share of the training images whose picture has another label, too
     letter_height: float = 0.0  # pixels, as the network sees them; 0: not known
@@ -37,7 +37,7 @@ class TrainingMonitor:
     """Observe the reports of a training, and say once what seems to go wrong.
 
     `chance_accuracy` is that of answers by chance, `tested` the number of test images in each
-    report.
+    report. `evidence` is asked where the answers are no better than chance.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TrainingMonitor:
         chance_accuracy: float,
         tested: int,
         cycle_stop: int,
-        evidence: Evidence = Evidence(),  # noqa: B008 - frozen
+        evidence: Callable[[], Evidence] = Evidence,
     ) -> None:
         self._evidence, self._chance_accuracy = evidence, chance_accuracy
         self.leapt_at = 0  # the last step at which the loss leapt
@@ -79,7 +79,7 @@ class TrainingMonitor:
         return f"the answers are no better than guessing: {self._likeliest_cause()}"
 
     def _likeliest_cause(self) -> str:
-        seen, chance = self._evidence, self._chance_accuracy
+        seen, chance = self._evidence(), self._chance_accuracy
         compare = "Compare some images of train_image_dir with their names"
         if self.leapt_at:
             return (

@@ -45,29 +45,26 @@ class RunReports:
         self._scorer, self._saver = scorer, saver
         self._reporter, self._advises = reporter, advises
         self._began_s = time.monotonic()
-
-    def _new_monitor(self) -> TrainingMonitor:
-        """Return what observes the run; the variables have the values it starts from."""
-        return TrainingMonitor(
-            chance_accuracy(self._train.char_ids),
-            min(self._options.test_batch_size, len(self._test)),
-            self._options.cycle_stop,
-            self._evidence(),
+        self._read_at_start: float | None = None  # share of characters, by weights that know them
+        self._monitor = TrainingMonitor(
+            chance_accuracy(train.char_ids),
+            min(options.test_batch_size, len(test)),
+            options.cycle_stop,
+            self._evidence,
         )
 
     def _evidence(self) -> Evidence:
-        rng = np.random.default_rng(self._options.seed)
-        pixels, char_ids = self._train.sample(ADVICE_IMAGES, rng)
-        knows = self._saver.known_share >= KNOWN_SHARE
-        return Evidence(
-            contradictions(self._train),
-            letter_height(pixels[:EVIDENT_IMAGES]),
-            self._scorer.score(pixels, char_ids).char_accuracy if knows else None,
-        )
+        pixels = self._sampled_training_images()[0][:EVIDENT_IMAGES]
+        return Evidence(contradictions(self._train), letter_height(pixels), self._read_at_start)
+
+    def _sampled_training_images(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._train.sample(ADVICE_IMAGES, np.random.default_rng(self._options.seed))
 
     def begin(self, origin: str) -> None:
         """Report what is trained; `origin` says in words which weights it starts from."""
-        self._monitor = self._new_monitor()
+        if self._saver.known_share >= KNOWN_SHARE:
+            scores = self._scorer.score(*self._sampled_training_images())
+            self._read_at_start = scores.char_accuracy
         cnn, options = self._cnn, self._options
         needs = cost(cnn.network, cnn.spec)
         self._reporter.say(
@@ -145,8 +142,7 @@ class RunReports:
 
     def _advice(self, test: Scores) -> list[str]:
         """Return what would help most; training images are read with the weights of the end."""
-        rng = np.random.default_rng(self._options.seed)
-        train = self._scorer.score(*self._train.sample(ADVICE_IMAGES, rng))
+        train = self._scorer.score(*self._sampled_training_images())
         wider = WIDER.get(self._cnn.network, "")
         return advice(train, test, self._options.cycle_stop, wider)
 

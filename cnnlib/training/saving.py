@@ -105,12 +105,15 @@ class ModelSaver:
         rng = np.random.default_rng(options.seed)
         sample = self._test.sample(STARTED_IMAGES, rng)
 
-        def loss_of(values: dict[str, np.ndarray]) -> float:
+        def load(values: dict[str, np.ndarray]) -> None:
             assign(self._session, ((variables[name], value) for name, value in values.items()))
+
+        def loss_of(values: dict[str, np.ndarray]) -> float:
+            load(values)
             return self._scorer.score(*sample).loss
 
         candidates = start.adapt(Layout.of(cnn.spec), self._session.run(variables))
-        loss_of(min(candidates, key=loss_of))  # and there they are
+        load(min(candidates, key=loss_of))
         self.started = True
         self.known_share = start.known_share(cnn.char_set)
         return f"from {start.name}, which knows {self.known_share:.0%} of the characters"

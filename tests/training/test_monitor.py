@@ -16,7 +16,7 @@ def lines_of(reports, cycle_stop=1000, chance=0.25, evidence=Evidence(), leapt_a
 
     A report is (characters, images, loss of training; images of test).
     """
-    monitor = TrainingMonitor(chance, tested=100, cycle_stop=cycle_stop, evidence=evidence)
+    monitor = TrainingMonitor(chance, tested=100, cycle_stop=cycle_stop, evidence=lambda: evidence)
     monitor.leapt_at = leapt_at
     lines = [
         monitor.observe(10 * i, Scores(chars, images, loss), Scores(chars, tested, loss))
