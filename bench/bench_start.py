@@ -17,6 +17,7 @@ import datetime
 import shutil
 import statistics
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,8 @@ from cnnlib.importing.project import Project
 from cnnlib.networks import starting_weights
 from cnnlib.networks.session import open_session, session_options
 from cnnlib.paths import PROJECT_ROOT, ProjectPath, resolve_input_path
-from cnnlib.recognizer import Recognizer
 from cnnlib.training import TrainModel
+from cnnlib.training.forecast import count_wrong
 from cnnlib.training.saving import ModelSaver
 from cnnlib.training.scoring import Scorer
 
@@ -145,35 +146,16 @@ def measure(case: Case, labels: int, steps: int | None, seed: int, start: str) -
     results = read_results(RESULTS)
     if key in results or labels + STEERING > len(case.pool) or (not labels and start == RANDOM):
         return
-    scratch = case.config.model_save_dir.full.with_name("start-model")
-    config = dataclasses.replace(
-        case.config,
-        model_save_dir=ProjectPath(scratch),
-        log_dir=ProjectPath(scratch),
-        acc_stop=1.0,
-        cycle_stop=max(1, steps),
-        cycle_save=10**6,
-        seed=seed,
-        start=start,
-    )
-    shutil.rmtree(scratch, ignore_errors=True)
+    config = dataclasses.replace(case.config, cycle_save=10**6, seed=seed, start=start)
     order = np.random.default_rng(seed).permutation(len(case.pool))
     test = case.pool.take(order[:STEERING])
     train = case.pool.take(order[STEERING : STEERING + max(1, labels)])
     if labels:
-        model = TrainModel.from_config(config, reporter=QUIET)
-        if model.train_subset(train, test, len(train)).interrupted:
-            raise KeyboardInterrupt
-        with Recognizer.from_config(config) as recognizer:
-            answers = [p.text for p in recognizer.predict_pixels(case.fresh.pixels)]
-        wanted = case.fresh.labels(config.char_set)
-        fold = str.lower if case.name == "scattered" else str
-        right = sum(fold(a) == fold(w) for a, w in zip(answers, wanted, strict=True))
-        rate = right / len(wanted)
+        wrong = count_wrong(config, train, test, case.fresh, len(train), steps, QUIET)
+        right = len(case.fresh) - wrong
     else:
-        rate = untrained_accuracy(config, train, test, case.fresh)
-        right = round(rate * len(case.fresh))
-    console.say(f"{key}: {rate:.2%}")
+        right = round(len(case.fresh) * untrained_accuracy(config, train, test, case.fresh))
+    console.say(f"{key}: {right / len(case.fresh):.2%}")
     results[key] = {
         "case": case.name,
         "labels": labels,
@@ -191,12 +173,14 @@ def untrained_accuracy(
     config: SampleConfig, train: ImageSet, test: ImageSet, fresh: ImageSet
 ) -> float:
     """Return the share of images that the starting weights read without any training."""
-    model = TrainModel.from_config(config, reporter=QUIET)
-    graph = model.build_graph(len(train))
-    with open_session(graph.graph, session_options()) as session:
-        scorer = Scorer(graph, session, config.spec.has_end_class)
-        ModelSaver(model, graph, session, scorer, model.options, test).restore(None)
-        return scorer.score_all(fresh).image_accuracy
+    with tempfile.TemporaryDirectory() as folder:
+        nowhere = dataclasses.replace(config, model_save_dir=ProjectPath(folder))
+        model = TrainModel.from_config(nowhere, reporter=QUIET)
+        graph = model.build_graph(len(train))
+        with open_session(graph.graph, session_options()) as session:
+            scorer = Scorer(graph, session, config.spec.has_end_class)
+            ModelSaver(model, graph, session, scorer, model.options, test).restore(None)
+            return scorer.score_all(fresh).image_accuracy
 
 
 # --- the table ---

@@ -10,7 +10,6 @@ Which typefaces are seen depends on the fonts that the machine has.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import queue
 import random
 import signal
@@ -19,8 +18,8 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
+from string import ascii_letters, ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.lib.pretraining import (
     CHARACTERS,
-    NETWORK,
     POSITIONS,
     SIZES,
     SYMBOLS,
@@ -40,7 +38,7 @@ from bench.lib.run_folders import runs_parser
 from cnnlib import console
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.networks.session import open_session, session_options
-from gen_image.typefaces import LATIN
+from gen_image.generator import end_with_parent
 from gen_image.varied import VariedCaptcha
 
 CHUNK, CHUNKS_AHEAD = 256, 8
@@ -49,32 +47,26 @@ BATCH = 128
 PEAK = 8e-3
 WARM_UP = 1000  # steps
 REPORT_STEPS, SAVE_STEPS = 100, 1000
+ALPHABETS = {  # and how often texts are of one
+    digits: 0.12,
+    ascii_uppercase: 0.08,
+    ascii_lowercase: 0.08,
+    digits + ascii_uppercase: 0.17,
+    digits + ascii_lowercase: 0.20,
+    digits + ascii_letters: 0.28,
+    2 * digits + SYMBOLS: 0.07,
+}
 
 
 def random_text(length: int, rng: random.Random) -> str:
-    kind = rng.random()
-    digits, upper, lower = LATIN[:10], LATIN[36:], LATIN[10:36]
-    if kind < 0.12:
-        characters = digits
-    elif kind < 0.2:
-        characters = upper
-    elif kind < 0.28:
-        characters = lower
-    elif kind < 0.45:
-        characters = digits + upper
-    elif kind < 0.65:
-        characters = digits + lower
-    elif kind < 0.93:
-        characters = LATIN
-    else:
-        characters = digits + digits + SYMBOLS
+    characters = rng.choices(list(ALPHABETS), list(ALPHABETS.values()))[0]
     return "".join(rng.choices(characters, k=length))
 
 
 def draw_chunks(seed: int, left_out: Sequence[str], chunks: Any) -> None:
     """Put (number of the size, pixels uint8 [N, H, W, 3], char_ids int32 [N, P]) for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     rng = random.Random(seed)
     captcha = VariedCaptcha(left_out=left_out)
     ids = {c: i for i, c in enumerate(CHARACTERS)}
@@ -88,13 +80,6 @@ def draw_chunks(seed: int, left_out: Sequence[str], chunks: Any) -> None:
             pixels[i] = np.asarray(captcha.draw(text, size.width, size.height, rng))
             char_ids[i, : len(text)] = [ids[c] for c in text]
         chunks.put((k, pixels, char_ids))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a worker has one"
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 class Pool:
@@ -168,7 +153,7 @@ class Schedule:
 
 
 def train(folder: Path, schedule: Schedule, chunks: Any, rng: np.random.Generator) -> None:
-    graph = PretrainingGraph(NETWORK, SIZES)
+    graph = PretrainingGraph(SIZES)
     pools = [Pool(size) for size in SIZES]
     shares = [size.share for size in SIZES]
     with open_session(graph.graph, session_options()) as session:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlib.captcha_spec import CaptchaSpec
-from cnnlib.config_reader import ConfigReader, one_of, read_json
+from cnnlib.config_reader import ConfigReader, one_of, one_of_or_path, read_json
 from cnnlib.errors import ConfigError
 from cnnlib.paths import PROJECT_ROOT, AnyPath, ProjectPath, resolve_input_path
 
@@ -164,7 +164,7 @@ class SampleConfig:
         "default",
     )
     start: AnyPath = _key(
-        ConfigReader.start,
+        one_of_or_path((BACKBONE, RANDOM)),
         'weights that a training starts from: `"backbone"`, shipped ones that know letters; '
         '`"random"`; or the folder of another model, every layer that fits',
         '训练的初始权重：`"backbone"` 为随附的、已认识字符的权重；`"random"` 为随机权重；'

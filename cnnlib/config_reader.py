@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from cnnlib.captcha_spec import RESIZE_MODES, fold_case, parse_char_set
 from cnnlib.errors import ConfigError
-from cnnlib.paths import ProjectPath
+from cnnlib.paths import AnyPath, ProjectPath
 
 T = TypeVar("T")
 IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "webp")  # of what dataset/images.py decodes
@@ -108,11 +108,6 @@ class ConfigReader:
         if not isinstance(text, (str, os.PathLike)) or not os.fspath(text):
             raise self.error(key, "a path in quotes")
         return ProjectPath(text, self.root)
-
-    def start(self, key: str) -> str | ProjectPath:
-        """Return "backbone" or "random", or the path of a model folder."""
-        value = self.values[key]
-        return value if value in ("backbone", "random") else self.path(key)
 
     def paths(self, key: str) -> tuple[ProjectPath, ...]:
         texts = self.typed(key, list, "a list of paths")
@@ -213,3 +208,10 @@ def one_of(known: Iterable[str]) -> Callable[[ConfigReader, str], str]:
         return str(reader.values[key])
 
     return read
+
+
+def one_of_or_path(known: Iterable[str]) -> Callable[[ConfigReader, str], AnyPath]:
+    """Return a reader of values that are one of these, or a path."""
+    return lambda reader, key: (
+        reader.values[key] if reader.values[key] in known else reader.path(key)
+    )

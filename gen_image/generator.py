@@ -118,14 +118,12 @@ class _ScaledCaptcha(ImageCaptcha):
 
 def _check_font(font: str | os.PathLike[str], characters: Sequence[str]) -> None:
     try:
-        face = typefaces.load(os.fspath(font), typefaces.TRIED_SIZE)
+        missing = typefaces.lacking(os.fspath(font), characters)
     except OSError as error:
         raise ConfigError(
             f"font {font} cannot be read ({error}): name an existing TrueType or "
             "OpenType file in 'fonts'"
         ) from error
-    no_glyph = bytes(face.getmask(typefaces.NO_CHARACTER))
-    missing = [c for c in characters if not c.isspace() and bytes(face.getmask(c)) == no_glyph]
     if missing:
         raise ConfigError(
             f"font {font} has no glyph for {' '.join(map(repr, missing[:10]))}: "
@@ -202,11 +200,12 @@ _worker: CaptchaGenerator | None = None  # the generator of this worker process
 def _start_worker(config: CaptchaConfig) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers it and ends the workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     _worker = CaptchaGenerator(config)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait, in a worker, until the process that started it has ended, and end too."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

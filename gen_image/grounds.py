@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
+from cnnlib.dataset.images import GRAY_WEIGHTS
 from gen_image import typefaces
 
-GRAY_WEIGHTS = np.array((0.299, 0.587, 0.114))  # ITU-R BT.601
 Colour = tuple[int, int, int]
 ColourAt = Callable[[float], Colour]  # at a distance in brightness from a ground, 0 to 1
 

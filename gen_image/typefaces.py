@@ -50,18 +50,30 @@ def _found(characters: tuple[str, ...], at_most: int | None) -> tuple[str, ...]:
 
 def has_all(file: str, characters: Iterable[str]) -> bool:
     """Return whether a font has all characters, and most in a shape of their own."""
-    wanted = [c for c in characters if not c.isspace()]
     try:
         face = load(file, TRIED_SIZE)
-        shapes = [bytes(face.getmask(c)) for c in wanted]
-        missing = bytes(face.getmask(NO_CHARACTER))
+        shapes = _glyphs(face, characters)
         own, reference = _shapes(face), _shapes(load(str(FONT_DIR / REFERENCE), TRIED_SIZE))
     except (OSError, ValueError):
         return False
     alike = (own @ reference.T).argmax(axis=1) == np.arange(len(COMPARED))
     if alike.mean() < MIN_ALIKE:
         return False
-    return not {missing, b""} & set(shapes) and len(set(shapes)) >= MIN_SHAPES * len(wanted)
+    distinct = set(shapes.values())
+    return None not in distinct and len(distinct) >= MIN_SHAPES * len(shapes)
+
+
+def lacking(file: str, characters: Iterable[str]) -> list[str]:
+    """Return the characters that a font cannot draw. Raises OSError where it cannot be read."""
+    glyphs = _glyphs(load(file, TRIED_SIZE), characters)
+    return [character for character, glyph in glyphs.items() if glyph is None]
+
+
+def _glyphs(face: ImageFont.FreeTypeFont, characters: Iterable[str]) -> dict[str, bytes | None]:
+    """Return what a font draws for each character but spaces; None where it has no glyph."""
+    none = b"", bytes(face.getmask(NO_CHARACTER))
+    drawn = {c: bytes(face.getmask(c)) for c in characters if not c.isspace()}
+    return {c: None if glyph in none else glyph for c, glyph in drawn.items()}
 
 
 def _shapes(face: ImageFont.FreeTypeFont) -> np.ndarray:

@@ -12,12 +12,18 @@ import numpy as np
 
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.files import replacing
-from cnnlib.networks.architectures import NETWORKS, column_head, feature_size
+from cnnlib.networks.architectures import (
+    CLASSIFIER,
+    FILTERS,
+    attention_head,
+    feature_size,
+    projection,
+    resnet_features,
+)
 from cnnlib.networks.decoding import class_ids, counted_positions
 from cnnlib.networks.tensorflow_v1 import cond, tf
-from cnnlib.networks.weights import Tensor, TrainableWeights
+from cnnlib.networks.weights import Tensor, TrainableWeights, Weights
 from cnnlib.training.augmentation import distort
-from cnnlib.training.graph import ctc_losses
 from cnnlib.training.recipes import Augmentation
 
 SYMBOLS = "+-*/=?#@&$%!×÷"
@@ -27,6 +33,7 @@ POSITIONS = 12
 NETWORK = "resnet_attention"
 GRID = 8, 24  # of the place embedding, scaled to each size of feature map
 PAD_WEIGHT = 0.1  # of a position after the end
+COLUMN_UNITS = 192  # of the head that reads columns
 CTC_WEIGHT = 0.3
 SMOOTHING = 0.02
 DECAY = 0.05  # of kernels, decoupled
@@ -85,7 +92,7 @@ class SizeGraph:
 class PretrainingGraph:
     """One network at several image sizes, its optimiser, and averages of its weights."""
 
-    def __init__(self, network: str, sizes: Sequence[Size]) -> None:
+    def __init__(self, sizes: Sequence[Size]) -> None:
         self.graph = tf.Graph()
         with self.graph.as_default():
             self._training = tf.placeholder_with_default(False, [], "training")
@@ -93,7 +100,7 @@ class PretrainingGraph:
             self._sizes = []
             for size in sizes:
                 with tf.variable_scope("", reuse=tf.AUTO_REUSE):
-                    self._sizes.append(self._build(network, size))
+                    self._sizes.append(self._build(size))
             self._weights = tf.global_variables()
             optimizer = tf.train.AdamOptimizer(self._rate, beta2=ADAM_BETA2)
             averages = tf.train.ExponentialMovingAverage(EMA)
@@ -104,7 +111,7 @@ class PretrainingGraph:
             self._saver = tf.train.Saver(max_to_keep=2)
         self.graph.finalize()
 
-    def _build(self, network: str, size: Size) -> SizeGraph:
+    def _build(self, size: Size) -> SizeGraph:
         X = tf.placeholder(tf.uint8, [None, size.height, size.width, 3])
         Y = tf.placeholder(tf.int32, [None, POSITIONS])
         images = tf.image.per_image_standardization(tf.cast(X, tf.float32))
@@ -112,8 +119,9 @@ class PretrainingGraph:
         images = cond(self._training, lambda: distort(images, limits, 0.5), lambda: images)
         images = tf.ensure_shape(images, [None, size.height, size.width, 3])
         weights = SharedWeights(self._training, size)
-        logits = NETWORKS[network](images, POSITIONS, END + 1, weights)
-        columns = column_head(weights.feature_maps, END, weights)
+        maps = resnet_features(images, FILTERS, weights)
+        logits = attention_head(maps[-1], POSITIONS, END + 1, weights)
+        columns = column_head(maps, END, weights)
         lengths = tf.reduce_sum(tf.cast(tf.not_equal(Y, PAD_ID), tf.float32), axis=1)  # [B]
         ctc_loss = tf.reduce_mean(ctc_losses(columns, Y) / lengths)
         loss = _loss(logits, Y, lengths)
@@ -160,6 +168,40 @@ class PretrainingGraph:
             self._saver.save(session, str(folder / "state"), step, write_meta_graph=False)
         with replacing(folder / "averaged.npz") as temporary, open(temporary, "wb") as file:
             np.savez(file, step=np.int64(step), **session.run(self._averaged))
+
+
+def column_head(maps: Sequence[Tensor], classes: int, weights: Weights) -> Tensor:
+    """Read each column of feature maps, the largest first: [B, w, C + 1], with a blank at the end.
+
+    For a CTC loss beside the attention head's, in training alone (Kim, Hori and Watanabe 2017,
+    "Joint CTC-attention"): it needs no position, and so learns letters before the attention does.
+    """
+    _, height, width, _ = maps[0].shape.as_list()
+    same = [maps[0]] + [tf.image.resize(x, (height, width)) for x in maps[1:]]
+    x = tf.concat(same, axis=-1)  # [B, h, w, D]
+    x = tf.concat([tf.reduce_mean(x, axis=1), tf.reduce_max(x, axis=1)], axis=-1)  # [B, w, 2 * D]
+    x = tf.nn.relu(projection(x, "columns/inner", COLUMN_UNITS, weights))  # [B, w, units]
+    return projection(x, f"columns/{CLASSIFIER}", classes + 1, weights)  # [B, w, C + 1]
+
+
+def ctc_losses(logits: Tensor, char_ids: Tensor) -> Tensor:
+    """Return the CTC loss of each image, float32 [B] (Graves et al. 2006).
+
+    `logits` are [B, w, C + 1], the blank at the end; `char_ids` int32 [B, L]. A text that needs
+    more columns than there are has a loss of 0.
+    """
+    batch, columns = tf.shape(logits)[0], int(logits.shape[1])
+    places = tf.where(tf.not_equal(char_ids, PAD_ID))  # [characters, 2]
+    labels = tf.SparseTensor(
+        places, tf.gather_nd(char_ids, places), tf.shape(char_ids, out_type=tf.int64)
+    )
+    return tf.nn.ctc_loss(
+        labels,
+        tf.cast(logits, tf.float32),
+        tf.fill([batch], columns),
+        ignore_longer_outputs_than_inputs=True,
+        time_major=False,
+    )
 
 
 def _loss(logits: Tensor, char_ids: Tensor, lengths: Tensor) -> Tensor:

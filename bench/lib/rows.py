@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.lib.chinese import CHINESE_FONT, COMMON_CHINESE
-from cnnlib.captcha_spec import CaptchaSpec
+from cnnlib.captcha_spec import CaptchaSpec, fold_case
 from cnnlib.config import BACKBONE, RANDOM
 from cnnlib.networks.cost import Cost, cost
 from cnnlib.training.recipes import RECIPES
@@ -19,8 +19,7 @@ from gen_image import styles
 
 # Fields of recipes that came later, with values that change nothing.
 LATER_RECIPE_FIELDS = {
-    "ctc_weight": 0.0,
-    "ctc_until": 1.0,
+    "least_warm_up": 0,
     "clip_norm": 0.0,
     "adam_beta2": 0.999,
 }
@@ -49,6 +48,7 @@ class Row:
     resize: str = ""
     channels: int = 1
     start: str = RANDOM
+    folds_case: bool = False  # learned is upper case as lower case
 
     @property
     def spec(self) -> CaptchaSpec:
@@ -57,7 +57,9 @@ class Row:
             image_height=self.height,
             image_width=self.width,
             max_captcha=self.length,
-            char_set=tuple(self.characters),
+            char_set=tuple(dict.fromkeys(map(fold_case, self.characters)))
+            if self.folds_case
+            else tuple(self.characters),
             min_captcha=self.min_length,
             image_channels=self.channels,
             resize=self.resize,
@@ -99,9 +101,22 @@ _cost = functools.cache(cost)  # half a second each
 
 def is_of(run: Mapping[str, Any], row: Row) -> bool:
     """Return whether a result is one of this row, as it is defined today."""
-    if run["case"] != _as_read(row.case()):
-        return False  # most often, and sooner known than what a network costs
-    return dict(run) | definition(row) == run
+    return _has_case(run, row) and dict(run) | definition(row) == run
+
+
+def is_of_earlier(run: Mapping[str, Any], row: Row) -> bool:
+    """Return whether a result is one of this row, of before recipes had the later fields."""
+    if not _has_case(run, row):
+        return False
+    earlier = definition(row)
+    for name in LATER_RECIPE_FIELDS:
+        earlier["recipe"].pop(name, None)
+    return earlier != definition(row) and dict(run) | earlier == run
+
+
+def _has_case(run: Mapping[str, Any], row: Row) -> bool:
+    """Return what most often decides, and is sooner known than what a network costs."""
+    return bool(run["case"] == _as_read(row.case()))
 
 
 def _as_read(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,13 +151,13 @@ OTHERS = {
         string.digits + string.ascii_letters,
         8,
         420,
-        ignore_case=True,
         height=45,
         min_length=4,
         style="scattered",
         drawn_height=80,
         resize="pad",
         start=BACKBONE,
+        folds_case=True,
     ),
     "pycapt": Row(20_000, 3000, width=160, height=40, style="pycapt"),
     "chinese": Row(20_000, 4000, COMMON_CHINESE[:500], 2, 120, fonts=(CHINESE_FONT,)),

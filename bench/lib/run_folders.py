@@ -101,6 +101,7 @@ def _sampling(row: Row, images: Path, seed: int) -> dict[str, Any]:
         "image_height": row.height,
         "image_channels": row.channels,
         "resize": row.resize or False,
+        "ignore_case": row.folds_case,
         "cycle_stop": row.steps,
         "acc_stop": 1.0,
         "train_batch_size": row.batch,

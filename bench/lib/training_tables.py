@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bench.lib.pages import markdown_table
-from bench.lib.rows import ABLATION, OTHERS, ROWS, Row, is_of
+from bench.lib.rows import ABLATION, OTHERS, ROWS, Row, is_of, is_of_earlier
 from cnnlib import plots
 from cnnlib.evaluation import metrics
 from cnnlib.paths import PROJECT_ROOT
@@ -36,6 +36,7 @@ WORDS = {
         "right": "{:.2%} ({:.1%} to {:.1%})",
         "seeds": ", {} seeds",
         "exact": "; exact case {:.2%}",
+        "earlier": "; before gradients were clipped",
     },
     "zh": {
         "head": "| 情形 | 图片数 | 步数 x 批大小 | 每张图片 MFLOP | 训练时间 | "
@@ -47,6 +48,7 @@ WORDS = {
         "right": "{:.2%}（{:.1%} 至 {:.1%}）",
         "seeds": "，{} 个种子",
         "exact": "；区分大小写 {:.2%}",
+        "earlier": "；梯度裁剪之前测量",
     },
 }
 
@@ -61,18 +63,22 @@ def table(rows: Mapping[str, Row], results: Runs, words: Mapping[str, str]) -> s
 
 def median_run(row: Row, results: Runs) -> Run | None:
     """Return the run of a row whose accuracy is the median of its seeds, the lower of two."""
-    runs = sorted(
-        (run for run in results.values() if is_of(run, row)), key=lambda run: run[_counted(row)]
-    )
+    runs = sorted(_runs(row, results), key=lambda run: run[_counted(row)])
     return runs[(len(runs) - 1) // 2] if runs else None
+
+
+def _runs(row: Row, results: Runs) -> list[Run]:
+    """Return the runs of a row; those of the earlier recipe where there are no others."""
+    return [run for run in results.values() if is_of(run, row)] or [
+        run for run in results.values() if is_of_earlier(run, row)
+    ]
 
 
 def _lines(rows: Mapping[str, Row], results: Runs, words: Mapping[str, str]) -> Iterator[str]:
     for name, row in rows.items():
         run = median_run(row, results)
         if run is not None:
-            seeds = sum(is_of(other, row) for other in results.values())
-            yield _line(name, row, run, seeds, words)
+            yield _line(name, row, run, len(_runs(row, results)), words)
 
 
 def _line(name: str, row: Row, run: Run, seeds: int, words: Mapping[str, str]) -> str:
@@ -98,6 +104,8 @@ def _accuracy(row: Row, run: Run, seeds: int, words: Mapping[str, str]) -> str:
         text += words["seeds"].format(seeds)
     if row.ignore_case:
         text += words["exact"].format(run["right"] / fresh)
+    if not is_of(run, row):
+        text += words["earlier"]
     return text
 
 

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.errors import ImageFormatError, ImageSizeError, ImageTooLargeError
 
+GRAY_WEIGHTS = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's conversion
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 MAX_PIXELS = 4_000_000  # a captcha has some 6,000; decoding this many takes 12 MB and 50 ms
 # In all threads together: some 20 bytes each, with what conversions take.

@@ -101,16 +101,16 @@ def near_copies(train: ImageSet, test: ImageSet) -> list[int]:
         by_label.setdefault(ids.tobytes(), []).append(i)
     for i, ids in enumerate(test.char_ids):
         alike = by_label.get(ids.tobytes(), [])
-        if any(_nearly_equal(train.pixels[k], test.pixels[i]) for k in alike[:MAX_COMPARED]):
+        if alike and _is_near_any(test.pixels[i], train.pixels[alike[:MAX_COMPARED]]):
             found.append(i)
     return found
 
 
-def _nearly_equal(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether images, uint8, differ no more than by what a JPEG of low quality loses."""
-    one, other = one.astype(np.float32), other.astype(np.float32)
-    deviation = max(float(one.std()), BLANK_DEVIATION)
-    return float(np.sqrt(np.mean((one - other) ** 2))) < SAME_PICTURE * deviation
+def _is_near_any(image: np.ndarray, others: np.ndarray) -> bool:
+    """Return whether an image, uint8, differs from one of [N, ...] by what a poor JPEG loses."""
+    exact = image.astype(np.float32)
+    limit = SAME_PICTURE * max(float(exact.std()), BLANK_DEVIATION)
+    return any(np.sqrt(np.mean((other - exact) ** 2)) < limit for other in others)
 
 
 def _digests(images: ImageSet) -> Iterator[int]:

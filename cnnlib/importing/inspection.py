@@ -12,11 +12,10 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from cnnlib.console import CONSOLE, Reporter
-from cnnlib.dataset.images import open_image, to_gray_or_rgb
+from cnnlib.dataset.images import GRAY_WEIGHTS, open_image, to_gray_or_rgb
 from cnnlib.errors import SampleError
 
 MAX_DECODED = 500  # images, to see their colours and their text
-GRAY_WEIGHTS = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 PROFILE_ROWS = 100  # to which the rows of an image of any height are interpolated
 BLUR_RADIUS = 1.0  # takes most of the noise of single pixels
 

@@ -8,7 +8,6 @@ feature map.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ CLASSIFIER = "classifier"  # the layer whose outputs are the classes, at one or 
 GLIMPSES = 4  # attention maps of a position
 HEADS = 4  # of self-attention
 MAX_PLACES = 300  # that attend to each other, which costs the square of their number
-COLUMN_UNITS = 192  # of the head that reads columns
+FILTERS = 16  # of the stem of the default network
 LN_EPSILON = 1e-5
 
 
@@ -114,11 +113,9 @@ def _halvings(height: int, width: int) -> int:
 
 def feature_size(height: int, width: int) -> tuple[int, int]:
     """Return height and width of what the attention head reads of an image of this size."""
-    for _ in range(4):
-        height, width = -(-height // 2), -(-width // 2)
-    for _ in range(_halvings(height, width)):
-        height, width = -(-height // 2), -(-width // 2)
-    return height, width
+    height, width = -(-height // 16), -(-width // 16)
+    factor = 2 ** _halvings(height, width)
+    return -(-height // factor), -(-width // factor)
 
 
 def attention_head(features: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:
@@ -145,34 +142,23 @@ def attention_head(features: Tensor, positions: int, classes: int, weights: Weig
     return tf.reshape(logits, [-1, positions, classes])  # [B, P, C]
 
 
-def column_head(maps: Sequence[Tensor], classes: int, weights: Weights) -> Tensor:
-    """Read each column of feature maps, the largest first: [B, w, C + 1], with a blank at the end.
-
-    For a CTC loss beside the attention head's, in training alone (Kim, Hori and Watanabe 2017,
-    "Joint CTC-attention"): it needs no position, and so learns letters before the attention does.
-    """
-    _, height, width, _ = maps[0].shape.as_list()
-    same = [maps[0]] + [tf.image.resize(x, (height, width)) for x in maps[1:]]
-    x = tf.concat(same, axis=-1)  # [B, h, w, D]
-    x = tf.concat([tf.reduce_mean(x, axis=1), tf.reduce_max(x, axis=1)], axis=-1)  # [B, w, 2 * D]
-    x = tf.nn.relu(projection(x, "columns/inner", COLUMN_UNITS, weights))  # [B, w, units]
-    return projection(x, f"columns/{CLASSIFIER}", classes + 1, weights)  # [B, w, C + 1]
-
-
-def resnet_attention(
-    images: Tensor, positions: int, classes: int, weights: Weights, filters: int = 16
-) -> Tensor:
-    """A small residual network with an attention head: the default. `filters` are of the stem."""
+def resnet_features(images: Tensor, filters: int, weights: Weights) -> tuple[Tensor, Tensor]:
+    """Return the feature maps of a small residual network, an eighth and a sixteenth as large."""
     x = tf.nn.relu(weights.conv_bn(images, "stem", filters, 5, 2))  # [B, H / 2, W / 2, filters]
     x = residual_block(x, "stage1/block1", 2 * filters, 2, weights)  # [B, H / 4, W / 4, ...]
     x = residual_block(x, "stage1/block2", 2 * filters, 1, weights)
     x = residual_block(x, "stage2/block1", 4 * filters, 2, weights)  # [B, H / 8, W / 8, ...]
-    x = residual_block(x, "stage2/block2", 4 * filters, 1, weights)
-    weights.expose(x)
-    x = residual_block(x, "stage3/block1", 8 * filters, 2, weights)  # [B, H / 16, W / 16, ...]
-    x = residual_block(x, "stage3/block2", 8 * filters, 1, weights)
-    weights.expose(x)
-    return attention_head(x, positions, classes, weights)  # [B, P, C]
+    eighth = residual_block(x, "stage2/block2", 4 * filters, 1, weights)
+    x = residual_block(eighth, "stage3/block1", 8 * filters, 2, weights)  # [B, H / 16, W / 16, ...]
+    return eighth, residual_block(x, "stage3/block2", 8 * filters, 1, weights)
+
+
+def resnet_attention(
+    images: Tensor, positions: int, classes: int, weights: Weights, filters: int = FILTERS
+) -> Tensor:
+    """A small residual network with an attention head: the default. `filters` are of the stem."""
+    _, features = resnet_features(images, filters, weights)
+    return attention_head(features, positions, classes, weights)  # [B, P, C]
 
 
 def resnet_attention_wide(images: Tensor, positions: int, classes: int, weights: Weights) -> Tensor:

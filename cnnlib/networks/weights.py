@@ -29,8 +29,6 @@ class Weights(Protocol):
 
     def dropout(self, x: Tensor) -> Tensor: ...
 
-    def expose(self, x: Tensor) -> None: ...
-
 
 class TrainableWeights:
     """Variables in the current graph; `training` and `keep_prob` are scalar tensors."""
@@ -39,7 +37,6 @@ class TrainableWeights:
         self._training = training
         self._keep_prob = keep_prob
         self.moving_averages: list[Tensor] = []  # operations to run with each training step
-        self.feature_maps: list[Tensor] = []  # [B, h, w, D], for an auxiliary loss
 
     def get(self, name: str, shape: list[int], initializer: Any) -> Tensor:
         return tf.get_variable(name, shape, tf.float32, initializer)
@@ -78,9 +75,6 @@ class TrainableWeights:
     def dropout(self, x: Tensor) -> Tensor:
         return tf.nn.dropout(x, rate=1.0 - self._keep_prob)
 
-    def expose(self, x: Tensor) -> None:
-        self.feature_maps.append(x)
-
 
 class ConstantWeights:
     """Trained values as constants, batch normalisation folded away; dropout does nothing."""
@@ -104,9 +98,6 @@ class ConstantWeights:
 
     def dropout(self, x: Tensor) -> Tensor:
         return x
-
-    def expose(self, x: Tensor) -> None:
-        pass
 
     def _value(self, name: str, shape: list[int]) -> np.ndarray:
         return saved_weight(self._values, name, shape)

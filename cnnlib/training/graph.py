@@ -10,7 +10,6 @@ import numpy as np
 
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.network import CNN
-from cnnlib.networks.architectures import column_head
 from cnnlib.networks.tensorflow_v1 import cond, tf
 from cnnlib.networks.weights import Tensor, TrainableWeights
 from cnnlib.training.augmentation import distort
@@ -27,7 +26,6 @@ class TrainingGraph:
     keep_prob: Tensor
     training: Tensor  # bool: distort images, normalise over the batch
     rate: Tensor  # the learning rate
-    ctc_weight: Tensor  # of the loss of columns
     logits: Tensor  # [B, P, C]
     losses: Tensor  # [B], as reported: without smoothing
     saliency: Tensor | None  # [B, L, W], where characters are to be located
@@ -54,10 +52,6 @@ def build(
         cnn.model(weights, _distorted(cnn, undistorted, recipe, distortion))
         weight_variables = tf.global_variables()
         loss = tf.reduce_mean(_losses(cnn, recipe, recipe.label_smoothing))
-        ctc_weight = tf.placeholder_with_default(0.0, [], "ctc_weight")
-        if recipe.ctc_weight and weights.feature_maps:
-            columns = column_head(weights.feature_maps, len(cnn.char_set), weights)
-            loss += ctc_weight * tf.reduce_mean(ctc_losses(columns, cnn.Y))
         losses = _losses(cnn, recipe, smoothing=0.0)
         saliency = _saliency(cnn, undistorted) if splices else None
         rate = tf.placeholder(tf.float32, [], "rate")
@@ -70,7 +64,6 @@ def build(
             keep_prob=cnn.keep_prob,
             training=cnn.training,
             rate=rate,
-            ctc_weight=ctc_weight,
             logits=cnn.logits,
             losses=losses,
             saliency=saliency,
@@ -102,26 +95,6 @@ def _losses(cnn: CNN, recipe: Recipe, smoothing: float) -> Tensor:
         return tf.reduce_mean(losses, axis=[1, 2])  # of [B, P, C]
     losses = tf.nn.softmax_cross_entropy_with_logits_v2(labels=targets, logits=cnn.logits)
     return tf.reduce_mean(losses, axis=1)  # of [B, P]
-
-
-def ctc_losses(logits: Tensor, char_ids: Tensor) -> Tensor:
-    """Return the CTC loss of each image, float32 [B] (Graves et al. 2006).
-
-    `logits` are [B, w, C + 1], the blank at the end; `char_ids` int32 [B, L]. A text that needs
-    more columns than there are has a loss of 0.
-    """
-    batch, columns = tf.shape(logits)[0], int(logits.shape[1])
-    places = tf.where(tf.not_equal(char_ids, PAD_ID))  # [characters, 2]
-    labels = tf.SparseTensor(
-        places, tf.gather_nd(char_ids, places), tf.shape(char_ids, out_type=tf.int64)
-    )
-    return tf.nn.ctc_loss(
-        labels,
-        tf.cast(logits, tf.float32),
-        tf.fill([batch], columns),
-        ignore_longer_outputs_than_inputs=True,
-        time_major=False,
-    )
 
 
 def _targets(cnn: CNN, smoothing: float) -> Tensor:

@@ -134,7 +134,7 @@ class TrainingLoop:
             began_s = time.perf_counter()
             batch = next(batches)
             rate = self._rate(step, source)
-            self._step(batch, rate, self._recipe.ctc_weight_at(step, cycle_stop))
+            self._step(batch, rate)
             seconds.append(time.perf_counter() - began_s)
             done = self._report_if_due(step, batch, rate, rng, seconds, stop)
             if not done:
@@ -166,7 +166,7 @@ class TrainingLoop:
         steps = saver.last_step - saver.cooling_from
         return (saver.last_step - step + 1) / steps
 
-    def _step(self, batch: Batch, rate: float, ctc_weight: float) -> None:
+    def _step(self, batch: Batch, rate: float) -> None:
         graph = self._graph
         feeds = {
             graph.X: batch.pixels,
@@ -174,7 +174,6 @@ class TrainingLoop:
             graph.training: True,
             graph.rate: rate,
             graph.keep_prob: self._recipe.keep_prob,
-            graph.ctc_weight: ctc_weight,
         }
         self._run(graph.train_step, feeds)
 

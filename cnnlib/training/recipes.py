@@ -56,12 +56,11 @@ class Recipe:
     peak_rates: Mapping[str, float]  # of each network; batch norm allows a higher one
     started_share: float  # of the peak rate, where weights know something; 0: all start at random
     warm_up: float  # share of the steps; 0 keeps the rate constant
+    least_warm_up: int  # steps; a quarter of a run at most
     weight_decay: float  # of kernels, decoupled (Loshchilov and Hutter 2019)
     keep_prob: float
     label_smoothing: float  # Szegedy et al. 2016
     sigmoid: bool  # every class of every character is a yes or no of its own
-    ctc_weight: float  # of the loss of columns, which needs no position, beside the other
-    ctc_until: float  # share of the steps, over which that weight falls to 0
     clip_norm: float  # of the gradient of all weights; 0 leaves it as it is
     adam_beta2: float  # how long Adam's mean of squared gradients remembers
     augmentation: Augmentation | None
@@ -81,15 +80,11 @@ class Recipe:
         peak = self.peak_rates[network] * (self.started_share if started else 1.0)
         if not self.warm_up:
             return peak
-        rising = max(1, round(self.warm_up * steps))
+        rising = max(1, round(self.warm_up * steps), min(self.least_warm_up, steps // 4))
         if step <= rising:
             return peak * step / rising
         again = min(1.0, (step - rewarm_from + 1) / rising) if 0 < rewarm_from <= step else 1.0
         return again * peak * (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2
-
-    def ctc_weight_at(self, step: int, steps: int) -> float:
-        """Return the weight of the loss of columns at a step of a run of `steps`."""
-        return self.ctc_weight * max(0.0, 1 - step / (self.ctc_until * steps))
 
     def distortion(self, views: float) -> float:
         """Return the strength of augmentation where each image is seen this many times."""
@@ -105,14 +100,13 @@ RECIPES = {
         peak_rates={"resnet_attention": 2e-2, "resnet_attention_wide": 2e-2, "cnn5": 2e-3},
         started_share=0.5,
         warm_up=0.07,
+        least_warm_up=100,
         weight_decay=0.05,
         keep_prob=1.0,
         label_smoothing=0.05,
         sigmoid=False,
-        ctc_weight=0.0,
-        ctc_until=1.0,
-        clip_norm=0.0,
-        adam_beta2=0.999,
+        clip_norm=1.0,
+        adam_beta2=0.98,
         augmentation=Augmentation(),
         splicing=Splicing(),
         doubt_at=(0.4, 0.7),
@@ -121,12 +115,11 @@ RECIPES = {
         peak_rates=dict.fromkeys(NETWORK_NAMES, 1e-4),
         started_share=0.0,
         warm_up=0.0,
+        least_warm_up=0,
         weight_decay=0.0,
         keep_prob=0.75,
         label_smoothing=0.0,
         sigmoid=True,
-        ctc_weight=0.0,
-        ctc_until=1.0,
         clip_norm=0.0,
         adam_beta2=0.999,
         augmentation=None,

@@ -12,8 +12,6 @@ RATE_BACKOFF = 0.5  # of the learning rate, each time
 MIN_RATE_FACTOR = 1 / 32  # a training that collapses even then is not mended by a lower rate
 # Images whose mean loss is compared, at least: of four, 7 of 300 means leapt by chance.
 MIN_IMAGES = 64
-
-
 # A training that has learned nothing yet is at the loss of answers by chance, give or take; from
 # twice that, it hardly comes back by itself. Averages of batch norm mean little before.
 LEAP = 2.0

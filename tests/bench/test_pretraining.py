@@ -58,7 +58,7 @@ def test_training_goes_on_from_its_save_and_is_shipped(tmp_path, monkeypatch, ca
     rng = np.random.default_rng(0)
     char_ids = np.full((8, POSITIONS), PAD_ID, np.int32)
     char_ids[:, 0] = np.arange(8)
-    graph = PretrainingGraph(NETWORK, sizes)
+    graph = PretrainingGraph(sizes)
     with exact_session(graph.graph) as session:
         assert graph.restore(session, tmp_path) == 0
         for number, size in enumerate(sizes):

@@ -8,7 +8,15 @@ from dataclasses import replace
 import pytest
 
 from bench.lib import ablation
-from bench.lib.rows import ABLATION, OTHERS, ROWS, definition, is_of
+from bench.lib.rows import (
+    ABLATION,
+    LATER_RECIPE_FIELDS,
+    OTHERS,
+    ROWS,
+    definition,
+    is_of,
+    is_of_earlier,
+)
 from bench.lib.training_tables import median_run
 from cnnlib.training.recipes import RECIPES, Augmentation, Recipe, Splicing
 
@@ -42,6 +50,16 @@ def test_a_result_counts_as_long_as_what_it_depends_on_stays(
     assert (definition(ROW) != before) == counts
     assert is_of(run, ROW) != counts
     assert median_run(ROW, {"digits, seed 0": run}) == (None if counts else run)
+
+
+def test_rows_of_an_earlier_recipe_are_shown_until_they_are_measured_again() -> None:
+    earlier = definition(ROW)
+    for name in LATER_RECIPE_FIELDS:
+        del earlier["recipe"][name]
+    old, new = {**earlier, "right": 2}, {**definition(ROW), "right": 1}
+    assert not is_of(old, ROW) and is_of_earlier(old, ROW) and not is_of_earlier(new, ROW)
+    assert median_run(ROW, {"seed 0": old}) == old
+    assert median_run(ROW, {"seed 0": new, "seed 1": old}) == new
 
 
 def test_what_a_recipe_without_augmentation_would_augment_does_not_matter() -> None:

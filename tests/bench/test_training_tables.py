@@ -33,6 +33,13 @@ def test_a_row_where_case_is_ignored_shows_both_accuracies() -> None:
     assert "| 99.40% (99.1% to 99.6%); exact case 99.00% |" in line
 
 
+def test_a_row_of_the_earlier_recipe_says_so() -> None:
+    run = run_of("digits")
+    del run["recipe"]["clip_norm"], run["recipe"]["adam_beta2"], run["recipe"]["least_warm_up"]
+    text = table(ROWS, {"x": run}, WORDS["en"])
+    assert "99.00% (98.7% to 99.2%); before gradients were clipped |" in text
+
+
 def test_a_training_that_was_interrupted_has_no_time() -> None:
     text = table(ROWS, {"x": run_of("digits", training_s=None)}, WORDS["zh"])
     assert "| 分几次完成 |" in text

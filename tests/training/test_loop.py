@@ -58,9 +58,9 @@ def test_run_that_goes_on_still_ends_at_acc_stop(ready, monkeypatch):
     done: list[int] = []
     step = TrainingLoop._step
 
-    def counted(self, batch, rate, ctc_weight):
+    def counted(self, batch, rate):
         done.append(1)
-        step(self, batch, rate, ctc_weight)
+        step(self, batch, rate)
 
     monkeypatch.setattr(TrainingLoop, "_step", counted)
     monkeypatch.setattr(loop, "stop_signals", stopped_after(5, done))
@@ -82,14 +82,14 @@ def test_resuming_restores_the_optimiser_and_the_schedule(ready, monkeypatch):
     rates: list[float] = []
     step = TrainingLoop._step
 
-    def recorded(self, batch, rate, ctc_weight):
+    def recorded(self, batch, rate):
         rates.append(rate)
         if len(rates) == 11:
             adam = [
                 v for v in self._graph.all_variables if v.op.name.endswith("classifier/bias/Adam")
             ]
             assert np.abs(self._session.run(adam[0])).max() > 0
-        step(self, batch, rate, ctc_weight)
+        step(self, batch, rate)
 
     monkeypatch.setattr(TrainingLoop, "_step", recorded)
     monkeypatch.setattr(loop, "stop_signals", stopped_after(10, rates))
@@ -164,9 +164,9 @@ def test_rate_rises_again_where_images_become_of_a_new_kind(ready, monkeypatch):
     rates: list[float] = []
     step = TrainingLoop._step
 
-    def recorded(self, batch, rate, ctc_weight):
+    def recorded(self, batch, rate):
         rates.append(rate)
-        step(self, batch, rate, ctc_weight)
+        step(self, batch, rate)
 
     recipe = RECIPES["default"]
     splicing = dataclasses.replace(recipe.splicing, from_views=12, known_share=0.0)

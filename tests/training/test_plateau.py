@@ -1,5 +1,6 @@
 """A run ends early where the loss of the test set no longer falls, with a rate that falls first."""
 
+import dataclasses
 import math
 
 import pytest
@@ -9,6 +10,7 @@ from cnnlib.evaluation.metrics import Scores
 from cnnlib.training import loop
 from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.plateau import Plateau, cooling_steps
+from cnnlib.training.recipes import RECIPES
 from cnnlib.training.scoring import Scorer
 from tests.training.helpers import info, stopped_after, train
 
@@ -51,6 +53,8 @@ def flat(ready, monkeypatch):
     """A project of 200 steps whose loss of the test set never falls."""
     monkeypatch.setattr("cnnlib.training.plateau.EARLIEST", 40)
     monkeypatch.setattr(loop, "OBSERVE_STEPS", 5)
+    recipe = dataclasses.replace(RECIPES["default"], least_warm_up=0)  # longer than such a run
+    monkeypatch.setitem(RECIPES, "default", recipe)
     monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.5, 0.5, 0.5))
     monkeypatch.setattr(Scorer, "score", lambda *_: Scores(0.5, 0.5, 0.5))
     ready.change(cycle_stop=200, cycle_save=1000, acc_stop=0.99)
@@ -61,9 +65,9 @@ def recorded_rates(monkeypatch):
     rates: list[float] = []
     step = TrainingLoop._step
 
-    def recorded(self, batch, rate, ctc_weight):
+    def recorded(self, batch, rate):
         rates.append(rate)
-        step(self, batch, rate, ctc_weight)
+        step(self, batch, rate)
 
     monkeypatch.setattr(TrainingLoop, "_step", recorded)
     return rates

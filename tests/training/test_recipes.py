@@ -24,9 +24,15 @@ def test_rate_rises_then_falls_to_nothing(network):
     assert rates[-1] < rates[peak] / 1000
     assert recipe.rate(network, 1, 1) == rates[peak]
     again = [recipe.rate(network, step, 1000, rewarm_from=151) for step in range(1, 1001)]
-    assert again[:150] == rates[:150] and again[220:] == rates[220:]
+    assert again[:150] == rates[:150] and again[250:] == rates[250:]
     assert again[150] < rates[150] / 50 and again[150:220] == sorted(again[150:220])
     assert {RECIPES["specification"].rate(network, step, 50) for step in (1, 25, 50)} == {1e-4}
+
+
+@pytest.mark.parametrize(("steps", "rising"), [(40, 10), (400, 100), (1000, 100), (3000, 210)])
+def test_short_runs_rise_for_a_larger_share_of_their_steps(steps, rising):
+    rates = [RECIPES["default"].rate("cnn5", step, steps) for step in range(1, steps + 1)]
+    assert int(np.argmax(rates)) == rising - 1
 
 
 @pytest.mark.parametrize(("views", "strength"), [(0.1, 0.5), (6, 0.75), (8, 1.0), (500, 1.0)])

@@ -158,9 +158,9 @@ def test_run_that_goes_on_keeps_its_lower_rate_and_can_go_back_at_once(
     done: list[int] = []
     step = TrainingLoop._step
 
-    def counted(self, batch, rate, ctc_weight):
+    def counted(self, batch, rate):
         done.append(len(done) + 1)
-        step(self, batch, rate, ctc_weight)
+        step(self, batch, rate)
 
     monkeypatch.setattr(TrainingLoop, "_step", counted)
     monkeypatch.setattr(loop, "stop_signals", stopped_after(115, done))

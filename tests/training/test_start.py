@@ -48,7 +48,7 @@ def test_started_training_has_a_lower_rate(attention, monkeypatch):
     rates: dict[str, list[float]] = {"backbone": [], "random": []}
     for start, seen in rates.items():
         monkeypatch.setattr(
-            TrainingLoop, "_step", lambda self, batch, rate, _, seen=seen: seen.append(rate)
+            TrainingLoop, "_step", lambda self, batch, rate, seen=seen: seen.append(rate)
         )
         train(attention, fresh=True, start=start, cycle_stop=5)
     assert np.allclose(np.array(rates["backbone"]) * 2, rates["random"])
