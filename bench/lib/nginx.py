@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +25,10 @@ def nginx(folder: Path, port: int, behind: int) -> Sequence[str]:
     site = site.replace("listen 80;", f"listen 127.0.0.1:{port};")
     site = site.replace("127.0.0.1:6000", f"127.0.0.1:{behind}")
     conf = folder / "nginx.conf"
+    # Started by root, its worker would be nobody, who may not write to the folder.
+    user = "user root;\n" if hasattr(os, "geteuid") and os.geteuid() == 0 else ""
     conf.write_text(
-        f"daemon off;\npid {folder}/pid;\nerror_log {folder}/errors;\nworker_processes 1;\n"
+        f"{user}daemon off;\npid {folder}/pid;\nerror_log {folder}/errors;\nworker_processes 1;\n"
         "events { worker_connections 8192; }\n"
         f"http {{ access_log off; client_body_temp_path {folder}/body;\n{site}\n}}\n",
         encoding="utf-8",

@@ -14,6 +14,7 @@ import secrets
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
@@ -27,11 +28,13 @@ from cnnlib.paths import AnyPath
 from cnnlib.serving import error_codes
 from cnnlib.serving.logs import access_log
 from cnnlib.serving.models import RecognizerLike
+from cnnlib.serving.received import FIELD_HEADER
 from cnnlib.serving.service import RecognizeService, ServingOptions
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
+MAX_SKIPPED_BYTES, SKIPPED_AT_ONCE = 128 << 20, 1 << 16  # of a body that is too large
 PREFLIGHT_AGE_S = 86_400  # that a browser may keep the answer to a preflight request
 OPEN_PATHS = ("/health/", "/metrics", "/openapi.json")  # which need no API key
 
@@ -52,7 +55,6 @@ def create_recognize_app(
     service = RecognizeService(recognizers, options)
     app = _new_app("recognize", options.allow_origin, service.observe_request)
     app.config["MAX_CONTENT_LENGTH"] = options.max_request_bytes
-    app.config["MAX_FORM_PARTS"] = 2 * error_codes.MAX_IMAGES
     app.extensions["service"] = service
     if options.api_keys:
         check_key: Callable[[], None] = partial(_check_key, options.api_keys)
@@ -198,12 +200,16 @@ def _set_cors_headers(response: Response, origin: str) -> None:
     if not origin:
         return
     response.headers["Access-Control-Allow-Origin"] = origin
+    response.headers["Access-Control-Expose-Headers"] = FIELD_HEADER
     if origin != "*":
         response.headers["Vary"] = "Origin"
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = "GET, POST"
         response.headers["Access-Control-Allow-Headers"] = "Content-Type, X-API-Key, Authorization"
         response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_AGE_S)
+        # A page of a public site asks for this before it may reach a server of this machine.
+        if "Access-Control-Request-Private-Network" in request.headers:
+            response.headers["Access-Control-Allow-Private-Network"] = "true"
 
 
 def _error_response(error: Exception) -> Response:
@@ -216,9 +222,22 @@ def _error_response(error: Exception) -> Response:
         body["message"] = f"fault {fault} in the server; its log says more under this id"
         g.log_entry["fault"] = fault
         log.error("fault %s", fault, exc_info=error)
+    if status == 413:
+        _skip_body()
     headers = error.get_headers() if isinstance(error, HTTPException) else None
     response = Response(current_app.json.dumps(body), status, headers)
     response.content_type = "application/json"
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
+
+
+def _skip_body() -> None:
+    """Read what is left of the body: most clients read no answer before they have sent all."""
+    stream, left = (
+        request.environ["wsgi.input"],
+        min(request.content_length or 0, MAX_SKIPPED_BYTES),
+    )
+    with suppress(OSError):  # the client has gone
+        while left > 0 and (data := stream.read(min(left, SKIPPED_AT_ONCE))):
+            left -= len(data)

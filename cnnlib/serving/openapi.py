@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnnlib.serving.error_codes import ERROR_CODES, FAULT_CODE, MAX_IMAGES
+from cnnlib.serving.received import FIELD, FIELD_HEADER
 from cnnlib.version import __version__
 
 Object = dict[str, Any]  # of JSON
@@ -64,6 +65,7 @@ def _post(
     body = {
         "multipart/form-data": {"schema": _reference("Upload")},
         JSON: {"schema": _reference("Base64")},
+        "application/x-www-form-urlencoded": {"schema": _reference("Form")},
         "application/octet-stream": binary,
         "image/png": binary,
         "image/jpeg": binary,
@@ -77,6 +79,7 @@ def _post(
         "responses": {
             "200": {
                 "description": "the text of the image, or of each of several",
+                "headers": {FIELD_HEADER: FIELD_USED},
                 "content": {JSON: {"schema": answer}},
             },
             **{str(status): _error(ERROR_CODES[status]) for status in errors},
@@ -147,9 +150,19 @@ MIN_CONFIDENCE = {
     **PROBABILITY,
     "description": "below it `value` is empty, and the text is `candidate`",
 }
+BATCH = {
+    "type": "string",
+    "enum": ["1", "0"],
+    "description": "1: the answer is a list, also for one image",
+}
+FIELD_USED = {
+    "schema": {"type": "string"},
+    "description": f"the field that held the image, where it was not {FIELD}",
+}
 OPTIONS = [
     {"name": "charset", "in": "query", "schema": CHARSET},
     {"name": "min_confidence", "in": "query", "schema": MIN_CONFIDENCE},
+    {"name": "batch", "in": "query", "schema": BATCH},
     {
         "name": "route",
         "in": "query",
@@ -157,13 +170,14 @@ OPTIONS = [
         "description": "let the first model answer that takes images of this size",
     },
 ]
-FORM_OPTIONS = {"charset": CHARSET, "min_confidence": MIN_CONFIDENCE}
+FORM_OPTIONS = {"charset": CHARSET, "min_confidence": MIN_CONFIDENCE, "batch": BATCH}
 FILES = {
     "type": "array",
     "minItems": 1,
     "maxItems": MAX_IMAGES,
     "items": {"type": "string", "format": "binary"},
 }
+BASE64 = {"type": "string", "contentEncoding": "base64"}
 REQUIRED_RESULT: Object = {
     "value": TEXT,
     "confidence": PROBABILITY,
@@ -188,10 +202,18 @@ MODEL = _object(
     }
 )
 SCHEMAS = {
-    "Upload": _object({"image_file": FILES, **FORM_OPTIONS}, ["image_file"]),
-    "Base64": _object(
-        {"image": {"type": "string", "contentEncoding": "base64"}, **FORM_OPTIONS}, ["image"]
-    ),
+    "Upload": _object({FIELD: FILES, **FORM_OPTIONS}, [FIELD]),
+    "Base64": {
+        "description": "one image, or several",
+        "anyOf": [
+            _object({"image": BASE64, **FORM_OPTIONS}, ["image"]),
+            _object(
+                {"images": {**FILES, "items": BASE64}, **FORM_OPTIONS},
+                ["images"],
+            ),
+        ],
+    },
+    "Form": _object({FIELD: BASE64, **FORM_OPTIONS}, [FIELD]),
     "Answer": _object({**TIMING, **RESULT}, [*TIMING, *REQUIRED_RESULT]),
     "Answers": _object({**TIMING, "results": RESULTS}),
     "Error": _object(

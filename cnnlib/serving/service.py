@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from flask import Response, g, request
+from flask import Response, after_this_request, g, request
 from PIL import Image
 from werkzeug.exceptions import NotFound
 
@@ -28,6 +28,7 @@ from cnnlib.serving.limits import MAX_BATCH_SIZE, MAX_QUEUE_SIZE
 from cnnlib.serving.models import ModelReloader, PredictionLike, RecognizerLike, ServedModel
 from cnnlib.serving.openapi import describe_api
 from cnnlib.serving.prometheus import CONTENT_TYPE, Metrics
+from cnnlib.serving.received import FIELD, FIELD_HEADER
 from cnnlib.serving.uploads import UploadStore
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,8 @@ class RecognizeService:
         if model.batcher.full and not by_size:  # before the images are read
             raise OverloadError("too many images wait; try again")
         asked = wire.read_request()
+        if asked.field not in ("", FIELD):
+            after_this_request(partial(_name_field, asked.field))
         began_s = time.perf_counter()
         results = self._recognize_images(None if by_size else model, asked)
         elapsed_ms = round((time.perf_counter() - began_s) * 1000)
@@ -229,3 +232,8 @@ class RecognizeService:
         self._metrics.observe_request(name, status, seconds)
         if name in self.models:
             self._metrics.set_pending_images(name, self.models[name].batcher.pending)
+
+
+def _name_field(field: str, response: Response) -> Response:
+    response.headers[FIELD_HEADER] = field
+    return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import threading
@@ -13,17 +14,59 @@ import waitress
 from flask import Flask
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.task import ErrorTask
+from waitress.utilities import RequestEntityTooLarge
 
 from cnnlib.errors import CaptchaError
+from cnnlib.serving.error_codes import error_code
 from cnnlib.serving.limits import SERVER_THREADS
 from cnnlib.serving.logs import log_to_stderr
 
 LOCALHOST = "127.0.0.1"
 LARGE_ANSWER_BYTES = 1 << 16  # from here on the loop sends while more is made
-# waitress refuses larger requests in plain text, before the application could in JSON.
-MAX_BUFFERED_BYTES = 64 << 20
+MAX_BUFFERED_BYTES = 64 << 20  # of a body; the application's own limit is lower
+MAX_SKIPPED_BYTES = 1 << 30  # of a body that is too large
 MAX_CONNECTIONS = 500  # select() on Windows has room for 512; many systems allow 1,024 open files
 DRAIN_S = 8.0  # for answers in flight on stopping; Docker and systemd give at least 10
+
+
+class _Parser(HTTPRequestParser):
+    """A request; a body that is too large is read to its end, and thrown away.
+
+    Most clients read no answer before they have sent all, and see a broken connection instead.
+    """
+
+    _left = 0  # bytes of the body that are to come
+
+    def received(self, data: bytes) -> int:
+        if self._left:
+            taken = min(self._left, len(data))
+            self._left -= taken
+            self.completed = not self._left
+            return taken
+        consumed: int = super().received(data)
+        too_large = isinstance(self.error, RequestEntityTooLarge)
+        if too_large and not self.chunked and self.content_length <= MAX_SKIPPED_BYTES:
+            self._left, self.completed = self.content_length, False
+        return consumed
+
+
+class _JsonError(ErrorTask):
+    """The answer to what cannot be passed on to the application."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        message = f"{error.reason}: {error.body}"
+        if isinstance(error, RequestEntityTooLarge):
+            message = f"the request has more than {MAX_BUFFERED_BYTES} bytes: send small images"
+        body = {"error_code": error_code(error.code), "message": message}
+        text = json.dumps(body).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.content_length = len(text)
+        self.write(text)
 
 
 class _Channel(HTTPChannel):
@@ -33,6 +76,9 @@ class _Channel(HTTPChannel):
     try again at once and for ever: with a hundred connections the loop then takes the interpreter's
     lock from all that work, and a twentieth of the requests are answered.
     """
+
+    parser_class = _Parser
+    error_task_class = _JsonError
 
     def writable(self) -> bool:
         if self.requests and self.total_outbufs_len < LARGE_ANSWER_BYTES:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flask import request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from cnnlib.serving.error_codes import MAX_IMAGES, OptionError
+from cnnlib.serving.error_codes import OptionError
 from cnnlib.serving.models import PredictionLike
+from cnnlib.serving.received import receive
 
-HOW_TO_SEND = (
-    "send the image as a file in a field image_file, as multipart/form-data; or its bytes as "
-    'image/png, application/octet-stream or the like; or JSON, {"image": "its bytes in base64"}'
-)
-
+FLAGS = {"1": True, "true": True, "0": False, "false": False}
 
 # --- requests ---
 
@@ -29,63 +23,37 @@ class RecognizeRequest:
     """What a request asks: images, as bytes, and how to read them."""
 
     images: Sequence[bytes]
+    field: str  # that holds them; "": they are the body
     is_batch: bool  # the answer is a list of results
     charset: Sequence[str] | None  # the characters that may occur; None: all of the model
     min_confidence: float  # below it, the text is a candidate and not the value
 
 
 def read_request() -> RecognizeRequest:
-    """Read Flask's current request; raises HTTPException, or an error of STATUS_OF."""
-    kind = request.mimetype
-    options: Mapping[str, Any] = {}
-    images: list[bytes] = []
-    if kind == "multipart/form-data":
-        options = request.form
-        images = [upload.read() for upload in request.files.getlist("image_file")]
-        if len(images) > MAX_IMAGES:
-            raise RequestEntityTooLarge()
-    elif kind == "application/json":
-        options = _json_object()
-        images = [_decode_base64(options["image"])] if "image" in options else []
-    elif kind.startswith("image/") or kind == "application/octet-stream":
-        images = [request.get_data()]
-    if not images:
-        raise BadRequest(f"no image in the request: {HOW_TO_SEND}")
-    options = {**options, **request.args}
+    """Read Flask's current request; raises HTTPException, or an error of STATUS_OF.
+
+    Options without a value are as if they were absent: forms send those.
+    """
+    received = receive()
+    options = {
+        name: value
+        for given in (received.options, request.args)
+        for name, value in given.items()
+        if value not in ("", None)
+    }
     return RecognizeRequest(
-        images,
-        is_batch=len(images) > 1,
+        received.images,
+        field=received.field,
+        is_batch=len(received.images) > 1 or received.is_list or _flag(options.get("batch", False)),
         charset=_charset(options.get("charset")),
         min_confidence=_min_confidence(options.get("min_confidence", 0)),
     )
 
 
-def _json_object() -> dict[str, Any]:
-    try:
-        values = request.get_json()
-    except RecursionError as error:
-        raise BadRequest("the JSON is nested too deeply") from error
-    if not isinstance(values, dict):
-        raise BadRequest(f"the JSON must be an object: {HOW_TO_SEND}")
-    return values
-
-
-def _decode_base64(text: object) -> bytes:
-    """Decode base64, also in a data URL, which a browser's canvas gives."""
-    if not isinstance(text, str):
-        raise BadRequest(f"'image' must be a string: {HOW_TO_SEND}")
-    try:
-        return base64.b64decode(
-            text.partition(",")[2] if text.startswith("data:") else text, validate=True
-        )
-    except (binascii.Error, ValueError) as error:
-        raise BadRequest(f"'image' is not base64: {HOW_TO_SEND}") from error
-
-
 def _charset(text: object) -> Sequence[str] | None:
     if text is None:
         return None
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str):
         raise OptionError("charset must be a string of the characters that may occur")
     return tuple(dict.fromkeys(text))
 
@@ -98,6 +66,13 @@ def _min_confidence(value: object) -> float:
     if not 0 <= confidence <= 1:
         raise OptionError("min_confidence must be a number from 0 to 1")
     return confidence
+
+
+def _flag(value: object) -> bool:
+    text = str(value).lower()
+    if text not in FLAGS:
+        raise OptionError("batch must be 1 or 0")
+    return FLAGS[text]
 
 
 # --- results ---

@@ -38,7 +38,7 @@ def test_names_that_cannot_be_served(names):
     [
         ("/b", {}, 400, "1001"),
         ("/b", {"data": b"raw"}, 400, "1001"),
-        ("/b", {"data": {"image_file": "text, not a file"}}, 400, "1001"),
+        ("/b", {"data": {"image_file": "text, not a file"}}, 415, "1002"),
         (
             "/b",
             {"data": b"--x\r\nbroken", "content_type": "multipart/form-data; boundary=x"},

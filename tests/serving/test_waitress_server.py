@@ -132,3 +132,23 @@ def test_captcha_server_stops_cleanly_on_a_signal(project, number):
     assert [(e["method"], e["path"], e["status"]) for e in entries] == [
         ("GET", "/captcha/", 200)
     ] * 2
+
+
+@pytest.mark.parametrize("headers", [{}, {"Expect": "100-continue"}])
+def test_body_above_every_limit_is_answered_in_json(make_app, serve, monkeypatch, headers):
+    monkeypatch.setattr("cnnlib.serving.waitress_server.MAX_BUFFERED_BYTES", 6_000_000)
+    url = serve(make_app(Slow()))
+    headers = {"Content-Type": "image/png", **headers}
+    for megabytes in (5.5, 20):  # the application's limit, and the server's
+        body = bytes(round(megabytes * 1e6))
+        answer = requests.post(f"{url}/b", data=body, headers=headers, timeout=20)
+        assert (answer.status_code, answer.json()["error_code"]) == (413, "1004")
+
+
+def test_what_is_no_http_is_answered_in_json(make_app, serve):
+    host, _, port = serve(make_app(Slow())).removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"GET /b HTTP/1.1\r\nno header\r\n\r\n")
+        answer = connection.makefile("rb").read()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b" 400 " in head and json.loads(body)["error_code"] == "1001"

@@ -43,7 +43,7 @@ def test_charset_and_min_confidence(client, path, place):
     "path",
     [
         "/b?charset=x",
-        "/b?charset=",
+        "/b?batch=maybe",
         "/b?min_confidence=x",
         "/b?min_confidence=nan",
         "/b?min_confidence=-0.1",

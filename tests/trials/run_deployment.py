@@ -5,9 +5,9 @@
 Needs a trained model, gunicorn and nginx. For waitress alone, and for nginx before gunicorn:
 2,000 requests at once about 200 different images, of which each must have its own answer or 503;
 100 clients that dribble their bytes, while others must be answered; 3,000 bad uploads, of which
-none may be a 5xx, nor cost waitress memory; SIGTERM, after which the answers in flight come
-and the exit code is 0. A gunicorn worker is killed with signal 9, and must be replaced. Takes two
-minutes. Exit code 1 if anything fails.
+none may be a 5xx, nor cost waitress memory; bodies of 6, 20 and 70 MB, which are refused in JSON;
+SIGTERM, after which the answers in flight come and the exit code is 0. A gunicorn worker is killed
+with signal 9, and must be replaced. Takes two minutes. Exit code 1 if anything fails.
 """
 
 from __future__ import annotations
@@ -229,6 +229,25 @@ async def stopping(port: int, known: Sequence[Example], server: subprocess.Popen
     return f"{answered} of {len(asked)} in flight answered, exit code 0"
 
 
+def too_large(port: int) -> str:
+    """Send bodies above the limit; each answer must arrive, as JSON."""
+    for megabytes in (6, 20, 70):
+        for headers in ({}, {"Expect": "100-continue"}):
+            try:
+                answer = requests.post(
+                    f"http://127.0.0.1:{port}/b",
+                    data=bytes(megabytes * 1_000_000),
+                    headers={"Content-Type": "image/png", **headers},
+                    timeout=60,
+                )
+                code = answer.json()["error_code"]
+            except (requests.RequestException, ValueError) as error:
+                raise CaptchaError(f"{megabytes} MB were answered with {error}") from error
+            if (answer.status_code, code) != (413, "1004"):
+                raise CaptchaError(f"{megabytes} MB were answered with {answer.text}")
+    return "6, 20 and 70 MB were answered with 413, as JSON"
+
+
 def workers(port: int) -> set[int]:
     """Return the process ids that answer."""
     return {
@@ -261,6 +280,7 @@ def run(config_file: str) -> None:
     with process(*waitress(config_file, port), port=port, path="/health/live") as server:
         check("waitress, 2,000 at once", asyncio.run(many_at_once(port, known)))
         check("waitress, slow clients", asyncio.run(answers_despite_slow_clients(port, known)))
+        check("waitress, too large", too_large(port))
         before_mb = anonymous_mb(server.pid)
         check("waitress, bad uploads", asyncio.run(bad_uploads(port, known)))
         grown_mb = anonymous_mb(server.pid) - before_mb
@@ -280,6 +300,8 @@ def run(config_file: str) -> None:
             ("bad uploads", bad_uploads),
         ):
             check(f"nginx and gunicorn, {title}", asyncio.run(trial(port, known)))
+        check("gunicorn, too large", too_large(behind))
+        check("nginx and gunicorn, too large", too_large(port))
         check("gunicorn, kill -9", killed_worker(behind))
         told = requests.get(f"http://127.0.0.1:{behind}/metrics", timeout=20).text
         counted = sum(

@@ -1,0 +1,200 @@
+"""Requests as clients send them: none is refused for its form, and a refusal says what it found."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import zlib
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from cnnlib.serving.received import HOW_TO_SEND, decoded
+from cnnlib.serving.service import MAX_REQUEST_BYTES
+from tests.serving.helpers import png, upload
+
+PNG = png()
+TEXT = base64.b64encode(PNG).decode()
+FORM = "application/x-www-form-urlencoded"
+VALUE, CODE = "value", "error_code"
+
+
+def part(headers, content):
+    """Return the arguments of Flask's client that send one part with these headers."""
+    body = b"--x\r\n" + headers.encode() + b"\r\n\r\n" + content + b"\r\n--x--\r\n"
+    return {"data": body, "content_type": "multipart/form-data; boundary=x"}
+
+
+def named(field):
+    return {"data": {field: (io.BytesIO(PNG), "x.png")}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        TEXT + "\n",
+        base64.encodebytes(PNG).decode(),
+        base64.encodebytes(PNG).decode().replace("\n", "\r\n  "),
+        base64.urlsafe_b64encode(PNG).decode(),
+        TEXT.rstrip("="),
+        f"data:image/png;base64,{TEXT}",
+        f"data:image/png;base64,{quote(TEXT, safe='')}",
+        TEXT.replace("+", " "),
+    ],
+)
+@pytest.mark.parametrize("place", ["json", "form", "part", "file", "plain"])
+def test_base64_as_clients_write_it(client, text, place):
+    arguments = {
+        "json": {"json": {"image": text}},
+        "form": {"data": urlencode({"image_file": text}), "content_type": FORM},
+        "part": {"data": {"image_file": text}},
+        "file": {"data": {"image_file": (io.BytesIO(text.encode()), "x.txt")}},
+        "plain": {"data": text, "content_type": "text/plain"},
+    }[place]
+    assert client.post("/b", **arguments).get_json().get(VALUE) == "验a"
+
+
+@pytest.mark.parametrize("data", [bytes(range(256)), b"\xfb\xff\xbf" * 50, b"\0"])
+def test_every_alphabet_gives_the_same_bytes(data):
+    for encode in (base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes):
+        text = encode(data)
+        assert decoded(text) == decoded(text.rstrip(b"=\n")) == data
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (upload(PNG), None),
+        ({"json": {"image_file": TEXT}}, None),
+        ({"json": {"image_file": "", "image": TEXT}}, "image"),
+        *((named(field), field) for field in ("image", "file", "captcha", "img")),
+        *(({"json": {field: TEXT}}, field) for field in ("image", "file", "captcha", "img")),
+        (named("image_file[]"), None),
+        (part('Content-Disposition: form-data; name="image_file"', PNG), None),
+        (
+            part('Content-Disposition: form-data; name="image"\r\nContent-Type: image/png', PNG),
+            "image",
+        ),
+        (
+            part(
+                "Content-Disposition: form-data; name=image_file; filename*=UTF-8''%E9%AA%8C.png",
+                PNG,
+            ),
+            None,
+        ),
+        ({"data": PNG, "content_type": FORM}, None),  # as curl's --data-binary
+        ({"data": PNG}, None),
+        ({"data": json.dumps({"image": TEXT}), "content_type": "text/plain"}, "image"),
+    ],
+)
+def test_the_image_is_found_and_the_answer_names_its_field(client, arguments, field):
+    answer = client.post("/b", **arguments)
+    assert answer.get_json().get(VALUE) == "验a"
+    assert answer.headers.get("X-Image-Field") == field
+
+
+def test_options_without_a_value_are_absent(client):
+    form = upload(PNG, charset="", min_confidence="", batch="")
+    for answer in (
+        client.post("/b?charset=&min_confidence=", **form),
+        client.post("/b", json={"image": TEXT, "charset": None, "min_confidence": None}),
+    ):
+        assert answer.get_json()[VALUE] == "验a"
+    assert client.post("/b?charset=", **upload(PNG, charset="ba")).get_json()[VALUE] == "ba"
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "count"),
+    [
+        ("/b?batch=1", upload(PNG), 1),
+        ("/b?batch=true", {"data": PNG, "content_type": "image/png"}, 1),
+        ("/b", upload(PNG, batch="1"), 1),
+        ("/b", {"json": {"image": TEXT, "batch": True}}, 1),
+        ("/b", {"json": {"images": [TEXT]}}, 1),
+        ("/b", {"json": {"images": [TEXT, TEXT]}}, 2),
+        ("/b?batch=0", upload(PNG, PNG), 2),
+    ],
+)
+def test_batch_always_answers_with_a_list(client, path, arguments, count):
+    body = client.post(path, **arguments).get_json()
+    assert [result[VALUE] for result in body["results"]] == ["验a"] * count
+
+
+def test_a_single_image_of_a_list_that_is_none_is_an_error_in_the_list(client):
+    answer = client.post("/b?batch=1", **upload(b"text"))
+    assert answer.status_code == 200 and answer.get_json()["results"][0][CODE] == "1002"
+
+
+# --- compressed bodies ---
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [
+        ("gzip", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("identity", bytes),
+    ],
+)
+def test_compressed_bodies_are_read(client, encoding, compress):
+    body = compress(b'{"image": "%s"}' % TEXT.encode())
+    headers = {"Content-Encoding": encoding}
+    answer = client.post("/b", data=body, content_type="application/json", headers=headers)
+    assert answer.get_json()[VALUE] == "验a"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status", "said"),
+    [
+        ("br", PNG, 415, "'br' is not accepted: send the body as it is, or as gzip"),
+        ("gzip", PNG, 400, "is not gzip"),
+        ("gzip", gzip.compress(PNG)[:-9], 400, "ends too early"),
+        ("gzip", gzip.compress(bytes(50 * MAX_REQUEST_BYTES)), 413, str(MAX_REQUEST_BYTES)),
+    ],
+)
+def test_compressed_bodies_that_are_refused(client, encoding, body, status, said):
+    headers = {"Content-Encoding": encoding}
+    answer = client.post("/b", data=body, content_type="image/png", headers=headers)
+    assert answer.status_code == status and said in answer.get_json()["message"]
+
+
+# --- what a refusal says ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({}, "an empty body"),
+        ({"data": b"raw" * 500, "content_type": "text/x"}, "a body of 2 KB, text/x"),
+        ({"data": b"raw!"}, "a body of 4 bytes, without Content-Type"),
+        ({"data": {"picture": (io.BytesIO(b"." * 3000), "x.png")}}, "a field 'picture' of 3 KB"),
+        (
+            {"data": {"0": "x", "1": "x" * 1500, "2": "x"}},
+            "a field '0' of 1 byte, a field '1' of 2 KB and 1 more",
+        ),
+        ({"data": "a=b", "content_type": FORM}, "a field 'a' of 1 byte"),
+        ({"json": {"picture": "x" * 2_500_000, "n": 1}}, "a key 'picture' of 2.5 MB, a key 'n'"),
+        ({"json": {}}, "an empty form"),
+        ({"json": {"images": []}}, "an empty list 'images'"),
+    ],
+)
+def test_a_request_without_an_image_is_told_what_was_found(client, arguments, found):
+    answer = client.post("/b", **arguments)
+    assert (answer.status_code, answer.get_json()[CODE]) == (400, "1001")
+    assert answer.get_json()["message"] == f"no image in the request, but {found}: {HOW_TO_SEND}"
+
+
+def test_text_that_is_not_base64_is_quoted(client):
+    message = client.post("/b", json={"image": "C:\\captcha.png"}).get_json()["message"]
+    assert "'image' is not base64, but 14 bytes that begin 'C:\\\\captcha.png'" in message
+
+
+def test_a_page_of_a_public_site_may_reach_this_machine(client):
+    asked = {"Origin": "https://example.com", "Access-Control-Request-Private-Network": "true"}
+    answer = client.options("/b", headers=asked)
+    assert answer.headers["Access-Control-Allow-Private-Network"] == "true"
+    assert "Access-Control-Allow-Private-Network" not in client.options("/b").headers
