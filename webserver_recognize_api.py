@@ -2,18 +2,20 @@
 
     python3 webserver_recognize_api.py [--config conf/sample_config.json] [--host 127.0.0.1]
                                        [--port 6000] [--no-save] [--model NAME=CONFIG ...]
-                                       [--api-key-file FILE] [--cors-origin ORIGIN]
+                                       [--api-key-file FILE] [--cors-origin ORIGIN] [--compat]
     curl -F image_file=@captcha.png http://127.0.0.1:6000/b
 
 Reads the model in model_save_dir, and loads newer weights when a training saves them there.
 Further models answer at /b/NAME; they are options --model, or lines in `load_recognizers` below.
-Writes each image to api_image_dir, named after the answer. /models, /health/ready, /metrics and
+Writes each image to api_image_dir, named after the answer. / is a page to try it in a browser,
+which needs another port than 6000; /docs describes the API; /models, /health/ready, /metrics and
 /openapi.json report on the server itself. Listens on this machine alone; --host 0.0.0.0 lets others
 in. Stops on Ctrl-C and SIGTERM when the answers in flight are finished. For several processes
 behind nginx see deploy/.
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -31,6 +33,8 @@ from cnnlib.serving.batching import MAX_BATCH_SIZE
 from cnnlib.serving.logs import log_to_stderr
 from cnnlib.serving.service import ServingOptions
 from cnnlib.serving.waitress_server import LOCALHOST, Server
+
+BLOCKED_PORTS = (6000, 6566, *range(6665, 6670), 6679, 6697)  # by browsers, above 1024; some
 
 
 def load_recognizers(config: SampleConfig) -> dict[str, Recognizer]:
@@ -52,11 +56,13 @@ def create_app(
     models: Sequence[tuple[str, str]] = (),
     api_key_file: AnyPath | None = None,
     cors_origin: str = "*",
+    compat: bool = False,
     max_batch_size: int = MAX_BATCH_SIZE,
 ) -> Flask:
     """Make the WSGI application; it logs to stderr.
 
     `save`: write each image to api_image_dir. `models`: names and configs of further models.
+    `compat`: answer in.php and createTask too, for one process alone, which keeps their answers.
     `max_batch_size`: images in a run of the network; 1 recognises each alone. The number of runs at
     a time is that of the cores, or TF_NUM_INTEROP_THREADS, as for one of several workers.
     """
@@ -72,17 +78,21 @@ def create_app(
         allow_origin=cors_origin,
         api_keys=read_api_keys(api_key_file) if api_key_file else (),
         hot_reload=True,
+        compat=compat,
     )
     with ExitStack() as loaded:  # closes the models where the rest fails
         recognizers = load_recognizers(sample)
         for recognizer in recognizers.values():
             loaded.callback(recognizer.close)
+        sums = [next(iter(recognizers))] if sample.arithmetic else []
         for name, path in models:
             if name in recognizers:
                 raise ConfigError(f"two models are named {name}: give each its own with --model")
-            recognizers[name] = Recognizer.from_config(load_sample_config(path))
+            further = load_sample_config(path)
+            recognizers[name] = Recognizer.from_config(further)
             loaded.callback(recognizers[name].close)
-        app = create_recognize_app(recognizers, options)
+            sums += [name] if further.arithmetic else []
+        app = create_recognize_app(recognizers, dataclasses.replace(options, arithmetic=sums))
         loaded.pop_all()  # the application closes them
     return app
 
@@ -96,10 +106,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         models=args.model,
         api_key_file=args.api_key_file,
         cors_origin=args.cors_origin,
+        compat=args.compat,
     )
     with closing(app.extensions["service"]):
         server = Server(app, args.host, args.port)
         console.say(f"listening on {server.url}/b")
+        port = int(server.url.rpartition(":")[2])
+        console.say(
+            f"browsers refuse port {port}: for the page to try it take another, --port 8080"
+            if port in BLOCKED_PORTS
+            else f"a page to try it: {server.url}/"
+        )
         server.run_until_signal()
     return 0
 
@@ -128,6 +145,11 @@ def _parser() -> argparse.ArgumentParser:
         default="*",
         metavar="ORIGIN",
         help="pages that may ask from another origin (default: all; '': none)",
+    )
+    parser.add_argument(
+        "--compat",
+        action="store_true",
+        help="answer clients of 2captcha (in.php) and anti-captcha (createTask) too",
     )
     return parser
 

@@ -202,6 +202,12 @@ class SampleConfig:
         "`true`：标签和识别结果不区分大小写",
         False,
     )
+    arithmetic: bool = _key(
+        ConfigReader.flag,
+        "`true`: the captcha asks a sum, such as `10x4=`; the API adds its `result`",
+        "`true`：验证码是算式，如 `10x4=`；API 的响应中增加其 `result`",
+        False,
+    )
     label_separator: str = _key(
         ConfigReader.separator,
         "what separates label and serial in a file name",

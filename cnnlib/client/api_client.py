@@ -46,6 +46,7 @@ class Answer:
     confidence: float | None  # None: an API of version 2, which gives none
     total_ms: float
     recognize_ms: float
+    result: int | None = None  # of the sum that `value` is, where the API was told that it is one
 
     @property
     def request_ms(self) -> float:
@@ -54,7 +55,8 @@ class Answer:
 
     def __str__(self) -> str:
         confidence = "" if self.confidence is None else f"confidence {self.confidence:.3f}, "
-        return f"{self.value} ({confidence}{self.total_ms:.0f} ms)"
+        value = self.value if self.result is None else f"{self.value} -> {self.result}"
+        return f"{value} ({confidence}{self.total_ms:.0f} ms)"
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class Client:
                 None if confidence is None else float(confidence),
                 total_ms,
                 min(float(body.get("speed_time(ms)", 0)), total_ms),
+                body.get("result"),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ServiceError(

@@ -25,7 +25,8 @@ from werkzeug.exceptions import HTTPException, Unauthorized
 from cnnlib.config import CaptchaConfig
 from cnnlib.errors import ConfigError
 from cnnlib.paths import AnyPath
-from cnnlib.serving import error_codes
+from cnnlib.serving import error_codes, pages
+from cnnlib.serving.compat import COMPAT, compatible
 from cnnlib.serving.logs import access_log
 from cnnlib.serving.models import RecognizerLike
 from cnnlib.serving.received import FIELD_HEADER
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_S = 1
 MAX_SKIPPED_BYTES, SKIPPED_AT_ONCE = 128 << 20, 1 << 16  # of a body that is too large
 PREFLIGHT_AGE_S = 86_400  # that a browser may keep the answer to a preflight request
-OPEN_PATHS = ("/health/", "/metrics", "/openapi.json")  # which need no API key
+OPEN_PATHS = ("/", "/docs", "/openapi.json", "/metrics", "/health/live", "/health/ready")  # no key
 
 # --- the recognition API ---
 
@@ -59,9 +60,13 @@ def create_recognize_app(
     if options.api_keys:
         check_key: Callable[[], None] = partial(_check_key, options.api_keys)
         app.before_request(check_key)
+    if options.compat:
+        app.register_blueprint(compatible(service.recognize_one, options.api_keys))
     first = next(iter(recognizers))
     app.post("/b", defaults={"name": first})(service.recognize)
     app.post("/b/<name>")(service.recognize)
+    app.get("/")(service.home)
+    app.get("/docs")(service.docs)
     app.get("/models")(service.describe)
     app.get("/health/live")(service.live)
     app.get("/health/ready")(service.ready)
@@ -96,7 +101,9 @@ def read_api_keys(path: AnyPath) -> list[str]:
 
 
 def _check_key(keys: Sequence[str]) -> None:
-    if request.method == "OPTIONS" or request.path.startswith(OPEN_PATHS):
+    """Raise Unauthorized without a key; the addresses of --compat look for it in the body."""
+    is_open = (request.path.rstrip("/") or "/") in OPEN_PATHS
+    if request.method == "OPTIONS" or is_open or request.blueprint == COMPAT:
         return
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     given = request.headers.get("X-API-Key") or (token if scheme.lower() == "bearer" else "")
@@ -159,7 +166,7 @@ def _new_app(
 
     `on_request` gets the model's name, or "-", the status and the seconds of each request.
     """
-    app = Flask(f"{__name__}.{name}", static_folder=None)
+    app = Flask(f"{__name__}.{name}", static_folder=None, template_folder=pages.TEMPLATES)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # of Flask's default provider
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False

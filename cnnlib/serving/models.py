@@ -9,11 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
+from cnnlib.arithmetic import result_of
 from cnnlib.errors import CaptchaError, ModelError
 from cnnlib.serving.batching import Batcher
 from cnnlib.serving.limits import CLOSE_S
@@ -33,6 +35,14 @@ class PredictionLike(Protocol):
 
     @property
     def char_confidences(self) -> Sequence[float]: ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one image."""
+
+    prediction: PredictionLike
+    result: int | None = None  # of the sum that the text is, where the model's captchas ask one
 
 
 class RecognizerLike(Protocol):
@@ -78,7 +88,8 @@ class RecognizerLike(Protocol):
 class ServedModel:
     """One recogniser, for any number of threads; raises ModelError where it does not work.
 
-    `new_batcher` makes the Batcher, given what it is to call. `close` closes the recogniser too.
+    `new_batcher` makes the Batcher, given what it is to call. Where the texts are `arithmetic`,
+    answers have the result. `close` closes the recogniser too.
     """
 
     def __init__(
@@ -86,8 +97,9 @@ class ServedModel:
         name: str,
         recognizer: RecognizerLike,
         new_batcher: Callable[[Callable[[np.ndarray], np.ndarray]], Batcher] = Batcher,
+        arithmetic: bool = False,
     ) -> None:
-        self.name, self.recognizer = name, recognizer
+        self.name, self.recognizer, self._arithmetic = name, recognizer, arithmetic
         self.test()
         self.served_since = time.time()
         self.batcher = new_batcher(lambda pixels: self.recognizer.probabilities(pixels))
@@ -108,12 +120,13 @@ class ServedModel:
 
     def predict(
         self, pixels: Sequence[np.ndarray], among: Sequence[str] | None = None
-    ) -> list[PredictionLike]:
+    ) -> list[Answer]:
         """Recognise images; raises CharsetError and OverloadError."""
-        return [
+        predictions = [
             self.recognizer.read(probabilities, among)
             for probabilities in self.batcher(np.stack(pixels))
         ]
+        return [Answer(p, result_of(p.text) if self._arithmetic else None) for p in predictions]
 
     def test(self) -> None:
         """Raise ModelError where the model gives no probabilities for an image of noise."""

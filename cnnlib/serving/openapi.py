@@ -45,6 +45,8 @@ def _paths(models: Sequence[str], security: list[Object]) -> Object:
     return {
         "/b": _post("recognize", [], errors, security),
         "/b/{name}": _post("recognizeWith", [name], sorted([404, *errors]), security),
+        "/": _get("home", "a page to try it", None, kind="text/html"),
+        "/docs": _get("docs", "this description, as a page", None, kind="text/html"),
         "/models": _get("models", "the models that are served", "Models", security),
         "/health/live": _get("live", "the process answers", "Status"),
         "/health/ready": _get(
@@ -95,9 +97,10 @@ def _get(
     schema: str | None,
     security: Sequence[Object] = (),
     others: Object | None = None,
+    kind: str = "text/plain",
 ) -> Object:
-    """Describe an address that answers this schema; None: text."""
-    text = {"description": summary, "content": {"text/plain": {"schema": TEXT}}}
+    """Describe an address that answers this schema; None: text of this kind."""
+    text = {"description": summary, "content": {kind: {"schema": TEXT}}}
     answer = _json(summary, schema) if schema else text
     described = {
         "operationId": operation,
@@ -183,7 +186,10 @@ REQUIRED_RESULT: Object = {
     "confidence": PROBABILITY,
     "char_confidences": {"type": "array", "items": PROBABILITY},
 }
-RESULT = REQUIRED_RESULT | {"candidate": TEXT}
+RESULT = REQUIRED_RESULT | {
+    "candidate": TEXT,
+    "result": {"type": "integer", "description": "of the sum that the text is"},
+}
 TIMING: Object = {
     "time": {"type": "string", "description": "seconds since 1970"},
     "speed_time(ms)": INTEGER,

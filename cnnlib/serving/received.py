@@ -46,20 +46,23 @@ class Received:
     is_list: bool = False  # however few they are
 
 
-def receive() -> Received:
-    """Read Flask's current request; raises HTTPException."""
+def receive(names: Sequence[str] = (FIELD, *OTHER_FIELDS)) -> Received:
+    """Read Flask's current request; raises HTTPException.
+
+    The images are in the first field of these `names` that is not empty, or are the body.
+    """
     body, kind = _body(), request.mimetype
     if not body:
         raise _nothing("an empty body")
     if kind == "multipart/form-data":
-        return _of_fields(list(_parts(body, request.mimetype_params.get("boundary", ""))))
+        return _of_fields(list(_parts(body, request.mimetype_params.get("boundary", ""))), names)
     if _is_json(kind, body):
-        return _of_json(body)
+        return _of_json(body, names)
     image = decoded(body)
     if kind.startswith("image/") or kind == "application/octet-stream" or _is_image(image):
         return Received([image], {})
     if kind == FORM:
-        return _of_fields(_form(body))
+        return _of_fields(_form(body), names)
     raise _nothing(f"a body of {size(len(body))}, {kind or 'without Content-Type'}")
 
 
@@ -144,20 +147,20 @@ def _parts(body: bytes, boundary: str) -> Iterator[tuple[str, bytes]]:
         raise BadRequest(f"the form is damaged ({error}): {HOW_TO_SEND}") from error
 
 
-def _of_fields(fields: Fields) -> Received:
+def _of_fields(fields: Fields, names: Sequence[str]) -> Received:
     by_name: dict[str, list[bytes]] = {}
     for name, value in fields:
         by_name.setdefault(name.removesuffix("[]"), []).append(value)
-    field = _field_of(by_name)
+    field = _field_of(by_name, names)
     if field is None:
         raise _nothing(_named("a field", ((name, len(value)) for name, value in fields)))
     options = {name: values[0].decode(errors="replace") for name, values in by_name.items()}
     return Received(_limited([decoded(value) for value in by_name[field]]), options, field)
 
 
-def _field_of(values: Mapping[str, Any]) -> str | None:
+def _field_of(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
     """Return the name that holds the images: one that is not empty, if any."""
-    present = [name for name in (FIELD, *OTHER_FIELDS) if name in values]
+    present = [name for name in names if name in values]
     filled = (name for name in present if values[name] not in (None, "", [], [b""]))
     return next(filled, present[0] if present else None)
 
@@ -165,7 +168,7 @@ def _field_of(values: Mapping[str, Any]) -> str | None:
 # --- JSON ---
 
 
-def _of_json(body: bytes) -> Received:
+def _of_json(body: bytes, names: Sequence[str]) -> Received:
     try:
         values = json.loads(body)
     except RecursionError as error:
@@ -174,7 +177,7 @@ def _of_json(body: bytes) -> Received:
         raise BadRequest(f"the JSON cannot be read ({error}): {HOW_TO_SEND}") from error
     if not isinstance(values, dict):
         raise BadRequest(f"the JSON must be an object: {HOW_TO_SEND}")
-    field = _field_of(values)
+    field = _field_of(values, names)
     if field is None:
         sizes = ((name, len(v) if isinstance(v, str) else 0) for name, v in values.items())
         raise _nothing(_named("a key", sizes))

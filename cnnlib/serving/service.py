@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from PIL import Image
 from werkzeug.exceptions import NotFound
 
 from cnnlib.config import SampleConfig
-from cnnlib.dataset.images import opened
+from cnnlib.dataset.images import opened, shown_size
 from cnnlib.dataset.labels import SEPARATOR
 from cnnlib.errors import ImageSizeError, OverloadError, SampleError
 from cnnlib.paths import AnyPath
-from cnnlib.serving import error_codes, wire
+from cnnlib.serving import error_codes, pages, wire
 from cnnlib.serving.batching import STOPPING, Batcher
 from cnnlib.serving.limits import MAX_BATCH_SIZE, MAX_QUEUE_SIZE
-from cnnlib.serving.models import ModelReloader, PredictionLike, RecognizerLike, ServedModel
+from cnnlib.serving.models import Answer, ModelReloader, RecognizerLike, ServedModel
 from cnnlib.serving.openapi import describe_api
 from cnnlib.serving.prometheus import CONTENT_TYPE, Metrics
 from cnnlib.serving.received import FIELD, FIELD_HEADER
@@ -56,6 +56,8 @@ class ServingOptions:
     api_keys: Sequence[str] = ()  # none: nobody needs one
     allow_origin: str = "*"  # Access-Control-Allow-Origin; "": no page of another origin may ask
     hot_reload: bool = False  # load newer weights while serving
+    compat: bool = False  # answer the interfaces of other services too
+    arithmetic: Collection[str] = ()  # models whose texts are sums: answers have the result
 
 
 class RecognizeService:
@@ -66,7 +68,8 @@ class RecognizeService:
 
     def __init__(self, recognizers: Mapping[str, RecognizerLike], options: ServingOptions) -> None:
         self._metrics = Metrics()
-        self._description = describe_api(list(recognizers), bool(options.api_keys))
+        self._needs_key = bool(options.api_keys)
+        self._description = describe_api(list(recognizers), self._needs_key)
         with ExitStack() as parts:  # closes what there is if the rest fails
             self._uploads = self._new_upload_store(options)
             if self._uploads:
@@ -91,7 +94,7 @@ class RecognizeService:
             num_batch_threads=options.num_batch_threads,
             on_batch=partial(self._metrics.observe_batch, name),
         )
-        return ServedModel(name, recognizer, new_batcher)
+        return ServedModel(name, recognizer, new_batcher, name in options.arithmetic)
 
     def _new_upload_store(self, options: ServingOptions) -> UploadStore | None:
         if options.api_image_dir is None:
@@ -141,14 +144,29 @@ class RecognizeService:
         g.log_entry["answer"] = value = bodies[0]["value"]
         return {"time": clock, "value": value, "speed_time(ms)": elapsed_ms} | bodies[0]
 
+    def recognize_one(self, image: bytes, wanted: Callable[[str], bool] | None = None) -> Answer:
+        """Recognise an image, of characters for which a test holds, with the model of its size.
+
+        Raises SampleError and OverloadError.
+        """
+        known = {c for model in self.models.values() for c in model.recognizer.char_set}
+        charset = sorted(filter(wanted, known)) if wanted else None
+        asked = wire.RecognizeRequest([image], "", False, charset or None, 0.0)
+        [result] = self._recognize_images(None, asked)
+        self._save(asked.images, [result], str(time.time()))
+        if isinstance(result, Exception):
+            raise result
+        g.log_entry["answer"] = result.prediction.text
+        return result
+
     def _recognize_images(
         self, model: ServedModel | None, asked: wire.RecognizeRequest
-    ) -> list[PredictionLike | SampleError]:
+    ) -> list[Answer | SampleError]:
         """Return the prediction, or the error, for each image, in their order.
 
         Without a model, each image goes to the first model that takes its size.
         """
-        results: dict[int, PredictionLike | SampleError] = {}
+        results: dict[int, Answer | SampleError] = {}
         groups: dict[ServedModel, dict[int, np.ndarray]] = {}  # pixels by the image's number
         for i, data in enumerate(asked.images):
             try:
@@ -158,8 +176,8 @@ class RecognizeService:
             except SampleError as error:
                 results[i] = error
         for chosen, group in groups.items():
-            predictions = chosen.predict(list(group.values()), asked.charset)
-            results |= zip(group, predictions, strict=True)
+            answers = chosen.predict(list(group.values()), asked.charset)
+            results |= zip(group, answers, strict=True)
         if model is None:
             g.log_entry["model"] = ",".join(chosen.name for chosen in groups) or "-"
         return [results[i] for i in range(len(asked.images))]
@@ -180,26 +198,32 @@ class RecognizeService:
 
     def _choose_by_size(self, image: Image.Image) -> Pixels:
         """Return the model of the image's size, else the first that resizes, and the pixels."""
-        for model in sorted(self.models.values(), key=lambda model: model.size != image.size):
+        width, height = size = shown_size(image)
+        for model in sorted(self.models.values(), key=lambda model: model.size != size):
             with suppress(ImageSizeError):
                 return model, model.pixels_of(image)
         sizes = (f"{name} {m.size[0]}x{m.size[1]}" for name, m in self.models.items())
-        raise ImageSizeError(
-            f"image of {image.width}x{image.height}; the models take {', '.join(sizes)}"
-        )
+        raise ImageSizeError(f"image of {width}x{height}; the models take {', '.join(sizes)}")
 
     def _save(
         self,
         images: Sequence[bytes],
-        results: Sequence[PredictionLike | SampleError],
+        results: Sequence[Answer | SampleError],
         serial: str,
     ) -> None:
         if self._uploads:
             for data, result in zip(images, results, strict=True):
                 if not isinstance(result, Exception):
-                    self._uploads.save(data, result.text, serial)
+                    self._uploads.save(data, result.prediction.text, serial)
 
     # --- reports ---
+
+    def home(self) -> str:
+        models = () if self._needs_key else self.describe()["models"]
+        return pages.home(list(self.models), models, self._needs_key)
+
+    def docs(self) -> str:
+        return pages.docs(self._description)
 
     def describe(self) -> dict[str, Any]:
         return {"pid": os.getpid(), "models": [model.describe() for model in self.models.values()]}

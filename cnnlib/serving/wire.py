@@ -10,7 +10,7 @@ from typing import Any
 from flask import request
 
 from cnnlib.serving.error_codes import OptionError
-from cnnlib.serving.models import PredictionLike
+from cnnlib.serving.models import Answer
 from cnnlib.serving.received import receive
 
 FLAGS = {"1": True, "true": True, "0": False, "false": False}
@@ -78,12 +78,15 @@ def _flag(value: object) -> bool:
 # --- results ---
 
 
-def result_body(prediction: PredictionLike, min_confidence: float) -> dict[str, Any]:
+def result_body(answer: Answer, min_confidence: float) -> dict[str, Any]:
     """Return the JSON object for one recognised image."""
+    prediction = answer.prediction
     confident = prediction.confidence >= min_confidence
     body: dict[str, Any] = {
         "value": prediction.text if confident else "",
         "confidence": round(float(prediction.confidence), 6),
         "char_confidences": [round(float(c), 6) for c in prediction.char_confidences],
     }
-    return body if confident else body | {"candidate": prediction.text}
+    if not confident:
+        return body | {"candidate": prediction.text}
+    return body if answer.result is None else body | {"result": answer.result}

@@ -154,7 +154,8 @@ def test_main_hands_its_options_on(configs, fakes, monkeypatch, capsys):
     [(app, host, port)] = made
     assert (host, port) == ("0.0.0.0", 7000)
     assert answer(app).headers["Access-Control-Allow-Origin"] == "https://x.example"
-    assert capsys.readouterr().out == "listening on http://127.0.0.1:7000/b\n"
+    said = "listening on http://127.0.0.1:7000/b\na page to try it: http://127.0.0.1:7000/\n"
+    assert capsys.readouterr().out == said
     assert [fake.closed for fake in fakes] == [1, 1]
 
 

@@ -33,7 +33,7 @@ def serve_model():
 
 
 def text(model):
-    return model.predict([PIXELS])[0].text
+    return model.predict([PIXELS])[0].prediction.text
 
 
 def test_newer_weights_are_served_once_they_are_tested(serve_model):
