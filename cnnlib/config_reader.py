@@ -16,7 +16,8 @@ from cnnlib.errors import ConfigError
 from cnnlib.paths import AnyPath, ProjectPath
 
 T = TypeVar("T")
-IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "webp")  # of what dataset/images.py decodes
+# Of what dataset/images.py decodes.
+IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "webp", "avif", "tif", "tiff", "ico")
 # How images of other sizes are scaled where `resize` is true: with "stretch" 0.6 % fewer were right
 # (rows `strip` and `strip-stretched` of bench/bench_training.py).
 DEFAULT_RESIZE = "pad"

@@ -94,7 +94,9 @@ class CaptchaGenerator:
     def encode(self, image: Image.Image) -> bytes:
         """Return the bytes of a file with the config's suffix."""
         file = io.BytesIO()
-        image.save(file, Image.registered_extensions()[f".{self.config.image_suffix}"])
+        kind = Image.registered_extensions()[f".{self.config.image_suffix}"]
+        # An icon would hold copies of some usual sizes.
+        image.save(file, kind, **({"sizes": [image.size]} if kind == "ICO" else {}))
         return file.getvalue()
 
 

@@ -28,7 +28,7 @@ from cnnlib.errors import CaptchaError, SampleError
 from cnnlib.files import MARK, replacing
 from cnnlib.paths import ProjectPath
 
-CACHE_FORMAT = "3"  # to be raised when the same file would give other pixels
+CACHE_FORMAT = "4"  # to be raised when the same file would give other pixels
 KEEP_OLD_S = 3600  # other files, as another training may be writing or starting to use them
 
 Defects = list[tuple[str, str]]  # name, what is wrong

@@ -14,6 +14,7 @@ from cnnlib.captcha_spec import CaptchaSpec, parse_char_set
 from cnnlib.config import SampleConfig
 from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.console import CONSOLE, Reporter
+from cnnlib.dataset.animations import DIFFERENT, JOINED
 from cnnlib.dataset.folders import candidate_names, make_folder, map_in_threads
 from cnnlib.dataset.images import open_image
 from cnnlib.dataset.labels import (
@@ -28,6 +29,12 @@ from cnnlib.errors import ImageSizeError, ImageTooLargeError, SampleError
 from cnnlib.paths import AnyPath, ProjectPath
 
 MAX_NAME_BYTES = 240  # what file systems take, but for what is added while a file moves
+
+MAX_NAMED = 10
+FRAMES_MEAN = {
+    JOINED: "animations of which several frames were joined to one picture",
+    DIFFERENT: "animations whose frames show different pictures; the first frame counts",
+}
 
 BadImage = tuple[int, str, str]  # index in the sorted list of files, name, reason
 
@@ -101,16 +108,25 @@ def verify_folder(
     names, labels = candidate_names(folder), rules.labels(folder)
     reporter.say(console.verification_counts(len(names)))
 
+    frames: dict[str, list[str]] = {JOINED: [], DIFFERENT: []}  # names of animations
+
     def reason(name: str) -> str:
         try:
-            check_image(folder, name, rules, labels)
+            image = check_image(folder, name, rules, labels)[1]
         except SampleError as defect:
             return str(defect)
+        if "frames" in image.info:
+            frames[image.info["frames"]].append(name)
         return ""
 
     parts = map_in_threads(lambda part: list(map(reason, part)), names, "verifying", reporter)
     bad = [(i, names[i], why) for i, why in enumerate(itertools.chain(*parts)) if why]
     reporter.say(console.verification_result(bad, len(names)))
+    for kind, meaning in FRAMES_MEAN.items():
+        if frames[kind]:
+            shown = sorted(frames[kind])
+            more = f" and {len(shown) - MAX_NAMED} more" if len(shown) > MAX_NAMED else ""
+            reporter.warn(f"{meaning}: {', '.join(shown[:MAX_NAMED])}{more}")
     return names, bad
 
 

@@ -19,7 +19,7 @@ from cnnlib import locks
 from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.console import Reporter
 from cnnlib.dataset.folders import map_in_threads
-from cnnlib.dataset.images import opened
+from cnnlib.dataset.images import opened, shown_size
 from cnnlib.dataset.labels import FolderLabels, file_name, has_suffix, read_label_list
 from cnnlib.dataset.verification import MAX_NAME_BYTES
 from cnnlib.errors import SampleError
@@ -191,7 +191,7 @@ class ProjectImages:
         suffix = suffix_of(data)
         try:
             with opened(data) as image:
-                size = image.size
+                size = shown_size(image)
         except SampleError as error:
             return _Copy(name, "", "", nothing, None, str(error))
         serial = hashlib.sha256(data).hexdigest()[:SERIAL_DIGITS]

@@ -18,6 +18,9 @@ SUFFIX_OF_START = (  # the first bytes of each format, and the suffix of its fil
     (re.compile(rb"GIF8[79]a"), "gif"),
     (re.compile(rb"BM"), "bmp"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp"),
+    (re.compile(rb"....ftyp(avi[fs]|m[is]f1)", re.DOTALL), "avif"),
+    (re.compile(rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"), "tif"),
+    (re.compile(rb"\x00\x00\x01\x00"), "ico"),
 )
 START_BYTES = 12
 LIST_SUFFIXES = ("csv", "tsv", "txt", "json", "jsonl", "ndjson", "lst", "list")
@@ -34,7 +37,7 @@ UNREAD_SUFFIXES = (
     "npz",
     "mat",
 )
-OTHER_IMAGE_SUFFIXES = ("tif", "tiff", "avif", "heic", "heif", "svg", "ppm", "pgm", "ico", "jp2")
+OTHER_IMAGE_SUFFIXES = ("heic", "heif", "svg", "ppm", "pgm", "jp2")
 KNOWN_SUFFIXES = (*LIST_SUFFIXES, *UNREAD_SUFFIXES, *OTHER_IMAGE_SUFFIXES)
 IGNORED_FOLDERS = {"__MACOSX"}
 MAX_EXAMPLES = 3

@@ -117,6 +117,8 @@ def _check_key(keys: Sequence[str]) -> None:
 
 # --- practice captchas ---
 
+MEDIA_TYPES = {"jpg": "image/jpeg", "tif": "image/tiff", "ico": "image/x-icon"}
+
 
 class GeneratorLike(Protocol):
     """What draws the captchas; called from many threads at a time."""
@@ -144,7 +146,7 @@ def create_captcha_app(generator: GeneratorLike, *, show_answers: bool = False) 
         text = generator.random_text(rng)
         response = Response(
             generator.encode(generator.draw(text)),
-            mimetype=f"image/{'jpeg' if suffix == 'jpg' else suffix}",
+            mimetype=MEDIA_TYPES.get(suffix, f"image/{suffix}"),
         )
         response.headers["Cache-Control"] = "no-store"
         if show_answers:

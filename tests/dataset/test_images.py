@@ -1,5 +1,6 @@
 """The one way from an image to pixels: every mode, format and size."""
 
+import re
 from contextlib import closing
 
 import numpy as np
@@ -112,6 +113,15 @@ CASES = {
         0,
     ),
     "BMP": (lambda: file_bytes(L.convert("RGB"), "BMP"), GRAY, 0),
+    "TIFF": (lambda: file_bytes(L, "TIFF", compression="tiff_lzw"), GRAY, 0),
+    "TIFF, 1 bit": (
+        lambda: file_bytes(L.point(lambda v: 255 * (v > 99), "1"), "TIFF"),
+        255 * (GRAY > 99),
+        0,
+    ),
+    "TIFF, CMYK": (lambda: file_bytes(L.convert("CMYK"), "TIFF"), GRAY, 1),
+    "TIFF, 16 bits": (lambda: file_bytes(sixteen_bits(), "TIFF"), GRAY, 0),
+    "ICO": (lambda: file_bytes(with_alpha("RGB"), "ICO", sizes=[L.size]), OVER_WHITE, 1),
     "WebP with alpha": (
         lambda: file_bytes(with_alpha("RGB"), "WEBP", lossless=True, exact=True),
         OVER_WHITE,
@@ -152,9 +162,8 @@ def test_colours_become_their_luma():
         b"\x89PNG\r\n\x1a\n",
         file_bytes(L, "PNG")[:-300],
         file_bytes(L, "JPEG")[:-200],
-        file_bytes(L, "TIFF"),
         file_bytes(L, "PPM"),
-        file_bytes(L, "ICO"),
+        file_bytes(L, "TGA"),
     ],
     ids=[
         "empty",
@@ -162,9 +171,8 @@ def test_colours_become_their_luma():
         "signature only",
         "truncated PNG",
         "truncated JPEG",
-        "TIFF",
         "PPM",
-        "ICO",
+        "TGA",
     ],
 )
 def test_data_that_is_not_a_whole_image_of_an_accepted_format_is_refused(data, tmp_path):
@@ -262,3 +270,18 @@ def test_training_and_serving_see_the_same_pixels(channels, tmp_path):
                 answer = client.post("/b", data={"image_file": (file, name)})
             assert answer.status_code == 200
             np.testing.assert_array_equal(recognizer.pixels, pixels[np.newaxis], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", "an empty file"),
+        (b"\r\n<!DOCTYPE html><html>404", "a web page (HTML): look at what the site has answered"),
+        (b"%PDF-1.7", "a PDF"),
+        (b'{"error": "slow down"}', 'text that begins \'{"error": "slow\''),
+        (b"\0\1\2\3\xff", "bytes that begin 00 01 02 03 ff"),
+    ],
+)
+def test_what_is_no_image_is_named(data, found):
+    with pytest.raises(ImageFormatError, match=re.escape(f", but {found}")):
+        open_image(data)

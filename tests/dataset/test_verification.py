@@ -8,6 +8,7 @@ from PIL import Image
 
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.console import SilentReporter
+from cnnlib.dataset.images import FORMATS
 from cnnlib.dataset.verification import Defect, Rules, check_image, verify, verify_folder
 from cnnlib.errors import SampleError
 from cnnlib.paths import ProjectPath
@@ -28,14 +29,13 @@ def test_each_bad_image_is_listed_with_its_reason_and_stays(tmp_path, draw_image
     cut.unlink()
     before = {path.name for path in folder.iterdir()}
     bad = verify(folder, 40, 24, "png", char_set="0123", max_captcha=2)
-    unreadable = (
-        "图片无法正常打开: not a whole image in one of the formats PNG, JPEG, GIF, BMP, WEBP"
-    )
+    formats = ", ".join(FORMATS)
+    unreadable = f"图片无法正常打开: not a whole image in one of the formats {formats}"
     expected = {
         "0123_long.png": "标签长度不正确: 4 characters, expected 2",
         "01.png": "图片标签异常: expected a name such as 2e8j_17322d3d.png, "
         "label and serial with '_' between them",
-        "01_empty.png": unreadable,
+        "01_empty.png": f"{unreadable}, but an empty file",
         "02_small.png": "图片尺寸不正确: 30x20, expected 40x24",
         "03_cut.png": unreadable,
         "0X_set.png": "标签含有字符集以外的字符: 'X'",

@@ -37,6 +37,9 @@ FONT = Path(captcha.__file__).parent / "data" / "DroidSansMono.ttf"
         ("gif", "GIF"),
         ("bmp", "BMP"),
         ("webp", "WEBP"),
+        ("tif", "TIFF"),
+        ("tiff", "TIFF"),
+        ("ico", "ICO"),
     ],
 )
 def test_every_accepted_suffix_is_drawn_and_read_back(project, suffix, kind):
@@ -45,7 +48,7 @@ def test_every_accepted_suffix_is_drawn_and_read_back(project, suffix, kind):
     assert (image.mode, image.size) == ("RGB", (40, 24))
     data = generator.encode(image)
     with Image.open(io.BytesIO(data)) as decoded:
-        assert decoded.format == kind
+        assert (decoded.format, decoded.size) == (kind, (40, 24))
     pixels = read_pixels(data, SPEC)
     difference = pixels.astype(int) - np.array(to_gray_or_rgb(image))
     assert np.abs(difference).mean() < 12  # JPEG, GIF and WebP are not exact

@@ -90,7 +90,7 @@ def test_list_that_contradicts_the_names(folder, differ):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links and pipes need POSIX")
 def test_formats_that_are_not_read_and_links_are_said(folder, tmp_path):
-    root = folder(*NAMED, "more.tif", "x.avif")
+    root = folder(*NAMED, "more.heic", "x.jp2")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "link_1.png").touch()
     (root / "linked").symlink_to(tmp_path / "elsewhere")
@@ -98,7 +98,7 @@ def test_formats_that_are_not_read_and_links_are_said(folder, tmp_path):
     os.mkfifo(root / "pipe")
     found = read_labelled_folder(root)
     assert found.labels["linked/link_1.png"] == "link" and len(found.labels) == 12
-    assert "2 images of formats that are not read, convert them: more.tif" in found.left_out[-1]
+    assert "2 images of formats that are not read, convert them: more.heic" in found.left_out[-1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
