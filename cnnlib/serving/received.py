@@ -138,7 +138,7 @@ def _parts(body: bytes, boundary: str) -> Iterator[tuple[str, bytes]]:
         decoder.receive_data(None)
         while not isinstance(event := decoder.next_event(), (Epilogue, NeedData)):
             if isinstance(event, (Field, File)):
-                name, content = event.name, b""
+                name, content = event.name or "", b""  # a damaged part has no name
             elif isinstance(event, Data):
                 content += event.data
                 if not event.more_data:

@@ -57,6 +57,11 @@ def test_base64_as_clients_write_it(client, text, place):
     assert client.post("/b", **arguments).get_json().get(VALUE) == "验a"
 
 
+def test_a_part_without_a_name_is_no_fault(client):
+    answer = client.post("/b", **part("Content-Disposition: form-data", PNG))
+    assert (answer.status_code, answer.get_json()[CODE]) == (400, "1001")
+
+
 @pytest.mark.parametrize("data", [bytes(range(256)), b"\xfb\xff\xbf" * 50, b"\0"])
 def test_every_alphabet_gives_the_same_bytes(data):
     for encode in (base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes):
