@@ -16,6 +16,8 @@ WORDS = {  # longer ones before those that they begin with
     "除": OVER,
     "加": PLUS,
     "减": MINUS,
+    "減": MINUS,
+    "—": MINUS,
     "x": TIMES,
     "×": TIMES,
     "·": TIMES,
@@ -28,7 +30,7 @@ END = re.compile(r"(=|等于|是|得)(几|多少)?[?？]*$")
 DIGITS = {c: i for i, c in enumerate("零一二三四五六七八九")} | {
     c: i for i, c in enumerate("〇壹贰叁肆伍陆柒捌玖")
 }
-DIGITS |= {"两": 2, "〇": 0}
+DIGITS |= {"两": 2, "兩": 2, "貳": 2, "參": 3, "陸": 6}
 UNITS = {"十": 10, "拾": 10, "百": 100, "佰": 100}
 CHINESE = "".join((*DIGITS, *UNITS))
 TOKEN = re.compile(rf"\d+|[{CHINESE}]+|[-+*/()]")
@@ -38,7 +40,7 @@ MAX_LENGTH = 40  # characters; a captcha's sum has some ten
 def result_of(text: str) -> int | None:
     """Return the whole number that a sum comes to; None where the text is no sum, or it is none."""
     tokens = _tokens(text)
-    if tokens is None or not any(token in (TIMES, OVER, PLUS, MINUS) for token in tokens):
+    if tokens is None:
         return None
     try:
         value = _Parser(tokens).whole()
@@ -64,11 +66,12 @@ class _Parser:
 
     def __init__(self, tokens: list[str]) -> None:
         self._tokens = [*reversed(tokens)]
+        self._operations = 0
 
     def whole(self) -> Fraction:
         value = self._sum()
-        if self._tokens:
-            raise ValueError("something is left")
+        if self._tokens or not self._operations:
+            raise ValueError("something is left, or it is a number alone")
         return value
 
     def _taken(self, signs: str) -> str:
@@ -81,6 +84,7 @@ class _Parser:
         value = self._product()
         while sign := self._taken(PLUS + MINUS):
             other = self._product()
+            self._operations += 1
             value = value + other if sign == PLUS else value - other
         return value
 
@@ -88,6 +92,7 @@ class _Parser:
         value = self._factor()
         while sign := self._taken(TIMES + OVER):
             other = self._factor()
+            self._operations += 1
             value = value * other if sign == TIMES else value / other
         return value
 

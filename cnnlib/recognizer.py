@@ -30,6 +30,7 @@ from cnnlib.paths import AnyPath
 # Of the network, in each thread: more is hardly faster, and takes 1 MB an image.
 IMAGES_PER_RUN = 32
 RUNS_AHEAD = 64
+NAMED = 100  # characters, in a message
 # Between two attempts to load the same newer weights; doubled after each.
 RETRY_S, MAX_RETRY_S = 2.0, 60.0
 
@@ -205,8 +206,8 @@ class Recognizer(CNN):
         unknown = unknown_characters("".join(among), self.char_set)
         if unknown or not among:
             raise CharsetError(
-                f"charset has {' '.join(map(repr, unknown)) or 'no characters'}: "
-                f"the model knows {''.join(self.char_set)}"
+                f"charset has {' '.join(map(repr, unknown[:NAMED])) or 'no characters'}: "
+                f"the model knows {''.join(self.char_set)[:NAMED]}"
             )
         classes = label_to_ids("".join(among), self.char_set)
         some = probabilities[:, classes + [-1] * self.spec.has_end_class]  # [P, classes of among]

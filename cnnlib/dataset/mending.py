@@ -21,6 +21,9 @@ ANIMATED_OR_TRANSPARENT = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # chunks that ar
 MAX_SCANS = 1000  # that a hostile file costs; a progressive one has some 10
 START_BYTES = 1024  # by which a file's kind is known
 OTHER_FILES = {
+    JPEG_START: "a damaged JPEG",
+    PNG_START: "a damaged PNG",
+    b"GIF8": "a damaged GIF",
     b"%PDF": "a PDF",
     b"PK\3\4": "a ZIP archive",
     b"\x1f\x8b": "data compressed with gzip",

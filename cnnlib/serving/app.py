@@ -35,6 +35,7 @@ from cnnlib.serving.service import RecognizeService, ServingOptions
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
+ALLOWED_HEADERS = "Content-Type, Content-Encoding, X-API-Key, Authorization"
 MAX_SKIPPED_BYTES, SKIPPED_AT_ONCE = 128 << 20, 1 << 16  # of a body that is too large
 PREFLIGHT_AGE_S = 86_400  # that a browser may keep the answer to a preflight request
 OPEN_PATHS = ("/", "/docs", "/openapi.json", "/metrics", "/health/live", "/health/ready")  # no key
@@ -66,7 +67,7 @@ def create_recognize_app(
     app.post("/b", defaults={"name": first})(service.recognize)
     app.post("/b/<name>")(service.recognize)
     app.get("/")(service.home)
-    app.get("/docs")(service.docs)
+    app.get("/docs", strict_slashes=True)(service.docs)  # its links are relative
     app.get("/models")(service.describe)
     app.get("/health/live")(service.live)
     app.get("/health/ready")(service.ready)
@@ -97,6 +98,8 @@ def read_api_keys(path: AnyPath) -> list[str]:
         ) from error
     if not keys:
         raise ConfigError(f"{path} is empty: write one key a line to it")
+    if not all(key.isascii() for key in keys):
+        raise ConfigError(f"{path} has a key with letters that headers cannot hold: use ASCII")
     return keys
 
 
@@ -106,7 +109,9 @@ def _check_key(keys: Sequence[str]) -> None:
     if request.method == "OPTIONS" or is_open or request.blueprint == COMPAT:
         return
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    given = request.headers.get("X-API-Key") or (token if scheme.lower() == "bearer" else "")
+    given = request.headers.get("X-API-Key") or (
+        token.strip() if scheme.lower() == "bearer" else ""
+    )
     # All are compared, each in constant time: how long it takes reveals nothing.
     if not any([hmac.compare_digest(key.encode(), given.encode()) for key in keys]):
         raise Unauthorized(
@@ -175,6 +180,8 @@ def _new_app(
     app.url_map.redirect_defaults = False  # the first model answers at its own address too
 
     def finish(response: Response) -> Response:
+        if "body_read" not in g:
+            _skip_body()
         _set_cors_headers(response, allow_origin)
         seconds = time.perf_counter() - g.began_s
         on_request(g.log_entry.get("model", "-"), response.status_code, seconds)
@@ -209,12 +216,13 @@ def _set_cors_headers(response: Response, origin: str) -> None:
     if not origin:
         return
     response.headers["Access-Control-Allow-Origin"] = origin
-    response.headers["Access-Control-Expose-Headers"] = FIELD_HEADER
+    response.headers["Access-Control-Expose-Headers"] = f"{FIELD_HEADER}, Retry-After"
     if origin != "*":
         response.headers["Vary"] = "Origin"
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = "GET, POST"
-        response.headers["Access-Control-Allow-Headers"] = "Content-Type, X-API-Key, Authorization"
+        asked = request.headers.get("Access-Control-Request-Headers", "")
+        response.headers["Access-Control-Allow-Headers"] = asked or ALLOWED_HEADERS
         response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_AGE_S)
         # A page of a public site asks for this before it may reach a server of this machine.
         if "Access-Control-Request-Private-Network" in request.headers:
@@ -231,8 +239,6 @@ def _error_response(error: Exception) -> Response:
         body["message"] = f"fault {fault} in the server; its log says more under this id"
         g.log_entry["fault"] = fault
         log.error("fault %s", fault, exc_info=error)
-    if status == 413:
-        _skip_body()
     headers = error.get_headers() if isinstance(error, HTTPException) else None
     response = Response(current_app.json.dumps(body), status, headers)
     response.content_type = "application/json"
@@ -243,10 +249,10 @@ def _error_response(error: Exception) -> Response:
 
 def _skip_body() -> None:
     """Read what is left of the body: most clients read no answer before they have sent all."""
-    stream, left = (
-        request.environ["wsgi.input"],
-        min(request.content_length or 0, MAX_SKIPPED_BYTES),
-    )
+    stream, left = request.environ["wsgi.input"], request.content_length
+    if left is None:  # in chunks, where the server knows their end
+        left = MAX_SKIPPED_BYTES if request.environ.get("wsgi.input_terminated") else 0
+    left = min(left, MAX_SKIPPED_BYTES)
     with suppress(OSError):  # the client has gone
         while left > 0 and (data := stream.read(min(left, SKIPPED_AT_ONCE))):
             left -= len(data)

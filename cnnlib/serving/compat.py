@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -25,18 +26,24 @@ from cnnlib.errors import (
     ImageTooLargeError,
     OverloadError,
 )
+from cnnlib.serving.bodies import read_body, read_json
+from cnnlib.serving.error_codes import message_of
 from cnnlib.serving.models import Answer
-from cnnlib.serving.received import decoded, receive
+from cnnlib.serving.received import FIELD, decoded, read_options, receive
 
 COMPAT = "compat"  # the blueprint's name
 KEEP_S, MAX_KEPT = 600.0, 100_000  # answers
 MAX_ID = 1 << 31
-FIELDS = ("file", "body")  # of in.php
+FIELDS = ("file", "body", FIELD)  # of in.php
+METHODS = ("post", "base64", "")
+SHOWN = {"get": "OK|{}", "get2": "OK|{}|0"}
+EMPTY, NO_ID = "ERROR_ZERO_CAPTCHA_FILESIZE", "ERROR_NO_SUCH_CAPCHA_ID"
 TASK = "ImageToTextTask"
 BALANCE = 1000.0  # nothing is paid here, and clients stop where nothing is left
 COST = "0"
+REPORTS = ("reportCorrect", "reportIncorrect", "reportIncorrectImageCaptcha")
 CODES: dict[type[Exception], str] = {
-    BadRequest: "ERROR_ZERO_CAPTCHA_FILESIZE",
+    BadRequest: EMPTY,
     RequestEntityTooLarge: "ERROR_TOO_BIG_CAPTCHA_FILESIZE",
     ImageFormatError: "ERROR_IMAGE_TYPE_NOT_SUPPORTED",
     ImageTooLargeError: "ERROR_TOO_BIG_CAPTCHA_FILESIZE",
@@ -47,11 +54,11 @@ CODES: dict[type[Exception], str] = {
 NUMBERS = {  # that anti-captcha's answers have for errors
     "ERROR_KEY_DOES_NOT_EXIST": 1,
     "ERROR_NO_SLOT_AVAILABLE": 2,
-    "ERROR_ZERO_CAPTCHA_FILESIZE": 3,
+    EMPTY: 3,
     "ERROR_TOO_BIG_CAPTCHA_FILESIZE": 4,
     "ERROR_CAPTCHA_UNSOLVABLE": 12,
     "ERROR_IMAGE_TYPE_NOT_SUPPORTED": 15,
-    "ERROR_NO_SUCH_CAPCHA_ID": 16,
+    NO_ID: 16,
     "ERROR_TASK_ABSENT": 22,
     "ERROR_TASK_NOT_SUPPORTED": 23,
 }
@@ -77,8 +84,8 @@ def compatible(recognize: Recognize, keys: Sequence[str]) -> Blueprint:
     addresses.post("/createTask")(service.create_task)
     addresses.post("/getTaskResult")(service.task_result)
     addresses.post("/getBalance")(service.balance)
-    for right in ("reportIncorrectImageCaptcha", "reportCorrectImageCaptcha"):
-        addresses.post(f"/{right}", endpoint=right)(service.report)
+    for report in REPORTS:
+        addresses.post(f"/{report}", endpoint=report)(service.report)
     return addresses
 
 
@@ -89,42 +96,45 @@ class _Service:
     # --- 2captcha ---
 
     def post(self) -> Response:
-        def answer() -> str:
-            received = receive(FIELDS)
-            options = {**received.options, **request.args}
-            self._check_key(options.get("key"))
-            return self._solved(received.images[0], options.get("numeric"), options.get("calc"))
+        options = dict(request.args)
 
-        return self._plain(answer, lambda task: f"OK|{task}")
+        def answer() -> str:
+            options.update(read_options())
+            self._check_key(options.get("key"))
+            if options.get("method", "post") not in METHODS:
+                raise Refused("ERROR_BAD_PARAMETERS")  # another kind of captcha
+            image = receive(FIELDS).images[0]
+            if not image:
+                raise Refused(EMPTY)
+            return self._solved(image, options.get("numeric"), options.get("calc"))
+
+        return _plain(answer, "OK|{}", options)
 
     def result(self) -> Response:
-        options = request.values
-        action = options.get("action", "get")
+        options = dict(request.args)
 
         def answer() -> str:
+            options.update(read_options())
             self._check_key(options.get("key"))
+            action = options.get("action", "get")
             if action == "getbalance":
                 return str(BALANCE)
             if action in ("reportgood", "reportbad"):
                 return "OK_REPORT_RECORDED"
             if action == "get" and "ids" in options:
-                return "|".join(self._answers.get(task) for task in options["ids"].split(","))
-            if action in ("get", "get2"):
-                return self._answers.get(options.get("id"))
+                return "|".join(map(self._text_or_code, str(options["ids"]).split(",")))
+            if action in SHOWN:
+                text = self._answers.get(options.get("id")).text
+                return text if _is_json(options) else SHOWN[action].format(text)
             raise Refused("ERROR_BAD_PARAMETERS")
 
-        shown = {"get": "OK|{}" if "ids" not in options else "{}", "get2": "OK|{}|" + COST}
-        return self._plain(answer, shown.get(action, "{}").format)
+        return _plain(answer, "{}", options)
 
-    def _plain(self, answer: Callable[[], str], shown: Callable[[str], str]) -> Response:
-        """Answer in text, or in JSON where the request wants that."""
+    def _text_or_code(self, number: str) -> str:
         try:
-            text, status = answer(), 1
-        except Exception as error:
-            text, status = _code(error), 0
-        if request.values.get("json") == "1":
-            return jsonify(status=status, request=text)
-        return Response(shown(text) if status else text, mimetype="text/plain")
+            return self._answers.get(number).text
+        except Refused as refused:
+            return refused.code
 
     # --- anti-captcha ---
 
@@ -137,7 +147,7 @@ class _Service:
                 raise Refused("ERROR_TASK_NOT_SUPPORTED", f"only {TASK} is served here")
             body = task.get("body")
             if not isinstance(body, str) or not body:
-                raise Refused(CODES[BadRequest], "'body' must be the image in base64")
+                raise Refused(EMPTY, "'body' must be the image in base64")
             image = decoded(body.encode(errors="replace"))
             return {"taskId": int(self._solved(image, task.get("numeric"), task.get("math")))}
 
@@ -145,8 +155,16 @@ class _Service:
 
     def task_result(self) -> dict[str, Any]:
         def answer() -> Mapping[str, Any]:
-            text = self._answers.get(self._asked().get("taskId"))
-            return {"status": "ready", "solution": {"text": text, "url": ""}, "cost": COST}
+            kept = self._answers.get(self._asked().get("taskId"))
+            return {
+                "status": "ready",
+                "solution": {"text": kept.text, "url": ""},
+                "cost": COST,
+                "ip": request.remote_addr or "",
+                "createTime": kept.time_s,
+                "endTime": kept.time_s,
+                "solveCount": 1,
+            }
 
         return _object(answer)
 
@@ -161,15 +179,14 @@ class _Service:
         return answer
 
     def _asked(self) -> dict[str, Any]:
-        asked = request.get_json(force=True, silent=True)
-        asked = asked if isinstance(asked, dict) else {}
+        asked = read_json(read_body())
         self._check_key(asked.get("clientKey"))
         return asked
 
     # --- both ---
 
     def _check_key(self, key: object) -> None:
-        given = str(key or "").encode()
+        given = str(key or "").encode(errors="replace")
         if self._keys and not any([hmac.compare_digest(k.encode(), given) for k in self._keys]):
             raise Refused("ERROR_KEY_DOES_NOT_EXIST", "the key is missing or wrong")
 
@@ -182,31 +199,53 @@ class _Service:
         return self._answers.keep(text if result is None else str(result))
 
 
+@dataclass(frozen=True)
+class _Kept:
+    text: str
+    time_s: int  # since 1970
+
+
 class _Answers:
     """Texts by their numbers, for KEEP_S; called from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def keep(self, text: str) -> str:
-        now_s = time.monotonic()
+        now_s = int(time.time())
         with self._lock:
             while self._kept and (
-                len(self._kept) >= MAX_KEPT or next(iter(self._kept.values()))[1] < now_s - KEEP_S
+                len(self._kept) >= MAX_KEPT
+                or next(iter(self._kept.values())).time_s < now_s - KEEP_S
             ):
                 self._kept.popitem(last=False)
             number = str(secrets.randbelow(MAX_ID))
-            self._kept[number] = text, now_s
+            self._kept[number] = _Kept(text, now_s)
         return number
 
-    def get(self, number: object) -> str:
-        """Return a text; raises Refused where there is none of this number."""
+    def get(self, number: object) -> _Kept:
+        """Return an answer; raises Refused where there is none of this number."""
         with self._lock:
             kept = self._kept.get(str(number))
         if kept is None:
-            raise Refused("ERROR_NO_SUCH_CAPCHA_ID", f"no answer is kept under {number!s:.20}")
-        return kept[0]
+            raise Refused(NO_ID, f"no answer is kept under {ascii(number)[:20]}")
+        return kept
+
+
+def _plain(answer: Callable[[], str], shown: str, options: Mapping[str, Any]) -> Response:
+    """Answer in text, or in JSON where the request wants that."""
+    try:
+        text, status = answer(), 1
+    except Exception as error:
+        text, status = _code(error), 0
+    if _is_json(options):
+        return jsonify(status=status, request=text)
+    return Response(shown.format(text) if status else text, mimetype="text/plain")
+
+
+def _is_json(options: Mapping[str, Any]) -> bool:
+    return str(options.get("json")) == "1"
 
 
 def _object(answer: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
@@ -215,7 +254,7 @@ def _object(answer: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     except Exception as error:
         code = _code(error)
         number = NUMBERS.get(code, NUMBERS["ERROR_CAPTCHA_UNSOLVABLE"])
-        return {"errorId": number, "errorCode": code, "errorDescription": str(error)}
+        return {"errorId": number, "errorCode": code, "errorDescription": message_of(error)}
 
 
 def _code(error: Exception) -> str:

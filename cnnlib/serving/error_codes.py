@@ -64,11 +64,12 @@ def message_of(error: Exception) -> str:
     if not isinstance(error, HTTPException):
         return str(error)
     status = status_of(error)
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return (
-            f"the request has more than {current_app.config['MAX_CONTENT_LENGTH']} bytes, "
-            f"{MAX_IMAGES} images, or too many parts: send small images, and fewer"
-        )
+    by_itself = error.description == type(error).description  # werkzeug's own words
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and by_itself:
+        limit = current_app.config["MAX_CONTENT_LENGTH"]
+        return f"the request has {request.content_length} bytes: send {limit} at most"
+    if status == HTTPStatus.NOT_FOUND and by_itself:
+        return f"nothing is at {request.path[:100]}: /b takes images, /docs describes the API"
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         return f"{request.method} is not possible here; the header Allow names what is"
     return error.description or HTTPStatus(status).phrase

@@ -12,6 +12,17 @@ from cnnlib.version import __version__
 Object = dict[str, Any]  # of JSON
 
 JSON = "application/json"
+MEANINGS = {
+    "1001": "no image in the request, or it cannot be read",
+    "1002": "not an image, or a format that is not accepted",
+    "1003": "an image of another size, or an option that cannot be used",
+    "1004": "too many bytes, pixels or images",
+    "1005": "overloaded: try again after the seconds in Retry-After",
+    "1006": "no such model",
+    "1007": "the key is missing or wrong",
+    "1008": "another method",
+    FAULT_CODE: "a fault in the server",
+}
 
 
 def describe_api(models: Sequence[str], needs_key: bool) -> Object:
@@ -118,7 +129,7 @@ def _secured(operation: Object, security: Sequence[Object]) -> Object:
 
 
 def _error(code: str) -> Object:
-    return _json(f"error_code {code}", "Error")
+    return _json(f"{MEANINGS[code]} (error_code {code})", "Error")
 
 
 def _json(description: str, schema: str) -> Object:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flask import render_template, request
+from flask import render_template
 
 from cnnlib.version import __version__
 
@@ -21,7 +21,6 @@ def home(names: Sequence[str], models: Sequence[Mapping[str, Any]], needs_key: b
         names=names,
         models=models,
         needs_key=needs_key,
-        address=request.url_root,
         lengths=_lengths,
     )
 

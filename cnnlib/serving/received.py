@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 import urllib.parse
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import current_app, request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
+from flask import request
+from werkzeug.exceptions import BadRequest
 
+from cnnlib.serving.bodies import (
+    FORM,
+    UTF8_MARK,
+    Part,
+    is_json,
+    is_multipart,
+    read_body,
+    read_form,
+    read_json,
+    read_parts,
+    size,
+    too_large,
+)
 from cnnlib.serving.error_codes import MAX_IMAGES
 
 FIELD = "image_file"
@@ -24,16 +34,13 @@ OTHER_FIELDS = ("image", "images", "file", "files", "captcha", "img")  # where t
 SIGNATURES = b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\1\0"
 BRAND = b"ftyp"  # of AVIF, after four bytes
 BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
-FORM = "application/x-www-form-urlencoded"  # also what curl calls anything that it is given
-WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # for zlib
-MAX_PARTS = 2 * MAX_IMAGES
-MAX_NAMED = 2  # fields, in a message
+INDEX = re.compile(r"\[\w*\]$")  # of a field, as PHP's forms have it
+EDGES = b"\r\n\t\0\"'"  # of base64, where it was quoted or cut from something
+MAX_NAMED, MAX_NAME = 2, 40  # fields, and their characters, in a message
 HOW_TO_SEND = (
     "send the image as a file in a field image_file, as multipart/form-data; or its bytes as "
     'image/png, application/octet-stream or the like; or JSON, {"image": "its bytes in base64"}'
 )
-
-Fields = Sequence[tuple[str, bytes]]  # names and values, in their order
 
 
 @dataclass(frozen=True)
@@ -49,57 +56,39 @@ class Received:
 def receive(names: Sequence[str] = (FIELD, *OTHER_FIELDS)) -> Received:
     """Read Flask's current request; raises HTTPException.
 
-    The images are in the first field of these `names` that is not empty, or are the body.
+    The images are in the first field of these `names` that has any, or are the body.
     """
-    body, kind = _body(), request.mimetype
+    body, kind = read_body(), request.mimetype
     if not body:
         raise _nothing("an empty body")
-    if kind == "multipart/form-data":
-        return _of_fields(list(_parts(body, request.mimetype_params.get("boundary", ""))), names)
-    if _is_json(kind, body):
-        return _of_json(body, names)
+    if is_multipart(kind, body):
+        return _of_parts(read_parts(body), names)
+    if is_json(kind, body):
+        return _of_json(read_json(body), names)
     image = decoded(body)
     if kind.startswith("image/") or kind == "application/octet-stream" or _is_image(image):
-        return Received([image], {})
+        return Received([image if _is_image(image) else body], {})
     if kind == FORM:
-        return _of_fields(_form(body), names)
+        return _of_parts(read_form(body), names, in_form=True)
     raise _nothing(f"a body of {size(len(body))}, {kind or 'without Content-Type'}")
 
 
-def _body() -> bytes:
-    """Return the body, decompressed; raises HTTPException above the limit, compressed or not."""
-    data = request.get_data()
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    if encoding in ("", "identity"):
-        return data
-    if encoding not in WINDOW_BITS:
-        raise UnsupportedMediaType(
-            f"Content-Encoding {encoding[:20]!r} is not accepted: send the body as it is, "
-            "or as gzip"
-        )
-    limit = current_app.config["MAX_CONTENT_LENGTH"]
-    decompressor = zlib.decompressobj(WINDOW_BITS[encoding])
-    try:
-        body = decompressor.decompress(data, limit + 1)
-    except zlib.error as error:
-        raise BadRequest(f"the body is not {encoding} as its Content-Encoding says") from error
-    if len(body) > limit:
-        raise RequestEntityTooLarge()
-    if not decompressor.eof:
-        raise BadRequest(f"the {encoding} of the body ends too early")
-    return body
-
-
-def decoded(data: bytes) -> bytes:
+def decoded(data: bytes, in_form: bool = False) -> bytes:
     """Return what base64 text stands for, also in a data URL; other bytes as they are.
 
-    Line breaks, the alphabet of URLs and missing padding are accepted, and blanks where a form has
-    made them of plus signs.
+    Line breaks, the alphabet of URLs, missing padding, quotes and percent signs are accepted. Where
+    there is no plus sign, blanks are taken for them: forms make one of the other, `in_form` also at
+    the ends of lines.
     """
-    text = data.strip()
-    if text.startswith(b"data:"):
-        text = urllib.parse.unquote_to_bytes(text.partition(b",")[2])
-    text = b"".join(line.strip() for line in text.splitlines()).replace(b" ", b"+")
+    text = data.removeprefix(UTF8_MARK).removeprefix(b"b'").strip(EDGES)
+    if b"%" in text:
+        text = urllib.parse.unquote_to_bytes(text)
+    if text[:5].lower() == b"data:" or text.startswith(b"base64,"):
+        text = text.partition(b",")[2]
+    has_plus = b"+" in text
+    edges = b"\t" if in_form and not has_plus else b"\t "
+    text = b"".join(line.strip(edges) for line in text.splitlines())
+    text = text.replace(b" ", b"" if has_plus else b"+")
     if not BASE64.fullmatch(text):
         return data
     text = text.rstrip(b"=")
@@ -113,117 +102,97 @@ def _is_image(data: bytes) -> bool:
     return data.startswith(SIGNATURES) or data[4:8] == BRAND
 
 
-def _is_json(kind: str, body: bytes) -> bool:
-    """Return whether it is JSON; a page may send that as text/plain, which needs no preflight."""
-    return kind == "application/json" or kind.endswith("+json") or body.lstrip()[:1] == b"{"
+def read_options() -> dict[str, Any]:
+    """Return the fields of a request without images; raises HTTPException."""
+    body, kind = read_body(), request.mimetype
+    if is_json(kind, body):
+        return read_json(body)
+    parts = read_parts(body) if is_multipart(kind, body) else read_form(body)
+    return {part.name: part.value.decode(errors="replace") for part in parts}
 
 
-# --- forms ---
+# --- forms and JSON ---
 
 
-def _form(body: bytes) -> Fields:
-    try:
-        fields = urllib.parse.parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_PARTS)
-    except ValueError as error:
-        raise RequestEntityTooLarge() from error
-    return [(name.decode(errors="replace"), value) for name, value in fields]
-
-
-def _parts(body: bytes, boundary: str) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each part, with a file name or without."""
-    name, content = "", b""
-    try:
-        decoder = MultipartDecoder(boundary.encode(), max_parts=MAX_PARTS)
-        decoder.receive_data(body)
-        decoder.receive_data(None)
-        while not isinstance(event := decoder.next_event(), (Epilogue, NeedData)):
-            if isinstance(event, (Field, File)):
-                name, content = event.name or "", b""  # a damaged part has no name
-            elif isinstance(event, Data):
-                content += event.data
-                if not event.more_data:
-                    yield name, content
-    except ValueError as error:
-        raise BadRequest(f"the form is damaged ({error}): {HOW_TO_SEND}") from error
-
-
-def _of_fields(fields: Fields, names: Sequence[str]) -> Received:
-    by_name: dict[str, list[bytes]] = {}
-    for name, value in fields:
-        by_name.setdefault(name.removesuffix("[]"), []).append(value)
-    field = _field_of(by_name, names)
+def _of_parts(parts: Sequence[Part], names: Sequence[str], in_form: bool = False) -> Received:
+    by_name: dict[str, list[Part]] = {}
+    for part in parts:
+        by_name.setdefault(_plain(part.name), []).append(part)
+    files = {name for name, group in by_name.items() if any(part.is_file for part in group)}
+    filled = {name for name, group in by_name.items() if any(part.value for part in group)}
+    field = _first(names, files & filled, filled, by_name)
     if field is None:
-        raise _nothing(_named("a field", ((name, len(value)) for name, value in fields)))
-    options = {name: values[0].decode(errors="replace") for name, values in by_name.items()}
-    return Received(_limited([decoded(value) for value in by_name[field]]), options, field)
+        raise _nothing(_named("a field", ((part.name, len(part.value)) for part in parts)))
+    options = {name: group[0].value.decode(errors="replace") for name, group in by_name.items()}
+    images = [_image(part.value, in_form) for part in by_name[field]]
+    return Received(_limited(images), options, field)
 
 
-def _field_of(values: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """Return the name that holds the images: one that is not empty, if any."""
-    present = [name for name in names if name in values]
-    filled = (name for name in present if values[name] not in (None, "", [], [b""]))
-    return next(filled, present[0] if present else None)
-
-
-# --- JSON ---
-
-
-def _of_json(body: bytes, names: Sequence[str]) -> Received:
-    try:
-        values = json.loads(body)
-    except RecursionError as error:
-        raise BadRequest("the JSON is nested too deeply") from error
-    except ValueError as error:  # also where it is not UTF-8
-        raise BadRequest(f"the JSON cannot be read ({error}): {HOW_TO_SEND}") from error
-    if not isinstance(values, dict):
-        raise BadRequest(f"the JSON must be an object: {HOW_TO_SEND}")
-    field = _field_of(values, names)
+def _of_json(values: Mapping[str, Any], names: Sequence[str]) -> Received:
+    by_name = {_plain(name): value for name, value in values.items()}
+    filled = {name for name, value in by_name.items() if value not in (None, "", [])}
+    field = _first(names, filled, by_name)
     if field is None:
         sizes = ((name, len(v) if isinstance(v, str) else 0) for name, v in values.items())
-        raise _nothing(_named("a key", sizes))
-    texts, is_list = values[field], isinstance(values[field], list)
-    images = [_of_base64(text, field) for text in _limited(texts if is_list else [texts])]
-    if not images:
+        raise _nothing(_named("a key", sizes, "an empty object"))
+    value = by_name[field]
+    if not isinstance(value, list):
+        return Received([_of_base64(value, field)], by_name, field)
+    if not value:
         raise _nothing(f"an empty list '{field}'")
-    return Received(images, values, field, is_list)
+    for number, text in enumerate(value):
+        if not isinstance(text, str):
+            raise _wrong(f"'{field}'[{number}] must be a string, not a {type(text).__name__}")
+    images = [_image(text.encode(errors="replace")) for text in _limited(value)]
+    return Received(images, by_name, field, is_list=True)
+
+
+def _plain(name: str) -> str:
+    return INDEX.sub("", name).lower()
+
+
+def _first(names: Sequence[str], *choices: Iterable[str]) -> str | None:
+    """Return the first of the names in the first of the choices that has any."""
+    return next((name for choice in choices for name in names if name in choice), None)
+
+
+def _image(data: bytes, in_form: bool = False) -> bytes:
+    """Return an image's bytes; those that are neither it nor its base64 as they are."""
+    image = decoded(data, in_form)
+    return image if _is_image(image) else data
 
 
 def _of_base64(text: object, key: str) -> bytes:
     if not isinstance(text, str):
-        raise BadRequest(f"'{key}' must be a string: {HOW_TO_SEND}")
+        raise _wrong(f"'{key}' must be a string, not a {type(text).__name__}")
     data = text.encode(errors="replace")
     image = decoded(data)
     if image is data and data:
-        raise BadRequest(
-            f"'{key}' is not base64, but {size(len(data))} that begin {text[:20]!r}: {HOW_TO_SEND}"
-        )
+        raise _wrong(f"'{key}' is not base64, but {size(len(data))} that begin {text[:20]!r}")
     return image
+
+
+def _limited(images: Sequence[Any]) -> Sequence[Any]:
+    if len(images) > MAX_IMAGES:
+        raise too_large(f"{len(images)} images, more than {MAX_IMAGES}")
+    return images
 
 
 # --- messages ---
 
 
-def size(count: int) -> str:
-    """Return a number of bytes in words."""
-    if count < 1000:
-        return f"{count} byte{'' if count == 1 else 's'}"
-    return f"{count / 1000:.0f} KB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
-
-
-def _named(what: str, sizes: Iterable[tuple[str, int]]) -> str:
+def _named(what: str, sizes: Iterable[tuple[str, int]], nothing: str = "an empty form") -> str:
     found = [
-        f"{what} {name!r} of {size(count)}" if count else f"{what} {name!r}"
+        f"{what} {name[:MAX_NAME]!r} of {size(count)}" if count else f"{what} {name[:MAX_NAME]!r}"
         for name, count in sizes
     ]
     more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-    return ", ".join(found[:MAX_NAMED]) + more or "an empty form"
+    return ", ".join(found[:MAX_NAMED]) + more or nothing
 
 
 def _nothing(found: str) -> BadRequest:
-    return BadRequest(f"no image in the request, but {found}: {HOW_TO_SEND}")
+    return _wrong(f"no image in the request, but {found}")
 
 
-def _limited(images: Sequence[Any]) -> Sequence[Any]:
-    if len(images) > MAX_IMAGES:
-        raise RequestEntityTooLarge()
-    return images
+def _wrong(what: str) -> BadRequest:
+    return BadRequest(f"{what}: {HOW_TO_SEND}")

@@ -24,6 +24,7 @@ from cnnlib.errors import ImageSizeError, OverloadError, SampleError
 from cnnlib.paths import AnyPath
 from cnnlib.serving import error_codes, pages, wire
 from cnnlib.serving.batching import STOPPING, Batcher
+from cnnlib.serving.error_codes import OptionError
 from cnnlib.serving.limits import MAX_BATCH_SIZE, MAX_QUEUE_SIZE
 from cnnlib.serving.models import Answer, ModelReloader, RecognizerLike, ServedModel
 from cnnlib.serving.openapi import describe_api
@@ -119,7 +120,10 @@ class RecognizeService:
         if model is None:
             raise NotFound(f"no model named {name!r}; there is {', '.join(self.models)}")
         g.log_entry["model"] = name
-        by_size = request.args.get("route") == "size"
+        route = request.args.get("route", "")
+        if route not in ("", "size"):
+            raise OptionError(f"route must be size, not {route[:20]!r}")
+        by_size = route == "size"
         if model.batcher.full and not by_size:  # before the images are read
             raise OverloadError("too many images wait; try again")
         asked = wire.read_request()

@@ -16,7 +16,7 @@ from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask
-from waitress.utilities import RequestEntityTooLarge
+from waitress.utilities import Error, RequestEntityTooLarge
 
 from cnnlib.errors import CaptchaError
 from cnnlib.serving.error_codes import error_code
@@ -25,7 +25,7 @@ from cnnlib.serving.logs import log_to_stderr
 
 LOCALHOST = "127.0.0.1"
 LARGE_ANSWER_BYTES = 1 << 16  # from here on the loop sends while more is made
-MAX_BUFFERED_BYTES = 64 << 20  # of a body; the application's own limit is lower
+MAX_BODY_BYTES = 6 << 20  # that are kept for the application, whose own limit is lower
 MAX_SKIPPED_BYTES = 1 << 30  # of a body that is too large
 MAX_CONNECTIONS = 500  # select() on Windows has room for 512; many systems allow 1,024 open files
 DRAIN_S = 8.0  # for answers in flight on stopping; Docker and systemd give at least 10
@@ -37,7 +37,9 @@ class _Parser(HTTPRequestParser):
     Most clients read no answer before they have sent all, and see a broken connection instead.
     """
 
-    _left = 0  # bytes of the body that are to come
+    error: Error | None
+    _left = 0  # bytes that are to come of a body that is too large
+    _skips = False  # the chunks of one
 
     def received(self, data: bytes) -> int:
         if self._left:
@@ -46,10 +48,32 @@ class _Parser(HTTPRequestParser):
             self.completed = not self._left
             return taken
         consumed: int = super().received(data)
-        too_large = isinstance(self.error, RequestEntityTooLarge)
-        if too_large and not self.chunked and self.content_length <= MAX_SKIPPED_BYTES:
+        if self.error or not self.headers_finished:
+            return consumed
+        if not self.chunked and self.content_length > MAX_BODY_BYTES:
+            self.error = RequestEntityTooLarge(str(self.content_length))
             self._left, self.completed = self.content_length, False
+        elif self.chunked and self.body_bytes_received > MAX_BODY_BYTES:
+            if not self._skips:
+                self._skips = True
+                self.body_rcv.buf.close()
+                self.body_rcv.buf = _Nowhere()
+            if self.completed:
+                self.error = RequestEntityTooLarge(str(self.body_bytes_received))
         return consumed
+
+
+class _Nowhere:
+    """Where the chunks of a body go that is too large."""
+
+    def append(self, data: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def __len__(self) -> int:
+        return 0
 
 
 class _JsonError(ErrorTask):
@@ -59,7 +83,7 @@ class _JsonError(ErrorTask):
         error = self.request.error
         message = f"{error.reason}: {error.body}"
         if isinstance(error, RequestEntityTooLarge):
-            message = f"the request has more than {MAX_BUFFERED_BYTES} bytes: send small images"
+            message = f"the request has {error.body} bytes: send small images, and fewer"
         body = {"error_code": error_code(error.code), "message": message}
         text = json.dumps(body).encode()
         self.status = f"{error.code} {error.reason}"
@@ -108,7 +132,7 @@ class Server:
                 self._sockets,
                 sockets=[listener],
                 threads=threads,
-                max_request_body_size=MAX_BUFFERED_BYTES,
+                max_request_body_size=MAX_SKIPPED_BYTES,
                 connection_limit=MAX_CONNECTIONS,
                 asyncore_use_poll=True,
             )

@@ -13,7 +13,9 @@ from cnnlib.serving.error_codes import OptionError
 from cnnlib.serving.models import Answer
 from cnnlib.serving.received import receive
 
-FLAGS = {"1": True, "true": True, "0": False, "false": False}
+FLAGS = dict.fromkeys(("1", "true", "on", "yes"), True) | dict.fromkeys(
+    ("0", "false", "off", "no"), False
+)
 
 # --- requests ---
 
@@ -55,7 +57,7 @@ def _charset(text: object) -> Sequence[str] | None:
         return None
     if not isinstance(text, str):
         raise OptionError("charset must be a string of the characters that may occur")
-    return tuple(dict.fromkeys(text))
+    return tuple(dict.fromkeys(text.strip("\r\n")))
 
 
 def _min_confidence(value: object) -> float:
@@ -64,14 +66,14 @@ def _min_confidence(value: object) -> float:
     except (TypeError, ValueError, OverflowError):
         confidence = math.nan
     if not 0 <= confidence <= 1:
-        raise OptionError("min_confidence must be a number from 0 to 1")
+        raise OptionError(f"min_confidence must be a number from 0 to 1, not {str(value)[:20]!r}")
     return confidence
 
 
 def _flag(value: object) -> bool:
     text = str(value).lower()
     if text not in FLAGS:
-        raise OptionError("batch must be 1 or 0")
+        raise OptionError(f"batch must be 1 or 0, not {text[:20]!r}")
     return FLAGS[text]
 
 

@@ -23,7 +23,7 @@ class Sum(Named):
 
 @pytest.fixture
 def client(make_app):
-    return make_app(Named("ab01"), compat=True).test_client()
+    return make_app(Named("ab01"), compat=True, max_request_bytes=20_000).test_client()
 
 
 @pytest.fixture
@@ -79,10 +79,36 @@ def test_in_and_res_in_json(client):
     assert client.get("/res.php", query_string=again).get_json() == {"status": 1, "request": "ab01"}
     many = {"action": "get", "ids": f"{told['request']},{told['request']}"}
     assert client.get("/res.php", query_string=many).get_data(as_text=True) == "ab01|ab01"
+    many["ids"] = f"{told['request']},1"
+    answer = client.get("/res.php", query_string=many).get_data(as_text=True)
+    assert answer == "ab01|ERROR_NO_SUCH_CAPCHA_ID"
     for data in ({"json": 1}, {"json": 1, "body": ""}, {"json": 1, "method": "userrecaptcha"}):
         refused = client.post("/in.php", data=data).get_json()
         assert refused["status"] == 0 and refused["request"].startswith("ERROR_")
     assert client.get("/res.php?id=1").get_data(as_text=True) == "ERROR_NO_SUCH_CAPCHA_ID"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ({"method": "userrecaptcha"}, "ERROR_BAD_PARAMETERS"),
+        ({"file": (io.BytesIO(b""), "x.png")}, "ERROR_ZERO_CAPTCHA_FILESIZE"),
+        ({"body": ""}, "ERROR_ZERO_CAPTCHA_FILESIZE"),
+        ({"file": (io.BytesIO(bytes(30_000)), "x.png")}, "ERROR_TOO_BIG_CAPTCHA_FILESIZE"),
+        ({"file": (io.BytesIO(b"<html>"), "x.png")}, "ERROR_IMAGE_TYPE_NOT_SUPPORTED"),
+    ],
+)
+def test_images_that_are_refused(client, data, code):
+    answer = client.post("/in.php", data={"body": TEXT} | data if "method" in data else data)
+    assert (answer.status_code, answer.get_data(as_text=True)) == (200, code)
+
+
+@pytest.mark.parametrize("path", ["/createTask", "/getTaskResult", "/getBalance"])
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"clientKey": "\\ud800"}', "", "7"])
+def test_json_that_is_not_a_task_is_no_fault(make_app, path, body):
+    app = make_app(Named("a"), compat=True, api_keys=("k",))
+    answer = app.test_client().post(path, data=body)
+    assert answer.status_code == 200 and answer.get_json()["errorId"] > 0
 
 
 def test_tasks(client):
@@ -92,6 +118,7 @@ def test_tasks(client):
     asked = {"clientKey": "k", "taskId": told["taskId"]}
     answer = client.post("/getTaskResult", json=asked).get_json()
     assert (answer["status"], answer["solution"]["text"]) == ("ready", "ab01")
+    assert answer["endTime"] >= answer["createTime"] > 0 and answer["solveCount"] == 1
     assert client.post("/getBalance", json={"clientKey": "k"}).get_json()["balance"] > 0
 
 

@@ -57,6 +57,81 @@ def test_base64_as_clients_write_it(client, text, place):
     assert client.post("/b", **arguments).get_json().get(VALUE) == "验a"
 
 
+def test_plus_signs_that_a_form_made_blanks_of_also_at_the_ends_of_lines(client):
+    text = base64.b64encode(PNG).decode()
+    place = text.index("+")
+    lines = f"{text[:place]}\n{text[place:]}\n"  # as `curl -d "image_file=$(base64 c.png)"`
+    body = {"data": f"image_file={lines}", "content_type": FORM}
+    assert client.post("/b", **body).get_json()[VALUE] == "验a"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'"{TEXT}"',
+        f"b'{TEXT}'",
+        f"base64,{TEXT}",
+        f"DATA:image/png;base64,{TEXT}",
+        "\ufeff" + TEXT,
+        quote(TEXT, safe=""),
+    ],
+)
+def test_base64_that_was_quoted_or_encoded_once_more(client, text):
+    assert client.post("/b", json={"image": text}).get_json().get(VALUE) == "验a"
+    assert client.post("/b", data={"image": text}).get_json().get(VALUE) == "验a"
+
+
+@pytest.mark.parametrize("charset", ["ab", "验证", "абв"])
+def test_any_text_in_an_urlencoded_form(client, charset):
+    body = urlencode({"image_file": TEXT, "note": charset})
+    assert client.post("/b", data=body, content_type=FORM).get_json()[VALUE] == "验a"
+    raw = f"image_file={quote(TEXT, safe='')}&note={charset}".encode()
+    assert client.post("/b", data=raw, content_type=FORM).get_json()[VALUE] == "验a"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"data": part("Content-Disposition: form-data; name=image_file", PNG)["data"]},
+        part("Content-Disposition: form-data; name=image_file", PNG)
+        | {"content_type": "multipart/form-data"},
+        {
+            "data": b"--x\r\nContent-Disposition: form-data; name=image_file; filename="
+            + "验.png".encode("gbk")
+            + b"\r\n\r\n"
+            + PNG
+            + b"\r\n--x--\r\n",
+            "content_type": "multipart/form-data; boundary=x",
+        },
+        {
+            "data": b"\xef\xbb\xbf" + json.dumps({"image": TEXT}).encode(),
+            "content_type": "text/plain",
+        },
+        {"data": {"image": "http://x/a.png", "file": (io.BytesIO(PNG), "x.png")}},
+        named("image_file[0]"),
+        {"json": {"Image[]": [TEXT], "batch": 0}},
+    ],
+)
+def test_bodies_that_clients_build_by_hand(client, arguments):
+    body = client.post("/b", **arguments).get_json()
+    assert body.get("results", [body])[0].get(VALUE) == "验a"
+
+
+def test_an_item_of_a_list_that_is_no_image_has_its_error_in_its_place(client):
+    results = client.post("/b", json={"images": [TEXT, "!!!", TEXT]}).get_json()["results"]
+    assert [result.get(VALUE, result.get(CODE)) for result in results] == ["验a", "1002", "验a"]
+    message = client.post("/b", json={"images": [TEXT, None]}).get_json()["message"]
+    assert "'images'[1] must be a string, not a NoneType" in message
+
+
+def test_too_many_images_are_counted(client):
+    for arguments in (upload(*[b"x"] * 65), {"json": {"images": ["x"] * 65}}):
+        answer = client.post("/b", **arguments)
+        assert (
+            answer.status_code == 413 and "65 images, more than 64" in answer.get_json()["message"]
+        )
+
+
 def test_a_part_without_a_name_is_no_fault(client):
     answer = client.post("/b", **part("Content-Disposition: form-data", PNG))
     assert (answer.status_code, answer.get_json()[CODE]) == (400, "1001")
@@ -142,6 +217,8 @@ def test_a_single_image_of_a_list_that_is_none_is_an_error_in_the_list(client):
         ("gzip", gzip.compress),
         ("x-gzip", gzip.compress),
         ("deflate", zlib.compress),
+        ("deflate", lambda data: zlib.compress(data)[2:-4]),
+        ("gzip", lambda data: gzip.compress(data[:9]) + gzip.compress(data[9:])),
         ("identity", bytes),
     ],
 )
@@ -158,7 +235,7 @@ def test_compressed_bodies_are_read(client, encoding, compress):
         ("br", PNG, 415, "'br' is not accepted: send the body as it is, or as gzip"),
         ("gzip", PNG, 400, "is not gzip"),
         ("gzip", gzip.compress(PNG)[:-9], 400, "ends too early"),
-        ("gzip", gzip.compress(bytes(50 * MAX_REQUEST_BYTES)), 413, str(MAX_REQUEST_BYTES)),
+        ("gzip", gzip.compress(bytes(50 * MAX_REQUEST_BYTES)), 413, "more than 5.0 MB when it is"),
     ],
 )
 def test_compressed_bodies_that_are_refused(client, encoding, body, status, said):
@@ -183,7 +260,7 @@ def test_compressed_bodies_that_are_refused(client, encoding, body, status, said
         ),
         ({"data": "a=b", "content_type": FORM}, "a field 'a' of 1 byte"),
         ({"json": {"picture": "x" * 2_500_000, "n": 1}}, "a key 'picture' of 2.5 MB, a key 'n'"),
-        ({"json": {}}, "an empty form"),
+        ({"json": {}}, "an empty object"),
         ({"json": {"images": []}}, "an empty list 'images'"),
     ],
 )
@@ -203,3 +280,17 @@ def test_a_page_of_a_public_site_may_reach_this_machine(client):
     answer = client.options("/b", headers=asked)
     assert answer.headers["Access-Control-Allow-Private-Network"] == "true"
     assert "Access-Control-Allow-Private-Network" not in client.options("/b").headers
+
+
+def test_a_page_may_send_the_headers_that_it_asks_for(client):
+    asked = {"Origin": "https://example.com", "Access-Control-Request-Headers": "content-encoding"}
+    answer = client.options("/b", headers=asked)
+    assert answer.headers["Access-Control-Allow-Headers"] == "content-encoding"
+
+
+def test_bodies_that_nobody_reads_are_read_to_their_end(client):
+    """Else gunicorn breaks the connection, and a proxy answers 502."""
+    for path in ("/b/nobody", "/nowhere", "/models"):
+        body = io.BytesIO(b"x" * 300_000)
+        client.post(path, input_stream=body, content_length=300_000)
+        assert not body.read()
