@@ -28,8 +28,9 @@ from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
 from cnnlib.errors import ConfigError
 from cnnlib.paths import AnyPath, resolve_input_path
 from cnnlib.recognizer import Recognizer
-from cnnlib.serving.app import create_recognize_app, read_api_keys
+from cnnlib.serving.app import create_recognize_app
 from cnnlib.serving.batching import MAX_BATCH_SIZE
+from cnnlib.serving.keys import read_api_keys
 from cnnlib.serving.logs import log_to_stderr
 from cnnlib.serving.service import ServingOptions
 from cnnlib.serving.waitress_server import LOCALHOST, Server

@@ -79,7 +79,7 @@ def mislabel(images: ImageSet, share: float, classes: int) -> None:
     """Give the first images, of a random order, wrong labels."""
     rng = np.random.default_rng(0)
     wrong = np.arange(round(share * len(images)))
-    others, typed = np.split(wrong, 2)
+    others, typed = np.array_split(wrong, 2)
     images.char_ids[others] = images.char_ids[np.roll(others, 1)]
     places = rng.integers(images.char_ids.shape[1], size=len(typed))
     images.char_ids[typed, places] += rng.integers(1, classes, size=len(typed))

@@ -5,7 +5,6 @@ Models and the generator are passed in, so that nothing here needs TensorFlow.
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
 import random
@@ -24,9 +23,9 @@ from werkzeug.exceptions import HTTPException, Unauthorized
 
 from cnnlib.config import CaptchaConfig
 from cnnlib.errors import ConfigError
-from cnnlib.paths import AnyPath
 from cnnlib.serving import error_codes, pages
 from cnnlib.serving.compat import COMPAT, compatible
+from cnnlib.serving.keys import is_known
 from cnnlib.serving.logs import access_log
 from cnnlib.serving.models import RecognizerLike
 from cnnlib.serving.received import FIELD_HEADER
@@ -87,22 +86,6 @@ def _check_names(recognizers: Mapping[str, RecognizerLike]) -> None:
             )
 
 
-def read_api_keys(path: AnyPath) -> list[str]:
-    """Read a file of keys, one a line; raises ConfigError where there is none in it."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            keys = [line.strip() for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error}): name a text file with one key a line"
-        ) from error
-    if not keys:
-        raise ConfigError(f"{path} is empty: write one key a line to it")
-    if not all(key.isascii() for key in keys):
-        raise ConfigError(f"{path} has a key with letters that headers cannot hold: use ASCII")
-    return keys
-
-
 def _check_key(keys: Sequence[str]) -> None:
     """Raise Unauthorized without a key; the addresses of --compat look for it in the body."""
     is_open = (request.path.rstrip("/") or "/") in OPEN_PATHS
@@ -112,8 +95,7 @@ def _check_key(keys: Sequence[str]) -> None:
     given = request.headers.get("X-API-Key") or (
         token.strip() if scheme.lower() == "bearer" else ""
     )
-    # All are compared, each in constant time: how long it takes reveals nothing.
-    if not any([hmac.compare_digest(key.encode(), given.encode()) for key in keys]):
+    if not is_known(given, keys):
         raise Unauthorized(
             "the API key is missing or wrong: send it as header X-API-Key, or as Authorization: "
             "Bearer KEY"

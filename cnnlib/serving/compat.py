@@ -6,7 +6,6 @@ text. An image is recognised when it is sent; its answer is kept in this process
 
 from __future__ import annotations
 
-import hmac
 import secrets
 import threading
 import time
@@ -28,6 +27,7 @@ from cnnlib.errors import (
 )
 from cnnlib.serving.bodies import read_body, read_json
 from cnnlib.serving.error_codes import message_of
+from cnnlib.serving.keys import is_known
 from cnnlib.serving.models import Answer
 from cnnlib.serving.received import FIELD, decoded, read_options, receive
 
@@ -186,8 +186,7 @@ class _Service:
     # --- both ---
 
     def _check_key(self, key: object) -> None:
-        given = str(key or "").encode(errors="replace")
-        if self._keys and not any([hmac.compare_digest(k.encode(), given) for k in self._keys]):
+        if self._keys and not is_known(str(key or ""), self._keys):
             raise Refused("ERROR_KEY_DOES_NOT_EXIST", "the key is missing or wrong")
 
     def _solved(self, image: bytes, numeric: object, calculate: object) -> str:
