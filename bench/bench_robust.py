@@ -1,10 +1,11 @@
 """Measure whether trainings leave chance, whatever the captcha and the seed.
 
-    python3 bench/bench_robust.py [CASE ...] [--seeds N ...] [--starts random backbone]
+    python3 bench/bench_robust.py [CASE ...] [--seeds N ...] [--starts START ...]
 
 Eight kinds of captcha, each trained with several seeds for a tenth of its usual steps. A training
 has left chance where, of the test images, more than twice as many characters are right as the most
-frequent one of each position would have, in one of its last three reports. Writes each run to
+frequent one of each position would have, in one of its last three reports. A START is
+random, backbone, or 3.0.0: random with that version's recipe. Writes each run to
 bench/robust_results.json, a table to docs/*/results.md and the curves to readme_image/robust.png.
 Without a CASE the table and the picture are written again, with --all every case is measured.
 """
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -35,6 +37,7 @@ from cnnlib.paths import PROJECT_ROOT, ProjectPath
 from cnnlib.training import TrainModel
 from cnnlib.training.history import HISTORY_FILE, read_rows
 from cnnlib.training.monitor import chance_accuracy
+from cnnlib.training.recipes import RECIPES
 
 RESULTS = PROJECT_ROOT / "bench" / "robust_results.json"
 PICTURE = PROJECT_ROOT / "readme_image" / "robust.png"
@@ -52,9 +55,14 @@ CASES = {
 DRAWN = 6000  # images at most: a tenth of the steps sees each of them some six times
 TESTED = 200
 LEFT_CHANCE = 2.0
+VERSION_3 = "3.0.0"
+VERSION_3_RECIPE = dataclasses.replace(
+    RECIPES["default"], clip_norm=0.0, adam_beta2=0.999, least_warm_up=0, doubt_at=()
+)
+COLOURS = {VERSION_3: "tab:gray", RANDOM: "tab:orange", BACKBONE: "tab:blue"}
 HEADS = {
-    "en": "| captcha | steps | left chance from random weights | from the shipped weights |",
-    "zh": "| 验证码 | 步数 | 从随机权重开始，脱离随机猜测 | 从随附权重开始 |",
+    "en": "| captcha | steps | 3.0.0's recipe left chance | random weights | shipped weights |",
+    "zh": "| 验证码 | 步数 | 以 3.0.0 的训练方法脱离随机猜测 | 从随机权重开始 | 从随附权重开始 |",
 }
 
 
@@ -64,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--all", action="store_true", help="every case")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(6)), metavar="N")
-    parser.add_argument("--starts", nargs="+", default=[RANDOM, BACKBONE], metavar="START")
+    parser.add_argument("--starts", nargs="+", default=list(COLOURS), metavar="START")
     args = parser.parse_args(argv)
     names = list(CASES) if args.all else args.cases
     if set(names) - set(CASES):
@@ -103,7 +111,8 @@ def measure(
         return
     scratch = folder / "robust-model"
     shutil.rmtree(scratch, ignore_errors=True)
-    config = lay_out(dataclasses.replace(row, start=start), folder, 0, f"robust-{name}")
+    first = RANDOM if start == VERSION_3 else start
+    config = lay_out(dataclasses.replace(row, start=first), folder, 0, f"robust-{name}")
     config = dataclasses.replace(
         config,
         model_save_dir=ProjectPath(scratch),
@@ -114,8 +123,10 @@ def measure(
     model = TrainModel.from_config(config, reporter=SilentReporter())
     # As in the whole run: how images are distorted and spliced depends on how often each is seen.
     whole = max(1, round(len(train) / 10))
-    if model.train_subset(train, test, whole).interrupted:
-        raise KeyboardInterrupt
+    recipe = {"default": VERSION_3_RECIPE} if start == VERSION_3 else {}
+    with mock.patch.dict(RECIPES, recipe):
+        if model.train_subset(train, test, whole).interrupted:
+            raise KeyboardInterrupt
     history = read_rows(scratch / HISTORY_FILE)
     curve = [round(line["accuracy/test_characters"], 3) for line in history]
     chance = chance_accuracy(train.char_ids)
@@ -135,14 +146,14 @@ def measure(
 
 def lines(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a line for each case, and the sums."""
-    totals: dict[str, list[int]] = {RANDOM: [0, 0], BACKBONE: [0, 0]}
+    totals = {start: [0, 0] for start in COLOURS}
     for name, row in CASES.items():
         cells = []
         for start, total in totals.items():
             runs = [r["left"] for r in results if (r["case"], r["start"]) == (name, start)]
             total[0], total[1] = total[0] + sum(runs), total[1] + len(runs)
             cells.append(f"{sum(runs)} of {len(runs)}" if runs else "-")
-        if cells != ["-", "-"]:
+        if set(cells) != {"-"}:
             yield f"| `{name}` | {row.steps // 10} | {' | '.join(cells)} |"
     sums = [f"**{left} of {runs}**" for left, runs in totals.values()]
     yield f"| | | {' | '.join(sums)} |"
@@ -156,12 +167,11 @@ def draw_curves(results: Sequence[Mapping[str, Any]]) -> None:
     for axes, name in zip(figure.subplots(2, 4, sharey=True).flat, CASES, strict=True):
         for run in results:
             if run["case"] == name:
-                colour = "tab:blue" if run["start"] == BACKBONE else "tab:orange"
                 steps = 10 * (1 + np.arange(len(run["curve"])))
-                axes.plot(steps, run["curve"], colour, linewidth=0.8)
+                axes.plot(steps, run["curve"], COLOURS[run["start"]], linewidth=0.8)
         axes.set(title=name, ylim=(0, 1))
         axes.grid(alpha=0.3)
-    figure.supxlabel("steps; from the shipped weights (blue), from random weights (orange)")
+    figure.supxlabel("steps; shipped weights (blue), random weights (orange), 3.0.0 (gray)")
     figure.supylabel("characters of test images right")
     plots.save_png(figure, PICTURE)
 
