@@ -16,10 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from bench.lib.practice import drawn_images
+from bench.lib.practice import drawn_images, mislabel
 from cnnlib import console
 from cnnlib.config import SAMPLE_CONFIG, load_sample_config
-from cnnlib.dataset.image_set import ImageSet
 from cnnlib.evaluation.label_audit import audit_labels
 from cnnlib.paths import PROJECT_ROOT, ProjectPath
 from cnnlib.recognizer import Recognizer
@@ -38,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     drawn = drawn_images(config, TEST_IMAGES + args.images)
     order = np.arange(len(drawn))
     test, train = drawn.take(order[:TEST_IMAGES]), drawn.take(order[TEST_IMAGES:])
-    wrong = mislabel(train)
+    wrong = mislabel(train, WRONG_SHARE)
     with tempfile.TemporaryDirectory() as folder:
         config = dataclasses.replace(
             config,
@@ -58,16 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"them wrong ({right / len(wrong):.1%} of the wrong ones)"
     )
     return 0
-
-
-def mislabel(images: ImageSet) -> set[str]:
-    """Give a share of the images each other's labels, two at least; return their names.
-
-    The images are in a random order already.
-    """
-    wrong = np.arange(max(2, round(WRONG_SHARE * len(images))))
-    images.char_ids[wrong] = images.char_ids[np.roll(wrong, 1)]
-    return {images.names[i] for i in wrong}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ is written again.
 import dataclasses
 import datetime
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ import numpy as np
 
 from bench.bench_public_sets import hold_back
 from bench.lib.pages import markdown_table, replace_in_pages
-from bench.lib.results import read_results, write_results
+from bench.lib.results import grouped, median_accuracy, read_results, write_results
 from bench.lib.rows import OTHERS
 from bench.lib.run_folders import draw, lay_out, runs_parser
 from cnnlib import console
@@ -37,7 +36,6 @@ from cnnlib.config import BACKBONE, RANDOM, SampleConfig
 from cnnlib.console import SilentReporter
 from cnnlib.dataset.image_set import ImageSet, load_images
 from cnnlib.dataset.verification import Rules
-from cnnlib.evaluation.metrics import wilson_interval
 from cnnlib.importing.labelled_folder import read_labelled_folder
 from cnnlib.importing.project import Project
 from cnnlib.networks import starting_weights
@@ -188,22 +186,9 @@ def untrained_accuracy(
 
 def lines(results: Sequence[Mapping[str, Any]], untrained: str) -> Iterator[str]:
     """Yield a line for each case, number of labels and of steps; medians of seeds."""
-    groups: dict[tuple[str, int, int], dict[str, list[Mapping[str, Any]]]] = {}
-    for run in results:
-        group = groups.setdefault((run["case"], run["labels"], run["steps"]), {})
-        group.setdefault(run["start"], []).append(run)
-    for (case, labels, steps), runs in sorted(groups.items()):
-        cells = (shares(runs.get(start, [])) for start in (RANDOM, BACKBONE))
+    for (case, labels, steps), runs in grouped(results, ("case", "labels", "steps"), "start"):
+        cells = (median_accuracy(runs.get(start, [])) for start in (RANDOM, BACKBONE))
         yield f"| `{case}` | {labels:,} | {steps or untrained} | {' | '.join(cells)} |"
-
-
-def shares(runs: Sequence[Mapping[str, Any]]) -> str:
-    if not runs:
-        return "-"
-    right, fresh = round(statistics.median(run["right"] for run in runs)), runs[0]["fresh"]
-    low, high = wilson_interval(right, fresh)
-    seeds = f", {len(runs)} seeds" if len(runs) > 1 else ""
-    return f"{right / fresh:.1%} ({low:.1%} to {high:.1%}){seeds}"
 
 
 if __name__ == "__main__":

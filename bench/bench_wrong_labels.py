@@ -10,7 +10,6 @@ Writes each training to bench/wrong_labels_results.json and the table to docs/*/
 
 import dataclasses
 import datetime
-import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,13 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from bench.lib.pages import markdown_table, replace_in_pages
-from bench.lib.practice import drawn_images
-from bench.lib.results import read_results, write_results
+from bench.lib.practice import drawn_images, mislabel
+from bench.lib.results import grouped, median_accuracy, read_results, write_results
 from cnnlib import console
 from cnnlib.config import BACKBONE, SAMPLE_CONFIG, load_sample_config
 from cnnlib.console import SilentReporter
 from cnnlib.dataset.image_set import ImageSet
-from cnnlib.evaluation.metrics import wilson_interval
 from cnnlib.paths import PROJECT_ROOT
 from cnnlib.training.forecast import count_wrong
 from cnnlib.training.recipes import RECIPES
@@ -75,17 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def mislabel(images: ImageSet, share: float, classes: int) -> None:
-    """Give the first images, of a random order, wrong labels."""
-    rng = np.random.default_rng(0)
-    wrong = np.arange(round(share * len(images)))
-    others, typed = np.array_split(wrong, 2)
-    images.char_ids[others] = images.char_ids[np.roll(others, 1)]
-    places = rng.integers(images.char_ids.shape[1], size=len(typed))
-    images.char_ids[typed, places] += rng.integers(1, classes, size=len(typed))
-    images.char_ids[typed, places] %= classes
-
-
 def read_wrong(
     config: Any, train: ImageSet, test: ImageSet, fresh: ImageSet, steps: int, doubtful: str
 ) -> int:
@@ -112,22 +99,9 @@ def write_down(key: str, share: float, start: str, doubtful: str, steps: int, wr
 
 def lines(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a line for each start and share; medians of seeds."""
-    for start in dict.fromkeys(run["start"] for run in results):
-        for share in sorted({run["share"] for run in results}):
-            cells = []
-            for doubtful in (KEPT, LEFT_OUT):
-                of = (share, start, doubtful)
-                right = [
-                    r["right"] for r in results if (r["share"], r["start"], r["doubtful"]) == of
-                ]
-                cells.append(accuracy(round(statistics.median(right))) if right else "-")
-            if cells != ["-", "-"]:
-                yield f"| {share:.0%} | {start} | {' | '.join(cells)} |"
-
-
-def accuracy(right: int) -> str:
-    low, high = wilson_interval(right, FRESH)
-    return f"{right / FRESH:.2%} ({low:.1%} to {high:.1%})"
+    for (start, share), runs in grouped(results, ("start", "share"), "doubtful"):
+        cells = (median_accuracy(runs.get(doubtful, []), 2) for doubtful in (KEPT, LEFT_OUT))
+        yield f"| {share:.0%} | {start} | {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -109,6 +109,12 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def examples(names: Sequence[str], most: int = 3, separator: str = ", ") -> str:
+    """Return the first of some names as one text, which says how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return separator.join(names[:most]) + more
+
+
 def progress(
     items: Iterable[T], title: str, total: int | None = None, unit: str = "image"
 ) -> tqdm[T]:

@@ -75,6 +75,40 @@ def replacing(path: AnyPath) -> Iterator[Path]:
             temporary.unlink()
 
 
+@contextmanager
+def replacing_folder(target: Path, mark: str) -> Iterator[Path]:
+    """Give a path next to `target` for a folder, which takes its place at the end.
+
+    A folder that is there is replaced where it is empty or holds a file named `mark`: other folders
+    are somebody's own. Raises CaptchaError for such a one, and where it cannot be written.
+    """
+    if (
+        target.exists()
+        and not (target / mark).exists()
+        and (target.is_file() or [*target.iterdir()])
+    ):
+        raise CaptchaError(f"{target} is in the way: remove it, or name another output")
+    temporary, former = (
+        target.with_name(f"{MARK}{secrets.token_hex(8)}{end}") for end in (".tmp", ".former")
+    )
+    try:
+        make_folder(target.parent)
+        yield temporary
+        if target.exists():
+            os.rename(target, former)
+        os.rename(temporary, target)
+        sync(target.parent)
+    except OSError as error:
+        raise CaptchaError(
+            f"cannot write {target}: {reason(error)}; free some space, or make its folder writable"
+        ) from error
+    finally:
+        if former.exists() and not target.exists():
+            os.rename(former, target)
+        for folder in (temporary, former):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _replace(temporary: Path, target: Path) -> None:
     for pause_s in (0.05, 0.2, 0.5):
         try:
@@ -125,13 +159,23 @@ def give_name(file: Path, target: Path) -> None:
 
     os.rename would replace a file that comes there between a look and the renaming.
     """
+    if not linked(file, target):
+        copy_new(file, target)
+    os.unlink(file)
+
+
+def linked(file: Path, target: Path) -> bool:
+    """Give a file a second name; False where there are no hard links, or none of it to there.
+
+    Raises FileExistsError where the name is taken.
+    """
     try:
         os.link(file, target)
     except OSError as error:
         if error.errno not in NO_LINK:
             raise
-        copy_new(file, target)
-    os.unlink(file)
+        return False
+    return True
 
 
 def copy_new(source: Path, target: Path) -> None:

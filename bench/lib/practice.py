@@ -35,6 +35,23 @@ def drawn_files(config: SampleConfig, count: int) -> tuple[list[str], list[bytes
     return labels, [generator.encode(generator.draw(label)) for label in labels]
 
 
+def mislabel(images: ImageSet, share: float, classes: int = 0) -> set[str]:
+    """Give the first images, of a random order, wrong labels; return their names.
+
+    Each gets that of another one. Where a number of classes is given, half of them get one wrong
+    character instead.
+    """
+    wrong = np.arange(max(2, round(share * len(images))) if share else 0)
+    others, typed = np.array_split(wrong, 2) if classes else (wrong, wrong[:0])
+    images.char_ids[others] = images.char_ids[np.roll(others, 1)]
+    if classes:
+        rng = np.random.default_rng(0)
+        places = rng.integers(images.char_ids.shape[1], size=len(typed))
+        images.char_ids[typed, places] += rng.integers(1, classes, size=len(typed))
+        images.char_ids[typed, places] %= classes
+    return {images.names[i] for i in wrong}
+
+
 def _drawing(config: SampleConfig, fonts: Sequence[str] = ()) -> CaptchaConfig:
     return load_captcha_config(
         PROJECT_ROOT / CAPTCHA_CONFIG,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-ICON_START = b"\0\0\1\0"
-PNG_START = b"\x89PNG\r\n\x1a\n"
+from cnnlib.dataset.file_kinds import PNG_START
+
 ENTRY = struct.Struct("<BBBxHHII")  # width, height, colours, planes, bits, bytes, where they begin
 BITMAP = struct.Struct("<IiiHHII")  # size of the header, width, twice the height, planes, bits, ...
 FILE_HEADER_BYTES = 14

@@ -17,15 +17,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError, features
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.dataset.animations import MAX_ANIMATION_PIXELS, is_animation, join_frames
 from cnnlib.dataset.colours import GRAY_WEIGHTS, to_gray_or_rgb
-from cnnlib.dataset.mending import (
-    START_BYTES,
-    is_mendable,
-    is_svg,
-    mended_file,
-    mended_image,
-    scale_transparency,
-    what_it_is,
-)
+from cnnlib.dataset.file_kinds import START_BYTES, is_svg, looks_like_image, what_it_is
+from cnnlib.dataset.mending import is_mendable, mended_file, mended_image, scale_transparency
 from cnnlib.errors import ImageFormatError, ImageSizeError, ImageTooLargeError, SampleError
 
 __all__ = [
@@ -35,6 +28,7 @@ __all__ = [
     "MAX_PIXELS",
     "as_shown",
     "check_size",
+    "looks_like_image",
     "open_image",
     "opened",
     "read_pixels",

@@ -8,9 +8,10 @@ from typing import Any
 
 from PIL import Image
 
-from cnnlib.dataset.icons import ICON_START, PNG_START, icon_image
+from cnnlib.dataset.file_kinds import ICON_START, JPEG_START, PNG_START
+from cnnlib.dataset.icons import icon_image
 
-JPEG_START, JPEG_END, JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
+JPEG_END, JPEG_SCAN = b"\xff\xd9", b"\xff\xda"
 # What a decoder takes for pixels, unless it needs no more: bits of several patterns, with restart
 # markers from any of them on. Bits of 0 are what it takes where there are none.
 JPEG_FILLERS = tuple(
@@ -19,16 +20,6 @@ JPEG_FILLERS = tuple(
 )
 ANIMATED_OR_TRANSPARENT = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # chunks that are not critical
 MAX_SCANS = 1000  # that a hostile file costs; a progressive one has some 10
-START_BYTES = 1024  # by which a file's kind is known
-OTHER_FILES = {
-    JPEG_START: "a damaged JPEG",
-    PNG_START: "a damaged PNG",
-    b"GIF8": "a damaged GIF",
-    b"%PDF": "a PDF",
-    b"PK\3\4": "a ZIP archive",
-    b"\x1f\x8b": "data compressed with gzip",
-}
-NAMED_BYTES = 16
 
 
 def is_mendable(start: bytes) -> bool:
@@ -77,27 +68,6 @@ def scale_transparency(image: Image.Image) -> None:
         image.info["transparency"] = value * (85 if raw_mode == "L;2" else 17)
     elif raw_mode == "RGB;16B":
         image.info["transparency"] = tuple(channel >> 8 for channel in value)
-
-
-def is_svg(start: bytes) -> bool:
-    """Return whether a file that begins with these bytes is a drawing in SVG."""
-    text = start.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").lower()
-    return text.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in text
-
-
-def what_it_is(start: bytes) -> str:
-    """Return in words what a file is that begins with these bytes and is no image."""
-    if not start:
-        return "an empty file"
-    for begins, what in OTHER_FILES.items():
-        if start.startswith(begins):
-            return what
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if text.lower().startswith((b"<!doctype html", b"<html", b"<head")):
-        return "a web page (HTML): look at what the site has answered"
-    if text and text[:NAMED_BYTES].isascii() and text[:NAMED_BYTES].decode("ascii").isprintable():
-        return f"text that begins {text[:NAMED_BYTES].decode('ascii')!r}"
-    return f"bytes that begin {start[:8].hex(' ')}"
 
 
 def _pixels_of_png(data: bytes) -> bytes:

@@ -20,7 +20,7 @@ from cnnlib import locks
 from cnnlib.console import Reporter
 from cnnlib.dataset.move_recovery import end_moves, identity, partial_of
 from cnnlib.errors import SampleError
-from cnnlib.files import MARK, NO_LINK, copy_new, give_name, reason, sync
+from cnnlib.files import MARK, copy_new, give_name, linked, reason, sync
 
 FILES_PER_RECORD = 200  # whose names are on the disk before the old ones go: fsync takes long
 
@@ -110,7 +110,7 @@ def _arrive(source: Path, target: Path, partial: Path, reporter: Reporter) -> bo
     """Give a file its new name as well; False where that is taken or the file has vanished."""
     try:
         # A relative symbolic link would point to nowhere from another folder.
-        if source.is_symlink() or not _linked(source, target):
+        if source.is_symlink() or not linked(source, target):
             copy_new(source, partial)
             give_name(partial, target)
     except FileExistsError:
@@ -119,16 +119,6 @@ def _arrive(source: Path, target: Path, partial: Path, reporter: Reporter) -> bo
         return False
     except FileNotFoundError:
         if os.path.lexists(source):
-            raise
-        return False
-    return True
-
-
-def _linked(source: Path, target: Path) -> bool:
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in NO_LINK:
             raise
         return False
     return True

@@ -13,7 +13,7 @@ from cnnlib import console
 from cnnlib.captcha_spec import CaptchaSpec, parse_char_set
 from cnnlib.config import SampleConfig
 from cnnlib.config_reader import IMAGE_SUFFIXES
-from cnnlib.console import CONSOLE, Reporter
+from cnnlib.console import CONSOLE, Reporter, examples
 from cnnlib.dataset.animations import DIFFERENT, JOINED
 from cnnlib.dataset.folders import candidate_names, make_folder, map_in_threads
 from cnnlib.dataset.images import open_image
@@ -124,9 +124,7 @@ def verify_folder(
     reporter.say(console.verification_result(bad, len(names)))
     for kind, meaning in FRAMES_MEAN.items():
         if frames[kind]:
-            shown = sorted(frames[kind])
-            more = f" and {len(shown) - MAX_NAMED} more" if len(shown) > MAX_NAMED else ""
-            reporter.warn(f"{meaning}: {', '.join(shown[:MAX_NAMED])}{more}")
+            reporter.warn(f"{meaning}: {examples(sorted(frames[kind]), MAX_NAMED)}")
     return names, bad
 
 

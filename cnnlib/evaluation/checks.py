@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from cnnlib.console import examples
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.evaluation.metrics import wilson_interval
@@ -180,13 +181,7 @@ def _check_classes(train: ImageSet, test: ImageSet, char_set: Sequence[str]) -> 
 
 
 def _listed(characters: Iterator[str]) -> str:
-    items = list(characters)
-    more = (
-        f" and {len(items) - MAX_LISTED_CHARACTERS} more"
-        if len(items) > MAX_LISTED_CHARACTERS
-        else ""
-    )
-    return " ".join(items[:MAX_LISTED_CHARACTERS]) + more
+    return examples(list(characters), MAX_LISTED_CHARACTERS, " ")
 
 
 def _check_test_size(count: int) -> Iterator[str]:

@@ -18,13 +18,13 @@ from typing import NamedTuple
 from cnnlib import locks
 from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.console import Reporter
+from cnnlib.dataset.file_kinds import suffix_of
 from cnnlib.dataset.folders import map_in_threads
 from cnnlib.dataset.images import opened, shown_size
 from cnnlib.dataset.labels import FolderLabels, file_name, has_suffix, read_label_list
 from cnnlib.dataset.verification import MAX_NAME_BYTES
 from cnnlib.errors import SampleError
 from cnnlib.files import MARK, make_folder, reason, sync
-from cnnlib.importing.source_folder import suffix_of
 from cnnlib.paths import ProjectPath
 
 STAGING = f"{MARK}import"  # a folder of images that have no name yet; what a crash left is removed

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cnnlib.console import examples
 from cnnlib.importing.inspection import Inspection
 from cnnlib.importing.proposal import training_minutes
-from cnnlib.importing.source_folder import examples
 
 FEW_LABELS = 100
 COMING_CHARACTERS = 1000  # of this many to come less than one will be of a kind not seen yet

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cnnlib.console import examples
 from cnnlib.errors import SampleError
 from cnnlib.importing.label_lists import (
     TEXTS,
@@ -27,13 +28,7 @@ from cnnlib.importing.label_rules import (
     is_stray,
     rank_rules,
 )
-from cnnlib.importing.source_folder import (
-    SourceFolder,
-    examples,
-    may_list,
-    read_source_folder,
-    stem,
-)
+from cnnlib.importing.source_folder import SourceFolder, may_list, read_source_folder, stem
 
 UNLABELLED = re.compile(r"(^|/)un-?label+ed/", re.I)  # a folder that says so
 DIFFER = 0.5  # of the labels, from where on names and lists do not mean the same

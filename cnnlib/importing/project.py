@@ -12,7 +12,7 @@ from typing import Any
 
 from cnnlib.config import SampleConfig, load_sample_config
 from cnnlib.config_reader import IMAGE_SUFFIXES, read_json
-from cnnlib.console import CONSOLE, Reporter
+from cnnlib.console import CONSOLE, Reporter, examples
 from cnnlib.dataset.labels import (
     LABELS_FILE,
     clean_label,
@@ -26,7 +26,7 @@ from cnnlib.importing.copying import ImportResult, ProjectImages
 from cnnlib.importing.inspection import Inspection, inspect_images
 from cnnlib.importing.labelled_folder import LabelledFolder
 from cnnlib.importing.proposal import proposed_config
-from cnnlib.importing.source_folder import SourceFolder, examples, read_source_folder
+from cnnlib.importing.source_folder import SourceFolder, read_source_folder
 from cnnlib.paths import PROJECT_ROOT, ProjectPath
 
 SOURCES_FILE = "sources.json"  # in sample/NAME/: the folders that images were copied from

@@ -8,21 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cnnlib.config_reader import IMAGE_SUFFIXES
+from cnnlib.dataset.file_kinds import START_BYTES, suffix_of
 from cnnlib.dataset.labels import has_suffix
 from cnnlib.errors import SampleError
 from cnnlib.files import reason
 
-SUFFIX_OF_START = (  # the first bytes of each format, and the suffix of its files
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png"),
-    (re.compile(rb"\xff\xd8\xff"), "jpg"),
-    (re.compile(rb"GIF8[79]a"), "gif"),
-    (re.compile(rb"BM"), "bmp"),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp"),
-    (re.compile(rb"....ftyp(avi[fs]|m[is]f1)", re.DOTALL), "avif"),
-    (re.compile(rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"), "tif"),
-    (re.compile(rb"\x00\x00\x01\x00"), "ico"),
-)
-START_BYTES = 12
 LIST_SUFFIXES = ("csv", "tsv", "txt", "json", "jsonl", "ndjson", "lst", "list")
 UNREAD_SUFFIXES = (
     "xls",
@@ -40,7 +30,6 @@ UNREAD_SUFFIXES = (
 OTHER_IMAGE_SUFFIXES = ("heic", "heif", "svg", "ppm", "pgm", "jp2")
 KNOWN_SUFFIXES = (*LIST_SUFFIXES, *UNREAD_SUFFIXES, *OTHER_IMAGE_SUFFIXES)
 IGNORED_FOLDERS = {"__MACOSX"}
-MAX_EXAMPLES = 3
 
 
 @dataclass
@@ -118,11 +107,6 @@ def may_list(name: str) -> bool:
     return has_suffix(name, UNREAD_SUFFIXES)
 
 
-def suffix_of(data: bytes) -> str:
-    """Return the suffix that an image's content should have; "" for no known format."""
-    return next((suffix for start, suffix in SUFFIX_OF_START if start.match(data)), "")
-
-
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Return a key that sorts names with numbers as people do: 2.png before 10.png."""
     parts = re.split(r"([0-9]+)", name)
@@ -132,8 +116,3 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 def stem(name: str) -> str:
     """Return a file's name without folder and suffix."""
     return os.path.splitext(name.rpartition("/")[2])[0]
-
-
-def examples(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_EXAMPLES} more" if len(names) > MAX_EXAMPLES else ""
-    return ", ".join(names[:MAX_EXAMPLES]) + more

@@ -29,7 +29,7 @@ from cnnlib.serving.bodies import read_body, read_json
 from cnnlib.serving.error_codes import message_of
 from cnnlib.serving.keys import is_known
 from cnnlib.serving.models import Answer
-from cnnlib.serving.received import FIELD, decoded, read_options, receive
+from cnnlib.serving.received import FIELD, Fields, decoded, read_fields
 
 COMPAT = "compat"  # the blueprint's name
 KEEP_S, MAX_KEPT = 600.0, 100_000  # answers
@@ -99,11 +99,10 @@ class _Service:
         options = dict(request.args)
 
         def answer() -> str:
-            options.update(read_options())
-            self._check_key(options.get("key"))
+            fields = self._fields(options)
             if options.get("method", "post") not in METHODS:
                 raise Refused("ERROR_BAD_PARAMETERS")  # another kind of captcha
-            image = receive(FIELDS).images[0]
+            image = fields.find_images(FIELDS).images[0]
             if not image:
                 raise Refused(EMPTY)
             return self._solved(image, options.get("numeric"), options.get("calc"))
@@ -114,8 +113,7 @@ class _Service:
         options = dict(request.args)
 
         def answer() -> str:
-            options.update(read_options())
-            self._check_key(options.get("key"))
+            self._fields(options)
             action = options.get("action", "get")
             if action == "getbalance":
                 return str(BALANCE)
@@ -129,6 +127,13 @@ class _Service:
             raise Refused("ERROR_BAD_PARAMETERS")
 
         return _plain(answer, "{}", options)
+
+    def _fields(self, options: dict[str, Any]) -> Fields:
+        """Take the request apart, add its fields to the options, and check the key."""
+        fields = read_fields()
+        options.update(fields.options)
+        self._check_key(options.get("key"))
+        return fields
 
     def _text_or_code(self, number: str) -> str:
         try:

@@ -6,13 +6,15 @@ import base64
 import binascii
 import re
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flask import request
 from werkzeug.exceptions import BadRequest
 
+from cnnlib.console import examples
+from cnnlib.dataset.images import looks_like_image
 from cnnlib.serving.bodies import (
     FORM,
     UTF8_MARK,
@@ -30,9 +32,7 @@ from cnnlib.serving.error_codes import MAX_IMAGES
 
 FIELD = "image_file"
 FIELD_HEADER = "X-Image-Field"  # of the answer, where the images were in another one
-OTHER_FIELDS = ("image", "images", "file", "files", "captcha", "img")  # where there is no FIELD
-SIGNATURES = b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\1\0"
-BRAND = b"ftyp"  # of AVIF, after four bytes
+IMAGE_FIELDS = (FIELD, "image", "images", "file", "files", "captcha", "img")
 BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
 INDEX = re.compile(r"\[\w*\]$")  # of a field, as PHP's forms have it
 EDGES = b"\r\n\t\0\"'"  # of base64, where it was quoted or cut from something
@@ -45,32 +45,40 @@ HOW_TO_SEND = (
 
 @dataclass(frozen=True)
 class Received:
-    """The images of a request, as bytes, and what it says beside them."""
+    """The images of a request, as bytes, and where they were."""
 
     images: Sequence[bytes]
-    options: Mapping[str, Any]
     field: str = ""  # that holds the images; "": they are the body
     is_list: bool = False  # however few they are
 
 
-def receive(names: Sequence[str] = (FIELD, *OTHER_FIELDS)) -> Received:
-    """Read Flask's current request; raises HTTPException.
+@dataclass(frozen=True)
+class Fields:
+    """What a request says: options by their names in lower case, and a way to its images.
 
-    The images are in the first field of these `names` that has any, or are the body.
+    `find_images` takes names of fields: the images are in the first that has any, or are the body.
+    It raises HTTPException where there are none, or too many.
     """
+
+    options: Mapping[str, Any]
+    find_images: Callable[[Sequence[str]], Received]
+
+
+def read_fields() -> Fields:
+    """Take the body of Flask's current request apart; raises HTTPException."""
     body, kind = read_body(), request.mimetype
     if not body:
-        raise _nothing("an empty body")
+        return _fields_of_form([], "an empty body")
     if is_multipart(kind, body):
-        return _of_parts(read_parts(body), names)
+        return _fields_of_form(read_parts(body))
     if is_json(kind, body):
-        return _of_json(read_json(body), names)
+        return _fields_of_json(read_json(body))
     image = decoded(body)
-    if kind.startswith("image/") or kind == "application/octet-stream" or _is_image(image):
-        return Received([image if _is_image(image) else body], {})
-    if kind == FORM:
-        return _of_parts(read_form(body), names, in_form=True)
-    raise _nothing(f"a body of {size(len(body))}, {kind or 'without Content-Type'}")
+    is_image = looks_like_image(image)
+    if is_image or kind.startswith("image/") or kind == "application/octet-stream":
+        return Fields({}, lambda _: Received([image if is_image else body]))
+    found = "" if kind == FORM else f"a body of {size(len(body))}, {kind or 'without Content-Type'}"
+    return _fields_of_form(read_form(body), found, in_form=True)
 
 
 def decoded(data: bytes, in_form: bool = False) -> bytes:
@@ -98,53 +106,49 @@ def decoded(data: bytes, in_form: bool = False) -> bytes:
         return data
 
 
-def _is_image(data: bytes) -> bool:
-    return data.startswith(SIGNATURES) or data[4:8] == BRAND
-
-
-def read_options() -> dict[str, Any]:
-    """Return the fields of a request without images; raises HTTPException."""
-    body, kind = read_body(), request.mimetype
-    if is_json(kind, body):
-        return read_json(body)
-    parts = read_parts(body) if is_multipart(kind, body) else read_form(body)
-    return {part.name: part.value.decode(errors="replace") for part in parts}
-
-
 # --- forms and JSON ---
 
 
-def _of_parts(parts: Sequence[Part], names: Sequence[str], in_form: bool = False) -> Received:
+def _fields_of_form(parts: Sequence[Part], found: str = "", in_form: bool = False) -> Fields:
+    """Return the fields of a form; `found` says what the body is where it cannot have images."""
     by_name: dict[str, list[Part]] = {}
     for part in parts:
         by_name.setdefault(_plain(part.name), []).append(part)
-    files = {name for name, group in by_name.items() if any(part.is_file for part in group)}
-    filled = {name for name, group in by_name.items() if any(part.value for part in group)}
-    field = _first(names, files & filled, filled, by_name)
-    if field is None:
-        raise _nothing(_named("a field", ((part.name, len(part.value)) for part in parts)))
+
+    def find_images(names: Sequence[str]) -> Received:
+        files = {name for name, group in by_name.items() if any(part.is_file for part in group)}
+        filled = {name for name, group in by_name.items() if any(part.value for part in group)}
+        field = None if found else _first(names, files & filled, filled, by_name)
+        if field is None:
+            sizes = ((part.name, len(part.value)) for part in parts)
+            raise _nothing(found or _named("a field", sizes))
+        return Received(_limited([_image(part.value, in_form) for part in by_name[field]]), field)
+
     options = {name: group[0].value.decode(errors="replace") for name, group in by_name.items()}
-    images = [_image(part.value, in_form) for part in by_name[field]]
-    return Received(_limited(images), options, field)
+    return Fields(options, find_images)
 
 
-def _of_json(values: Mapping[str, Any], names: Sequence[str]) -> Received:
+def _fields_of_json(values: Mapping[str, Any]) -> Fields:
     by_name = {_plain(name): value for name, value in values.items()}
-    filled = {name for name, value in by_name.items() if value not in (None, "", [])}
-    field = _first(names, filled, by_name)
-    if field is None:
-        sizes = ((name, len(v) if isinstance(v, str) else 0) for name, v in values.items())
-        raise _nothing(_named("a key", sizes, "an empty object"))
-    value = by_name[field]
-    if not isinstance(value, list):
-        return Received([_of_base64(value, field)], by_name, field)
-    if not value:
-        raise _nothing(f"an empty list '{field}'")
-    for number, text in enumerate(value):
-        if not isinstance(text, str):
-            raise _wrong(f"'{field}'[{number}] must be a string, not a {type(text).__name__}")
-    images = [_image(text.encode(errors="replace")) for text in _limited(value)]
-    return Received(images, by_name, field, is_list=True)
+
+    def find_images(names: Sequence[str]) -> Received:
+        filled = {name for name, value in by_name.items() if value not in (None, "", [])}
+        field = _first(names, filled, by_name)
+        if field is None:
+            sizes = ((name, len(v) if isinstance(v, str) else 0) for name, v in values.items())
+            raise _nothing(_named("a key", sizes, "an empty object"))
+        value = by_name[field]
+        if not isinstance(value, list):
+            return Received([_of_base64(value, field)], field)
+        if not value:
+            raise _nothing(f"an empty list '{field}'")
+        for number, text in enumerate(value):
+            if not isinstance(text, str):
+                raise _wrong(f"'{field}'[{number}] must be a string, not a {type(text).__name__}")
+        images = [_image(text.encode(errors="replace")) for text in _limited(value)]
+        return Received(images, field, is_list=True)
+
+    return Fields(by_name, find_images)
 
 
 def _plain(name: str) -> str:
@@ -159,7 +163,7 @@ def _first(names: Sequence[str], *choices: Iterable[str]) -> str | None:
 def _image(data: bytes, in_form: bool = False) -> bytes:
     """Return an image's bytes; those that are neither it nor its base64 as they are."""
     image = decoded(data, in_form)
-    return image if _is_image(image) else data
+    return image if looks_like_image(image) else data
 
 
 def _of_base64(text: object, key: str) -> bytes:
@@ -186,8 +190,7 @@ def _named(what: str, sizes: Iterable[tuple[str, int]], nothing: str = "an empty
         f"{what} {name[:MAX_NAME]!r} of {size(count)}" if count else f"{what} {name[:MAX_NAME]!r}"
         for name, count in sizes
     ]
-    more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-    return ", ".join(found[:MAX_NAMED]) + more or nothing
+    return examples(found, MAX_NAMED) or nothing
 
 
 def _nothing(found: str) -> BadRequest:

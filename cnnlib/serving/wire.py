@@ -11,7 +11,7 @@ from flask import request
 
 from cnnlib.serving.error_codes import OptionError
 from cnnlib.serving.models import Answer
-from cnnlib.serving.received import receive
+from cnnlib.serving.received import IMAGE_FIELDS, read_fields
 
 FLAGS = dict.fromkeys(("1", "true", "on", "yes"), True) | dict.fromkeys(
     ("0", "false", "off", "no"), False
@@ -36,10 +36,11 @@ def read_request() -> RecognizeRequest:
 
     Options without a value are as if they were absent: forms send those.
     """
-    received = receive()
+    fields = read_fields()
+    received = fields.find_images(IMAGE_FIELDS)
     options = {
         name: value
-        for given in (received.options, request.args)
+        for given in (fields.options, request.args)
         for name, value in given.items()
         if value not in ("", None)
     }

@@ -88,6 +88,19 @@ def test_in_and_res_in_json(client):
     assert client.get("/res.php?id=1").get_data(as_text=True) == "ERROR_NO_SUCH_CAPCHA_ID"
 
 
+def test_an_image_as_the_body_is_not_read_as_a_form(client):
+    body = {"data": png() + b"&" * 500, "content_type": "image/png"}
+    told = client.post("/in.php?key=k", **body).get_data(as_text=True)
+    assert client.get(f"/res.php?id={told[3:]}").get_data(as_text=True) == "OK|ab01"
+
+
+def test_fields_of_any_content_type(client):
+    told = client.post("/in.php", data={"body": TEXT}).get_data(as_text=True)
+    for kind in ("application/x-www-form-urlencoded", "text/plain", None):
+        answer = client.post("/res.php", data=f"id={told[3:]}", content_type=kind)
+        assert answer.get_data(as_text=True) == "OK|ab01"
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [
