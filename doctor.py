@@ -1,6 +1,6 @@
 """Say what is wrong with the labelled images and with the model, and what to do about it.
 
-    python3 doctor.py [--config conf/sample_config.json]
+    python3 doctor.py [--config conf/sample_config.json] [--runtime auto|tensorflow|onnx]
     python3 doctor.py --forecast [--steps N] [--config conf/sample_config.json]
     python3 doctor.py --cross-validate [--steps N] [--config conf/sample_config.json]
 
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cnnlib import console, plots
-from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
+from cnnlib.config import RUNTIME_NAMES, SAMPLE_CONFIG, SampleConfig, load_sample_config
 from cnnlib.dataset.image_set import ImageSet, load_images
 from cnnlib.dataset.verification import Rules
 from cnnlib.evaluation.batch_test import confusions_in_words
@@ -30,9 +30,7 @@ from cnnlib.evaluation.checks import check_images
 from cnnlib.evaluation.label_audit import DoubtfulLabel, audit_labels
 from cnnlib.evaluation.metrics import confusions
 from cnnlib.networks.model_folder import ModelFolder
-from cnnlib.recognizer import Recognizer
-from cnnlib.training import forecast
-from cnnlib.training.cross_validation import cross_validate
+from cnnlib.runtimes import load_recognizer
 
 MAX_LISTED_LABELS = 20  # doubtful labels of a folder
 FOLDS = 5
@@ -54,8 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="N",
         help="training steps of each part (default: a fifth of cycle_stop)",
     )
+    console.add_runtime(parser, RUNTIME_NAMES)
     args = parser.parse_args(argv)
-    config = load_sample_config(args.config)
+    config = load_sample_config(args.config, runtime=args.runtime)
     rules = Rules.from_config(config)
     train, test = (
         load_images(folder, rules, cached=True)
@@ -66,11 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.say(f"- {line}")
     steps = args.steps or max(1, config.cycle_stop // 5)
     if args.cross_validate:
+        from cnnlib.training.cross_validation import cross_validate  # needs TensorFlow
+
         console.say(cross_validate(config, train.joined(test), FOLDS, steps).summary())
     elif args.forecast:
+        from cnnlib.training import forecast  # likewise
+
         for line in forecast.summary(forecast.forecast(config, train, test, steps)):
             console.say(line)
-    elif ModelFolder(config.model_save_dir).read():
+    elif (folder := ModelFolder(config.model_save_dir)).read() or folder.has_export():
         audit(config, train, test)
     else:
         console.say(
@@ -84,7 +87,7 @@ def audit(config: SampleConfig, train: ImageSet, test: ImageSet) -> None:
     """Print and draw the doubtful labels of both sets, and the confusions of the test set."""
     shown: list[DoubtfulLabel] = []
     pairs: list[tuple[str, str]] = []  # of the last set, that for testing
-    with Recognizer.from_config(config) as recognizer:
+    with load_recognizer(config) as recognizer:
         for images, folder in ((train, config.train_image_dir), (test, config.test_image_dir)):
             found = audit_labels(recognizer, images)
             doubtful = found.doubtful

@@ -1,6 +1,7 @@
 """Test the trained model on the images in test_image_dir.
 
     python3 test_batch.py [--config conf/sample_config.json] [--total N] [--save-errors FOLDER]
+                          [--runtime auto|tensorflow|onnx]
 
 Prints the accuracy of whole images and of characters, the 95 % interval, which characters were
 confused, and the least certain wrong answers. Writes nothing, but for copies of the wrong
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from cnnlib import console
-from cnnlib.config import SAMPLE_CONFIG, load_sample_config
+from cnnlib.config import RUNTIME_NAMES, SAMPLE_CONFIG, load_sample_config
 from cnnlib.evaluation import TestBatch
 from cnnlib.paths import resolve_output_path
 
@@ -33,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FOLDER",
         help="copy the wrong images there",
     )
+    console.add_runtime(parser, RUNTIME_NAMES)
     args = parser.parse_args(argv)
-    test = TestBatch.from_config(load_sample_config(args.config), args.total)
+    config = load_sample_config(args.config, runtime=args.runtime)
+    test = TestBatch.from_config(config, args.total)
     result = test.test_batch()
     if args.save_errors:
         test.save_errors(result, args.save_errors)

@@ -3,6 +3,7 @@
     python3 webserver_recognize_api.py [--config conf/sample_config.json] [--host 127.0.0.1]
                                        [--port 6000] [--no-save] [--model NAME=CONFIG ...]
                                        [--api-key-file FILE] [--cors-origin ORIGIN] [--compat]
+                                       [--runtime auto|tensorflow|onnx]
     curl -F image_file=@captcha.png http://127.0.0.1:6000/b
 
 Reads the model in model_save_dir, and loads newer weights when a training saves them there.
@@ -24,29 +25,30 @@ from contextlib import ExitStack, closing
 from flask import Flask
 
 from cnnlib import console
-from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
+from cnnlib.config import RUNTIME_NAMES, SAMPLE_CONFIG, SampleConfig, load_sample_config
 from cnnlib.errors import ConfigError
 from cnnlib.paths import AnyPath, resolve_input_path
-from cnnlib.recognizer import Recognizer
+from cnnlib.runtimes import load_recognizer
 from cnnlib.serving.app import create_recognize_app
 from cnnlib.serving.batching import MAX_BATCH_SIZE
 from cnnlib.serving.keys import read_api_keys
 from cnnlib.serving.logs import log_to_stderr
+from cnnlib.serving.models import RecognizerLike
 from cnnlib.serving.service import ServingOptions
 from cnnlib.serving.waitress_server import LOCALHOST, Server
 
 BLOCKED_PORTS = (6000, 6566, *range(6665, 6670), 6679, 6697)  # by browsers, above 1024; some
 
 
-def load_recognizers(config: SampleConfig) -> dict[str, Recognizer]:
+def load_recognizers(config: SampleConfig) -> dict[str, RecognizerLike]:
     """Load the models to serve, by name: the first answers at /b, each at /b/<name>.
 
     A further model is one more line in the dictionary, with a config of its own, such as
 
-        "shop": Recognizer.from_config(load_sample_config("conf/shop.json")),
+        "shop": load_recognizer(load_sample_config("conf/shop.json")),
     """
     return {
-        "default": Recognizer.from_config(config),
+        "default": load_recognizer(config),
     }
 
 
@@ -54,6 +56,7 @@ def create_app(
     config: AnyPath = SAMPLE_CONFIG,
     save: bool = True,
     *,
+    runtime: str | None = None,
     models: Sequence[tuple[str, str]] = (),
     api_key_file: AnyPath | None = None,
     cors_origin: str = "*",
@@ -62,13 +65,14 @@ def create_app(
 ) -> Flask:
     """Make the WSGI application; it logs to stderr.
 
-    `save`: write each image to api_image_dir. `models`: names and configs of further models.
+    `save`: write each image to api_image_dir. `runtime`: instead of that of the configs. `models`:
+    names and configs of further models.
     `compat`: answer in.php and createTask too, for one process alone, which keeps their answers.
     `max_batch_size`: images in a run of the network; 1 recognises each alone. The number of runs at
     a time is that of the cores, or TF_NUM_INTEROP_THREADS, as for one of several workers.
     """
     log_to_stderr()
-    sample = load_sample_config(config)
+    sample = load_sample_config(config, runtime=runtime)
     options = ServingOptions(
         api_image_dir=sample.api_image_dir if save else None,
         image_suffix=sample.image_suffix[0],
@@ -89,8 +93,8 @@ def create_app(
         for name, path in models:
             if name in recognizers:
                 raise ConfigError(f"two models are named {name}: give each its own with --model")
-            further = load_sample_config(path)
-            recognizers[name] = Recognizer.from_config(further)
+            further = load_sample_config(path, runtime=runtime)
+            recognizers[name] = load_recognizer(further)
             loaded.callback(recognizers[name].close)
             sums += [name] if further.arithmetic else []
         app = create_recognize_app(recognizers, dataclasses.replace(options, arithmetic=sums))
@@ -104,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     app = create_app(
         args.config,
         not args.no_save,
+        runtime=args.runtime,
         models=args.model,
         api_key_file=args.api_key_file,
         cors_origin=args.cors_origin,
@@ -126,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = console.parser(__doc__, SAMPLE_CONFIG)
     parser.add_argument("--host", default=LOCALHOST, help="address to listen on")
     parser.add_argument("--port", type=int, default=6000, metavar="N", help="0 takes a free one")
+    console.add_runtime(parser, RUNTIME_NAMES)
     parser.add_argument("--no-save", action="store_true", help="keep no images")
     parser.add_argument(
         "--model",

@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def images_of(name: str, folder: Path) -> tuple[ImageSet, ImageSet]:
     """Return images to train on and to test with; drawn where they are not there yet."""
     row = dataclasses.replace(CASES[name], images=min(DRAWN, CASES[name].images))
-    config = lay_out(row, folder, 0, f"robust-{name}")
+    config = lay_out(row, folder / "robust", 0, name)
     draw(config, config.origin_image_dir.full, row.images)
     images = load_images(ProjectPath(config.origin_image_dir.full), Rules.from_config(config))
     order = np.random.default_rng(0).permutation(len(images))
@@ -112,7 +112,7 @@ def measure(
     scratch = folder / "robust-model"
     shutil.rmtree(scratch, ignore_errors=True)
     first = RANDOM if start == VERSION_3 else start
-    config = lay_out(dataclasses.replace(row, start=first), folder, 0, f"robust-{name}")
+    config = lay_out(dataclasses.replace(row, start=first), folder / "robust", 0, name)
     config = dataclasses.replace(
         config,
         model_save_dir=ProjectPath(scratch),

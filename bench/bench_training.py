@@ -7,7 +7,8 @@
 
 For each row: draws its images, splits them, trains from random weights, then draws 5,000 more
 images and recognises each once. All choices (best step, temperature) are made within the row's own
-images. Ctrl-C keeps what is done; the same command goes on from there.
+images. A row with a teacher trains that first, unless its model is there. Ctrl-C keeps what is
+done; the same command goes on from there.
 Writes bench/training_results.json, the tables in docs/en/results.md and docs/zh/results.md, and the
 plot readme_image/accuracy.png. FOLDER (bench/runs, 100 to 700 MB for each set of images) holds
 images and models until it is removed.
@@ -39,6 +40,7 @@ from cnnlib.config import SampleConfig
 from cnnlib.dataset import verify_and_split
 from cnnlib.evaluation import TestBatch
 from cnnlib.evaluation.batch_test import BatchResult
+from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.paths import PROJECT_ROOT, ProjectPath
 from cnnlib.training import TrainModel
 from cnnlib.training.history import HISTORY_FILE, read_rows
@@ -104,18 +106,18 @@ def write_pages(results: Mapping[str, Mapping[str, Any]]) -> None:
 
 def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | None:
     """Train and test one row; None where the training was interrupted."""
-    config = lay_out(row, folder, seed, name)
-    draw(config, config.origin_image_dir.full, row.images)
-    verify_and_split(config, seed)
-    model = TrainModel.from_config(config)
-    info = model.folder.read()
-    trained = None if info and info.run.done else model.train_cnn()
+    if row.teacher:
+        taught = train(row.teacher, ROWS[row.teacher], folder, seed)
+        if taught and taught.interrupted:
+            return None
+    trained = train(name, row, folder, seed)
     if trained and trained.interrupted:
         return None
+    config = lay_out(row, folder, seed, name)
     fresh = config.train_image_dir.full.with_name("fresh")
     draw(config, fresh, FRESH)
     test = TestBatch.from_config(dataclasses.replace(config, test_image_dir=ProjectPath(fresh)))
-    result, tested = test.test_batch(), test.recognizer.info
+    result, tested = test.test_batch(), ModelFolder(config.model_save_dir).read_required()
     return {
         **definition(row),
         "seed": seed,
@@ -127,6 +129,16 @@ def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | No
         "processor": processor(),
         "libraries": {name: metadata.version(name) for name in ("tensorflow", "captcha")},
     }
+
+
+def train(name: str, row: Row, folder: Path, seed: int) -> TrainingResult | None:
+    """Draw a row's images and train its model, unless that is done: then return None."""
+    config = lay_out(row, folder, seed, name)
+    draw(config, config.origin_image_dir.full, row.images)
+    verify_and_split(config, seed)
+    model = TrainModel.from_config(config)
+    info = model.folder.read()
+    return None if info and info.run.done else model.train_cnn()
 
 
 def accuracy(result: BatchResult) -> dict[str, Any]:
@@ -148,9 +160,10 @@ def speed(
     history = read_rows(config.model_save_dir.full / HISTORY_FILE)
     images_per_s = statistics.median(line["images_per_second"] for line in history)
     in_one_go = trained is not None and trained.steps == steps
+    flop = 3 * needs(row).flop + (needs(ROWS[row.teacher]).flop if row.teacher else 0)
     return {
         "training_s": round(trained.seconds) if trained and in_one_go else None,
-        "training_flops": round(3 * needs(row).flop * images_per_s),
+        "training_flops": round(flop * images_per_s),
         "matrix_peak_flops": round(matrix_peak()),
     }
 

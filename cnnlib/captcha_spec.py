@@ -91,19 +91,19 @@ class CaptchaSpec:
         """Return a label as it is learned."""
         return fold_case(label) if self.ignore_case else label
 
-    def differences(self, other: CaptchaSpec) -> Iterator[str]:
+    def differences(self, other: CaptchaSpec, *, with_case: bool = False) -> Iterator[str]:
         """Yield each property in which `other` is another captcha, with both values.
 
-        How labels are read (ignore_case) does not make it another one.
+        How labels are read (ignore_case) does not make it another one, but `with_case`.
         """
         for field in dataclasses.fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if field.name != "ignore_case" and mine != theirs:
+            if mine != theirs and (with_case or field.name != "ignore_case"):
                 yield f"{field.name} {_shown(mine)}, not {_shown(theirs)}"
 
 
 def _shown(value: Any) -> str:
-    return "".join(value) if isinstance(value, tuple) else str(value) or "false"
+    return "".join(value) if isinstance(value, tuple) else str(value).lower() or "false"
 
 
 def parse_char_set(char_set: str | Iterable[str], where: str = "char_set") -> tuple[str, ...]:

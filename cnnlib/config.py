@@ -21,9 +21,10 @@ from cnnlib.paths import PROJECT_ROOT, AnyPath, ProjectPath, resolve_input_path
 
 SAMPLE_CONFIG = "conf/sample_config.json"
 CAPTCHA_CONFIG = "conf/captcha_config.json"
-NETWORK_NAMES = ("resnet_attention", "resnet_attention_wide", "cnn5")
+NETWORK_NAMES = ("resnet_attention", "resnet_attention_wide", "resnet_attention_small", "cnn5")
 BACKBONE, RANDOM = "backbone", "random"  # what a training starts from, if not a model folder
 RECIPE_NAMES = ("default", "specification")
+AUTO, TENSORFLOW, ONNX = RUNTIME_NAMES = ("auto", "tensorflow", "onnx")
 STYLE_NAMES = (
     "captcha",
     "outline",
@@ -151,9 +152,11 @@ class SampleConfig:
     )
     network: str = _key(
         one_of(NETWORK_NAMES),
-        'or `"resnet_attention_wide"`, for hard captchas, twice the computing; or `"cnn5"`, three '
+        'or `"resnet_attention_wide"`, for hard captchas, twice the computing; '
+        '`"resnet_attention_small"`, for weak machines, a quarter of it; or `"cnn5"`, three '
         "convolutions and two dense layers",
-        '或 `"resnet_attention_wide"`：用于困难的验证码，计算量为两倍；或 `"cnn5"`：'
+        '或 `"resnet_attention_wide"`：用于困难的验证码，计算量为两倍；'
+        '`"resnet_attention_small"`：用于性能较弱的机器，计算量为四分之一；或 `"cnn5"`：'
         "三个卷积层和两个全连接层",
         "resnet_attention",
     )
@@ -170,6 +173,13 @@ class SampleConfig:
         '训练的初始权重：`"backbone"` 为随附的、已认识字符的权重；`"random"` 为随机权重；'
         "或另一个模型的文件夹，使用其中所有适用的层",
         BACKBONE,
+    )
+    teacher: AnyPath = _key(
+        ConfigReader.optional_path,
+        "folder of a trained model of the same captcha, from whose answers a training learns, too; "
+        "`false`: none",
+        "同一种验证码的已训练模型的文件夹，训练时同时学习它的识别结果；`false`：无",
+        "",
     )
     seed: int = _key(
         ConfigReader.count_or_zero, "for the split and the training", "用于拆分和训练", 0
@@ -206,6 +216,20 @@ class SampleConfig:
         ConfigReader.flag,
         "`true`: the captcha asks a sum, such as `10x4=`; the API adds its `result`",
         "`true`：验证码是算式，如 `10x4=`；API 的响应中增加其 `result`",
+        False,
+    )
+    runtime: str = _key(
+        one_of(RUNTIME_NAMES),
+        'what recognises: `"tensorflow"`; `"onnx"`, with the file that `export_model.py` wrote; '
+        '`"auto"`, the file where it has the newest weights or TensorFlow is not installed',
+        '识别所用的库：`"tensorflow"`；`"onnx"`，使用 `export_model.py` 导出的文件；'
+        '`"auto"`：导出的文件与最新权重一致，或未安装 TensorFlow 时使用该文件',
+        AUTO,
+    )
+    export_onnx: bool = _key(
+        ConfigReader.flag,
+        "`true`: a training writes `model.onnx` with each new best",
+        "`true`：训练时每次得到更好的权重都写出 `model.onnx`",
         False,
     )
     label_separator: str = _key(

@@ -110,6 +110,10 @@ class ConfigReader:
             raise self.error(key, "a path in quotes")
         return ProjectPath(text, self.root)
 
+    def optional_path(self, key: str) -> AnyPath:
+        """Return the path of `key`; an empty text where it is empty or false."""
+        return self.path(key) if self.values[key] not in ("", False) else ""
+
     def paths(self, key: str) -> tuple[ProjectPath, ...]:
         texts = self.typed(key, list, "a list of paths")
         if not all(isinstance(text, str) and text for text in texts):

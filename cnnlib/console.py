@@ -83,6 +83,13 @@ def parser(manual: str | None, config: str = "") -> argparse.ArgumentParser:
     return options
 
 
+def add_runtime(options: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """Add the option --runtime, which replaces the key of this name."""
+    options.add_argument(
+        "--runtime", choices=names, help="what recognises (default: as the config says)"
+    )
+
+
 def at_least_one(text: str) -> int:
     """Read an option that counts something; argparse shows the error."""
     if not text.isdecimal() or int(text) < 1:

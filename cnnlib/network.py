@@ -97,11 +97,17 @@ class CNN:
             if images is None:
                 images = self.standardized()
             weights = weights or TrainableWeights(self.training, self.keep_prob)
-            logits = NETWORKS[self.network](images, spec.max_captcha, spec.classes, weights)
+            self.logits = self.logits_of(self.network, weights, images)  # [B, P, C]
+            return tf.reshape(self.logits, [-1, spec.max_captcha * spec.classes])
+
+    def logits_of(self, network: str, weights: Weights, images: Tensor) -> Tensor:
+        """Build any network for this kind of captcha, and return its logits [B, P, C]."""
+        spec = self.spec
+        with self.graph.as_default():
+            logits = NETWORKS[network](images, spec.max_captcha, spec.classes, weights)
             if spec.has_end_class:
                 logits += MASKED_LOGIT * ~self.possible_classes()
-            self.logits = logits  # [B, P, C]
-            return tf.reshape(logits, [-1, spec.max_captcha * spec.classes])
+            return logits
 
     def require_unbuilt(self) -> None:
         """Raise RuntimeError where the network is built already."""
@@ -118,10 +124,13 @@ class CNN:
             possible[: self.spec.min_captcha, -1] = False
         return possible
 
-    def standardized(self) -> Tensor:
-        """Return X with mean 0 and deviation 1 in each image, float32 [B, H, W, 1 or 3]."""
+    def standardized(self, pixels: Tensor = None) -> Tensor:
+        """Return pixels with mean 0 and deviation 1 in each image, float32 [B, H, W, 1 or 3].
+
+        `pixels` are X, or others of its shape.
+        """
         with self.graph.as_default():
-            images = tf.cast(self.X, tf.float32)
+            images = tf.cast(self.X if pixels is None else pixels, tf.float32)
             if self.spec.image_channels == 1:
-                images = images[..., tf.newaxis]  # [B, H, W, 1]
+                images = tf.expand_dims(images, -1)  # [B, H, W, 1]
             return tf.image.per_image_standardization(images)

@@ -108,6 +108,11 @@ def test_differences_show_both_values(changed, expected):
     assert list(SPEC.differences(dataclasses.replace(SPEC, **changed))) == expected
 
 
+def test_case_is_a_difference_where_it_is_asked_for():
+    other = dataclasses.replace(SPEC, ignore_case=not SPEC.ignore_case)
+    assert [*SPEC.differences(other, with_case=True)] == ["ignore_case false, not true"]
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

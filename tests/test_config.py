@@ -7,7 +7,7 @@ import pytest
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.config import load_captcha_config, load_sample_config
 from cnnlib.errors import ConfigError
-from cnnlib.paths import PROJECT_ROOT
+from cnnlib.paths import PROJECT_ROOT, ProjectPath
 
 SHIPPED = PROJECT_ROOT / "conf"
 
@@ -40,6 +40,15 @@ def test_overrides_replace_keys_with_the_same_checks(project):
         load_sample_config(project.config_path, cycle_stop=0)
 
 
+@pytest.mark.parametrize("none", ["", False])
+def test_a_path_that_may_be_left_out(project, none):
+    assert project.sample.teacher == ""
+    project.change(teacher=none)
+    assert project.sample.teacher == ""
+    project.change(teacher="model/big/")
+    assert project.sample.teacher == ProjectPath("model/big/", project.root)
+
+
 def error_of(project):
     with pytest.raises(ConfigError) as caught:
         _ = project.sample
@@ -69,8 +78,10 @@ def error_of(project):
         ("remote_url", "127.0.0.1:6100", "http://"),
         ("model_save_dir", 3, "a path in quotes"),
         ("model_save_dir", "", "a path in quotes"),
-        ("network", "vgg", "one of resnet_attention, resnet_attention_wide, cnn5"),
+        ("network", "vgg", "one of resnet_attention, resnet_attention_wide, resnet"),
         ("recipe", "best", "one of default, specification"),
+        ("teacher", True, "a path in quotes"),
+        ("teacher", ["model/"], "a path in quotes"),
         ("char_set", 123, "a string, or a list"),
         ("char_set", "", "is empty"),
         ("char_set", ["a", "bc"], "'bc': every entry must be one character"),

@@ -7,6 +7,7 @@ import pytest
 import doctor
 from cnnlib.dataset.images import open_image
 from cnnlib.recognizer import Recognizer
+from cnnlib.training import forecast as forecasts
 from tests.helpers import is_png
 
 
@@ -46,11 +47,9 @@ def test_forecast_leaves_the_model_alone(trained, capsys, monkeypatch, steps):
 
     def forecast(config, train, test, steps):
         asked.append((len(train), len(test), steps))
-        return doctor.forecast.Forecast(
-            doctor.forecast.Part(150, 450, 45), doctor.forecast.Part(300, 300, 24), steps
-        )
+        return forecasts.Forecast(forecasts.Part(150, 450, 45), forecasts.Part(300, 300, 24), steps)
 
-    monkeypatch.setattr(doctor.forecast, "forecast", forecast)
+    monkeypatch.setattr(forecasts, "forecast", forecast)
     options = ["--forecast", *(["--steps", str(steps)] if steps else [])]
     assert doctor.main([*options, "--config", str(trained.config_path)]) == 0
     assert asked == [(600, 40, steps or 40)]  # else a fifth of cycle_stop

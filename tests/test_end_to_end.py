@@ -258,7 +258,7 @@ def test_client_without_a_server_names_the_command(pipeline, client, capsys, mon
 def test_second_model_is_one_more_line(pipeline: Project) -> None:
     config = pipeline.sample
     recognizers = webserver_recognize_api.load_recognizers(config) | {
-        "shop": webserver_recognize_api.Recognizer.from_config(config)
+        "shop": Recognizer.from_config(config)
     }
     app = create_recognize_app(recognizers)
     with closing(app.extensions["service"]):

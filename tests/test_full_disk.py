@@ -341,7 +341,7 @@ def test_picture_of_doctor(project, draw_images, disk, capsys, monkeypatch):
     item = SimpleNamespace(name="a", label="01", answer="10", pixels=np.zeros((24, 40), np.uint8))
     audit = SimpleNamespace(doubtful=[item], pairs=[])
     monkeypatch.setattr(doctor.ModelFolder, "read", lambda _: True)
-    monkeypatch.setattr(doctor.Recognizer, "from_config", lambda _: nullcontext())
+    monkeypatch.setattr(doctor, "load_recognizer", lambda _: nullcontext())
     monkeypatch.setattr(doctor, "audit_labels", lambda *_: audit)
     arguments = ["--config", str(project.config_path)]
     assert_refused(disk, lambda: doctor.main(arguments), capsys)

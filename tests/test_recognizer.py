@@ -17,7 +17,8 @@ from cnnlib.dataset.images import read_pixels
 from cnnlib.dataset.labels import label_of
 from cnnlib.errors import CharsetError, ImageSizeError
 from cnnlib.networks.model_folder import ModelFolder
-from cnnlib.recognizer import IMAGES_PER_RUN, Recognizer
+from cnnlib.recognizer import Recognizer
+from cnnlib.text_reader import IMAGES_PER_RUN
 from tests.helpers import SPEC, Project
 
 

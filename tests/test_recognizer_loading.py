@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlib import recognizer as recognizer_module
+from cnnlib import reloads
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.dataset.folders import random_image
 from cnnlib.errors import ModelError
+from cnnlib.networks import checkpoint
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.recognizer import Recognizer
 from tests.helpers import Project
@@ -73,7 +74,7 @@ def test_other_weights_of_the_folder_are_loaded_once(trained, tmp_path):
 def clock(monkeypatch):
     """The time of the recogniser, which the test sets."""
     now_s = [1000.0]
-    monkeypatch.setattr(recognizer_module, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    monkeypatch.setattr(reloads, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     return now_s
 
 
@@ -108,7 +109,7 @@ def test_pauses_between_attempts_grow_to_a_minute_and_begin_anew_with_new_weight
         attempts.append(clock[0])
         raise MemoryError
 
-    monkeypatch.setattr(recognizer_module, "read_checkpoint", fail)
+    monkeypatch.setattr(checkpoint, "read_checkpoint", fail)
 
     def poll(seconds):
         """Every two seconds, as the server does."""
@@ -135,7 +136,7 @@ def test_memory_that_comes_back_is_enough(trained, tmp_path, clock, monkeypatch)
         raise MemoryError
 
     with monkeypatch.context() as patched, pytest.raises(MemoryError):
-        patched.setattr(recognizer_module, "read_checkpoint", no_memory)
+        patched.setattr(checkpoint, "read_checkpoint", no_memory)
         recognizer.load_newer()
     assert recognizer.load_newer() is None
     clock[0] += 2
@@ -179,7 +180,7 @@ def test_working_directory_does_not_matter(trained, recognizer, images, monkeypa
 
 def test_training_that_saves_meanwhile_does_no_harm(trained, tmp_path, monkeypatch):
     folder = ModelFolder(shutil.copytree(trained.sample.model_save_dir, tmp_path / "model"))
-    info, read, seen = folder.read_required(), recognizer_module.read_checkpoint, []
+    info, read, seen = folder.read_required(), checkpoint.read_checkpoint, []
 
     def overtaken(prefix):
         seen.append(prefix)
@@ -190,7 +191,7 @@ def test_training_that_saves_meanwhile_does_no_harm(trained, tmp_path, monkeypat
             folder.commit(dataclasses.replace(info, best=newer))
         return read(prefix)
 
-    monkeypatch.setattr(recognizer_module, "read_checkpoint", overtaken)
+    monkeypatch.setattr(checkpoint, "read_checkpoint", overtaken)
     recognizer_of(trained, model_save_dir=tmp_path / "model")
     assert len(seen) == 2
 

@@ -49,6 +49,7 @@ class Row:
     channels: int = 1
     start: str = RANDOM
     folds_case: bool = False  # learned is upper case as lower case
+    teacher: str = ""  # the row whose model, of the same seed, is learned from, too
 
     @property
     def spec(self) -> CaptchaSpec:
@@ -84,11 +85,16 @@ def definition(row: Row) -> dict[str, Any]:
     del recipe["doubt_at"]  # practice labels are right
     if row.start == RANDOM:
         del recipe["started_share"]
+    if not row.teacher:
+        del recipe["distillation"]
     for name, unused in LATER_RECIPE_FIELDS.items():
         if recipe.get(name) == unused:
             del recipe[name]
     network = dataclasses.asdict(needs(row))
-    return _as_read({"case": row.case(), "recipe": recipe, "network": network})
+    values = {"case": row.case(), "recipe": recipe, "network": network}
+    if row.teacher:
+        values["teacher"] = definition(ROWS[row.teacher])
+    return _as_read(values)
 
 
 def needs(row: Row) -> Cost:
@@ -108,10 +114,9 @@ def is_of_earlier(run: Mapping[str, Any], row: Row) -> bool:
     """Return whether a result is one of this row, of before recipes had the later fields."""
     if not _has_case(run, row):
         return False
-    earlier = definition(row)
-    for name in LATER_RECIPE_FIELDS:
-        earlier["recipe"].pop(name, None)
-    return earlier != definition(row) and dict(run) | earlier == run
+    today = definition(row)
+    recipe = {k: value for k, value in today["recipe"].items() if k not in LATER_RECIPE_FIELDS}
+    return recipe != today["recipe"] and dict(run) | today | {"recipe": recipe} == run
 
 
 def _has_case(run: Mapping[str, Any], row: Row) -> bool:
@@ -125,9 +130,12 @@ def _as_read(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _DEFAULT = Row(20_000, 3000)
+_SMALL = dataclasses.replace(_DEFAULT, network="resnet_attention_small")
 ROWS = {
     "20k": _DEFAULT,
     "20k-short": Row(20_000, 1200),
+    "20k-small": _SMALL,
+    "20k-small-taught": dataclasses.replace(_SMALL, teacher="20k"),
     # With locating characters, as much computing as 3,000 steps without.
     "5k": Row(5_000, 2850),
     "1k": Row(1_000, 2950),

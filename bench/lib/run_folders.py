@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.lib.rows import Row, definition
+from bench.lib.rows import ROWS, Row, definition
 from cnnlib import console
 from cnnlib.config import SampleConfig, load_captcha_config, load_sample_config
 from cnnlib.config_reader import read_json
@@ -32,7 +32,7 @@ def runs_parser(manual: str | None) -> argparse.ArgumentParser:
 def lay_out(row: Row, folder: Path, seed: int, name: str) -> SampleConfig:
     """Write the configs of a row, and return the one of the samples.
 
-    Rows of equal images and seed share those.
+    Rows of equal images and seed share those. The teacher's model is that of its row in `folder`.
     """
     conf = folder / f"{name}-{seed}-{_digest(definition(row))}" / "conf"
     drawn = _drawing(row)
@@ -41,8 +41,17 @@ def lay_out(row: Row, folder: Path, seed: int, name: str) -> SampleConfig:
     _write(conf / "captcha_config.json", read_json(CONF / "captcha_config.json") | drawn)
     # No config may name the networks and recipes of the ablation.
     return dataclasses.replace(
-        load_sample_config(conf / "sample_config.json"), network=row.network, recipe=row.recipe
+        load_sample_config(conf / "sample_config.json", teacher=_teacher(row, folder, seed)),
+        network=row.network,
+        recipe=row.recipe,
     )
+
+
+def _teacher(row: Row, folder: Path, seed: int) -> Path | None:
+    """Return the model that a row learns from, if there is one."""
+    if not row.teacher:
+        return None
+    return lay_out(ROWS[row.teacher], folder, seed, row.teacher).model_save_dir.full
 
 
 def draw(config: SampleConfig, target: Path, count: int) -> None:

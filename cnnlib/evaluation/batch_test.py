@@ -11,7 +11,7 @@ import numpy as np
 
 from cnnlib import console
 from cnnlib.captcha_spec import CaptchaSpec, parse_char_set
-from cnnlib.config import SampleConfig
+from cnnlib.config import AUTO, SampleConfig
 from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.console import CONSOLE, Reporter
 from cnnlib.dataset.image_set import load_images
@@ -23,7 +23,8 @@ from cnnlib.evaluation.metrics import Coverage
 from cnnlib.files import read_bytes, replacing
 from cnnlib.networks.model_folder import fill_missing
 from cnnlib.paths import AnyPath, ProjectPath
-from cnnlib.recognizer import Prediction, Recognizer
+from cnnlib.runtimes import recognizer_of
+from cnnlib.text_reader import Prediction
 
 MAX_LISTED_ERRORS = 10  # confusions, and wrong answers
 
@@ -57,7 +58,8 @@ class BatchResult:
 class TestBatch:
     """Recognise the images of a folder, or `total` of them chosen by the seed, and count.
 
-    `spec` is that of the model where it is not given, with its ignore_case. Raises ModelError where
+    `spec` is that of the model where it is not given, with its ignore_case; `runtime` says what
+    recognises, as in a config. Raises ModelError where
     the folder holds no model, or another one, and ConfigError for a char_set that cannot be used.
     """
 
@@ -74,13 +76,14 @@ class TestBatch:
         image_suffix: str | Sequence[str] | None = None,
         label_separator: str = SEPARATOR,
         seed: int = 0,
+        runtime: str = AUTO,
         reporter: Reporter = CONSOLE,
     ) -> None:
         self.img_path, self.total, self.seed = ProjectPath(img_path), total, seed
         spec = dataclasses.replace(
             fill_missing(spec, model_save_dir), char_set=parse_char_set(char_set)
         )
-        self.recognizer = Recognizer.from_spec(spec, model_save_dir)
+        self.recognizer = recognizer_of(spec, model_save_dir, runtime)
         suffixes = parse_suffixes(image_suffix) if image_suffix else IMAGE_SUFFIXES
         self.rules = Rules(spec, suffixes, label_separator)
         self._reporter = reporter
@@ -98,6 +101,7 @@ class TestBatch:
             image_suffix=config.image_suffix,
             label_separator=config.label_separator,
             seed=config.seed,
+            runtime=config.runtime,
             reporter=reporter,
         )
 

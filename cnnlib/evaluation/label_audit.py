@@ -10,7 +10,7 @@ from cnnlib.console import CONSOLE, Reporter
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.dataset.labels import ids_to_label
 from cnnlib.networks.decoding import decode, sequence_probability
-from cnnlib.recognizer import Recognizer
+from cnnlib.text_reader import TextReader
 
 DOUBTFUL_RATIO = 0.01  # of the answer's probability, or less
 IMAGES_PER_STEP = 256  # of the progress bar
@@ -35,7 +35,7 @@ class LabelAudit:
 
 
 def audit_labels(
-    recognizer: Recognizer, images: ImageSet, reporter: Reporter = CONSOLE
+    recognizer: TextReader, images: ImageSet, reporter: Reporter = CONSOLE
 ) -> LabelAudit:
     """Recognise all images, and compare their labels with the answers."""
     char_set, has_end_class = recognizer.char_set, recognizer.spec.has_end_class

@@ -13,11 +13,23 @@ import numpy as np
 
 from cnnlib.errors import ModelError
 from cnnlib.networks.architectures import CLASSIFIER
+from cnnlib.networks.model_folder import ModelFolder, ModelInfo
 from cnnlib.networks.tensorflow_v1 import tf
 
 # TensorFlow writes to any name, but reads the files that match it as a pattern. On Windows
 # the path has no backslash here.
 PATTERN = re.compile(r"[*?[\\]")
+
+
+def read_best(folder: ModelFolder) -> tuple[ModelInfo, dict[str, np.ndarray]]:
+    """Read model.json and the best weights, by the names of their variables; raises ModelError."""
+    while True:
+        info = folder.read_required()
+        try:
+            return info, read_checkpoint(folder.full / info.best)
+        except ModelError:
+            if folder.read_required().best == info.best:  # else a training has saved in between
+                raise
 
 
 def read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:

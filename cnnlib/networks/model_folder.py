@@ -29,6 +29,7 @@ from cnnlib.paths import AnyPath, ProjectPath
 
 FORMAT = 1
 MODEL_FILE = "model.json"
+ONNX_FILE = "model.onnx"  # the same model, as export_model.py writes it by default
 LOCK_FILE = ".training.lock"
 CHECKPOINT_NAME = re.compile(r"(best|last)-\d+-[0-9a-f]{8}\b")
 VERSION_2_FILES = (".index", ".meta", "checkpoint")
@@ -138,6 +139,10 @@ class ModelFolder:
                 f"{file} is damaged ({error}): restore it, or train into another model_save_dir"
             ) from error
 
+    def has_export(self) -> bool:
+        """Return whether export_model.py has written its usual file."""
+        return (self.full / ONNX_FILE).exists()
+
     def read_required(self) -> ModelInfo:
         """Return what model.json says; raises ModelError where there is no model."""
         info = self.read()
@@ -204,9 +209,20 @@ class ModelFolder:
                 ) from error
             yield
 
-    def check_fits(self, info: ModelInfo, wanted: CaptchaSpec, network: str, remedy: str) -> None:
-        """Raise ModelError with both values of everything in which the model is not as wanted."""
-        differences = list(info.spec.differences(wanted))
+    def check_fits(
+        self,
+        info: ModelInfo,
+        wanted: CaptchaSpec,
+        network: str,
+        remedy: str,
+        *,
+        with_case: bool = False,
+    ) -> None:
+        """Raise ModelError with both values of everything in which the model is not as wanted.
+
+        `with_case` says that labels must be read in the same way, too.
+        """
+        differences = list(info.spec.differences(wanted, with_case=with_case))
         if info.network != network:
             differences.append(f"network {info.network}, not {network}")
         if differences:

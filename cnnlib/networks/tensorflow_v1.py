@@ -11,6 +11,7 @@ import functools
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -32,6 +33,8 @@ NOISE = (
     "MLIR V1 optimization pass is not enabled",
     "Cannot dlopen some GPU libraries",
     "Skipping registering GPU devices",
+    "Created TensorFlow Lite XNNPACK delegate for CPU",
+    "fully_quantize: ",
 )
 # A process of its own passes the lines on: they also arrive where this one is aborted.
 FILTER = """
@@ -77,6 +80,28 @@ with without_noise():
     import tensorflow.compat.v1 as tf
 
 
+@contextmanager
+def quiet_log() -> Iterator[None]:
+    """Keep TensorFlow's advice on functions of its 1.x style off the screen."""
+    log = tf.get_logger()
+    level = log.level
+    log.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+@contextmanager
+def tf_lite() -> Iterator[Any]:
+    """Give tf.lite, whose converter and interpreter are those of TensorFlow 2."""
+    from tensorflow import lite
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
+        yield lite
+
+
 def cond(condition: Any, if_true: Callable[[], Any], if_false: Callable[[], Any]) -> Any:
     """Return tf.cond; the first one of a process looks for GPUs, and says so."""
     _look_for_gpus()
@@ -89,4 +114,4 @@ def _look_for_gpus() -> None:
         tf.cond(tf.constant(False), lambda: tf.constant(0), lambda: tf.constant(0))
 
 
-__all__ = ["cond", "tf", "without_noise"]
+__all__ = ["cond", "quiet_log", "tf", "tf_lite", "without_noise"]

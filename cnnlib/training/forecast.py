@@ -114,7 +114,8 @@ def count_wrong(
 ) -> int:
     """Train in a folder of its own, and return how many of other images are read wrong.
 
-    `test` chooses the best weights. Raises KeyboardInterrupt where the training was interrupted.
+    `test` chooses the best weights. There is no teacher: it may have learned the other images.
+    Raises KeyboardInterrupt where the training was interrupted.
     """
     with tempfile.TemporaryDirectory() as folder:
         trial = dataclasses.replace(
@@ -123,6 +124,7 @@ def count_wrong(
             log_dir=ProjectPath(folder),
             cycle_stop=steps,
             acc_stop=1.0,
+            teacher="",
         )
         model = TrainModel.from_config(trial, reporter=reporter)
         if model.train_subset(train, test, whole).interrupted:

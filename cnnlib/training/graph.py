@@ -13,6 +13,7 @@ from cnnlib.network import CNN
 from cnnlib.networks.tensorflow_v1 import cond, tf
 from cnnlib.networks.weights import Tensor, TrainableWeights
 from cnnlib.training.augmentation import distort
+from cnnlib.training.distillation import Teacher, taught_losses
 from cnnlib.training.recipes import Recipe
 
 
@@ -38,20 +39,30 @@ class TrainingGraph:
 
 
 def build(
-    cnn: CNN, recipe: Recipe, seed: int, *, distortion: float = 0.0, splices: bool = False
+    cnn: CNN,
+    recipe: Recipe,
+    seed: int,
+    *,
+    distortion: float = 0.0,
+    splices: bool = False,
+    teacher: Teacher | None = None,
 ) -> TrainingGraph:
     """Build what trains `cnn`, whose graph is empty but for its placeholders, and close it.
 
-    `distortion` is the strength of augmentation; `splices` adds the saliency.
+    `distortion` is the strength of augmentation; `splices` adds the saliency, and `teacher` a loss.
     """
     cnn.require_unbuilt()
     with cnn.graph.as_default():
         tf.set_random_seed(seed)  # for the operations that come after it
         weights = TrainableWeights(cnn.training, cnn.keep_prob)
         undistorted = cnn.standardized()  # [B, H, W, channels]
-        cnn.model(weights, _distorted(cnn, undistorted, recipe, distortion))
+        images = _distorted(cnn, undistorted, recipe, distortion)
+        cnn.model(weights, images)
         weight_variables = tf.global_variables()
-        loss = tf.reduce_mean(_losses(cnn, recipe, recipe.label_smoothing))
+        learned = _losses(cnn, recipe, recipe.label_smoothing)  # [B]
+        if teacher and recipe.distillation:
+            learned = taught_losses(cnn, images, learned, teacher, recipe.distillation)
+        loss = tf.reduce_mean(learned)
         losses = _losses(cnn, recipe, smoothing=0.0)
         saliency = _saliency(cnn, undistorted) if splices else None
         rate = tf.placeholder(tf.float32, [], "rate")

@@ -16,6 +16,7 @@ from cnnlib.console import Reporter, is_output_gone
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.errors import CaptchaError
 from cnnlib.evaluation.metrics import Scores
+from cnnlib.exporting.export import export_new_best
 from cnnlib.network import CNN
 from cnnlib.networks.model_folder import ModelInfo, Run
 from cnnlib.networks.tensorflow_v1 import tf
@@ -302,9 +303,14 @@ class TrainingLoop:
             self._reports.cooling(step, saver.last_step)
 
     def _save(self, step: int, done: bool) -> None:
-        self._saver.save(step, done, self._rollback.rate_factor, self._rollback.rewarm_from)
+        saver, before = self._saver, self._saver.current
+        saver.save(step, done, self._rollback.rate_factor, self._rollback.rewarm_from)
         with self._warned():
             self._record.save()
+        is_new = before is None or (saver.current and saver.current.best != before.best)
+        if self._options.export_onnx and is_new:
+            with self._warned():
+                self._reports.exported(export_new_best(self._cnn.folder, self._test))
 
     @contextmanager
     def _warned(self) -> Iterator[None]:

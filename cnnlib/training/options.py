@@ -24,10 +24,17 @@ class RunOptions:
     log_dir: ProjectPath
     enable_gpu: bool
     start: AnyPath  # as in a config
+    teacher: AnyPath  # likewise: a model folder, or empty
+    export_onnx: bool  # with each new best
 
     def __post_init__(self) -> None:
         if self.recipe_name not in RECIPES:
             raise ConfigError(f"recipe {self.recipe_name!r} is not one of {', '.join(RECIPES)}")
+        if self.teacher and not self.recipe.distillation:
+            raise ConfigError(
+                f"recipe {self.recipe_name!r} learns from labels alone: leave the teacher "
+                f"{self.teacher} out, or name another recipe in conf/"
+            )
 
     @property
     def recipe(self) -> Recipe:

@@ -1,4 +1,4 @@
-"""How weights are learned: rates, loss, augmentation and splicing, as data."""
+"""How weights are learned: rates, loss, augmentation, splicing and teacher, as data."""
 
 from __future__ import annotations
 
@@ -50,6 +50,20 @@ class Splicing:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """How a network learns from a teacher, where there is one (Hinton et al. 2015).
+
+    A teacher that was trained with label smoothing needs a low temperature (Chandrasegaran et al.
+    2022, "Revisiting label smoothing and knowledge distillation compatibility"). At 1 it gives the
+    right one of 36 classes about 0.95, as its training asked for; at 2 it would be 0.43, most of
+    the rest spread over all classes alike.
+    """
+
+    temperature: float = 1.0  # divides the logits of both
+    weight: float = 0.8  # of the teacher's probabilities; the rest is that of the labels
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How weights are learned; the learning rate rises linearly, then falls along a cosine."""
 
@@ -67,6 +81,7 @@ class Recipe:
     splicing: Splicing | None
     # Shares of a run after which images are left out whose labels the network holds for wrong.
     doubt_at: tuple[float, ...]
+    distillation: Distillation | None  # with a teacher; None: there can be none
 
     def rate(
         self, network: str, step: int, steps: int, rewarm_from: int = 0, started: bool = False
@@ -97,7 +112,12 @@ class Recipe:
 
 RECIPES = {
     "default": Recipe(
-        peak_rates={"resnet_attention": 2e-2, "resnet_attention_wide": 2e-2, "cnn5": 2e-3},
+        peak_rates={
+            "resnet_attention": 2e-2,
+            "resnet_attention_wide": 2e-2,
+            "resnet_attention_small": 2e-2,
+            "cnn5": 2e-3,
+        },
         started_share=0.5,
         warm_up=0.07,
         least_warm_up=100,
@@ -110,6 +130,7 @@ RECIPES = {
         augmentation=Augmentation(),
         splicing=Splicing(),
         doubt_at=(0.4, 0.7),
+        distillation=Distillation(),
     ),
     "specification": Recipe(  # that of version 2
         peak_rates=dict.fromkeys(NETWORK_NAMES, 1e-4),
@@ -125,5 +146,6 @@ RECIPES = {
         augmentation=None,
         splicing=None,
         doubt_at=(),
+        distillation=None,
     ),
 }

@@ -12,6 +12,7 @@ from cnnlib.console import Reporter
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.evaluation.checks import check_cost, check_images, contradictions
 from cnnlib.evaluation.metrics import Scores
+from cnnlib.exporting.export import Export
 from cnnlib.importing.inspection import letter_height
 from cnnlib.network import CNN
 from cnnlib.networks.architectures import WIDER
@@ -102,6 +103,9 @@ class RunReports:
                     f"check     {len(names)} training images are left out, such as {names[0]}: the "
                     "network reads another text than their labels. python3 doctor.py shows them"
                 )
+
+    def exported(self, export: Export) -> None:
+        self._reporter.say(f"{export.file.name} written: {export.comparison.summary()}")
 
     def cooling(self, step: int, last_step: int) -> None:
         """Report that the run is to end early; it can."""

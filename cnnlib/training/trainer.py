@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from cnnlib.dataset.images import read_pixels
 from cnnlib.dataset.labels import SEPARATOR, parse_suffixes
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
+from cnnlib.exporting.writers import require_onnx
 from cnnlib.network import CNN, DEFAULT_NETWORK
 from cnnlib.networks.model_folder import ModelInfo, fill_missing
 from cnnlib.networks.session import (
@@ -28,6 +30,7 @@ from cnnlib.networks.session import (
 )
 from cnnlib.paths import AnyPath, ProjectPath
 from cnnlib.recognizer import Prediction, Recognizer
+from cnnlib.training.distillation import Teacher, read_teacher
 from cnnlib.training.graph import TrainingGraph, build
 from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.options import RunOptions, TrainingResult
@@ -41,7 +44,8 @@ class TrainModel(CNN):
     `spec` is that of the model in model_save_dir where it is not given, with its ignore_case, and
     of conf/sample_config.json where there is no model; so are size and lengths that it leaves out.
     `fresh` ignores a model that is there. Without one the training starts from `start`: "backbone",
-    "random", or the folder of another model. Raises ConfigError for what cannot be used.
+    "random", or the folder of another model. `teacher` is the folder of a model of the same captcha
+    from whose probabilities this one learns, too. Raises ConfigError for what cannot be used.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class TrainModel(CNN):
         enable_gpu: bool = False,
         fresh: bool = False,
         start: AnyPath = BACKBONE,
+        teacher: AnyPath = "",
+        export_onnx: bool = False,
         reporter: Reporter = CONSOLE,
     ) -> None:
         spec = dataclasses.replace(
@@ -94,6 +100,8 @@ class TrainModel(CNN):
             log_dir=ProjectPath(log_dir),
             enable_gpu=enable_gpu,
             start=start,
+            teacher=teacher,
+            export_onnx=export_onnx,
         )
         self.fresh = fresh
         self._reporter = reporter
@@ -122,6 +130,8 @@ class TrainModel(CNN):
             enable_gpu=config.enable_gpu,
             fresh=fresh,
             start=config.start,
+            teacher=config.teacher,
+            export_onnx=config.export_onnx,
             reporter=reporter,
         )
 
@@ -133,9 +143,14 @@ class TrainModel(CNN):
 
         To be called once. A run that was cut off goes on from its last save; after one that ended
         a new one begins on its best weights. Raises SampleError for folders without usable images
-        and ModelError for a model that does not fit, is in use, or cannot be saved.
+        and ModelError for a model or a teacher that does not fit, and for a model that is in use or
+        cannot be saved.
         """
+        if self.options.export_onnx:
+            require_onnx()  # before hours of training
         with self.folder.locked(self._reporter):
+            if self.teacher:  # read before the images, which take longer
+                self._reporter.say(f"teacher   {self.teacher.name}")
             previous = self._previous_model()
             train, test = (
                 load_images(path, self.rules, cached=True, reporter=self._reporter)
@@ -151,6 +166,11 @@ class TrainModel(CNN):
         with self.folder.locked(self._reporter):
             return self._train(train, test, None, count, advises=False)
 
+    @functools.cached_property
+    def teacher(self) -> Teacher | None:
+        """The teacher that the options name; raises ConfigError or ModelError for an unfit one."""
+        return read_teacher(self.options.teacher, self) if self.options.teacher else None
+
     def build_graph(self, count: int) -> TrainingGraph:
         """Build and close the graph for a training set of `count` images; to be called once."""
         options = self.options
@@ -161,6 +181,7 @@ class TrainModel(CNN):
             options.seed,
             distortion=options.recipe.distortion(views),
             splices=options.recipe.splices(views, self.max_captcha),
+            teacher=self.teacher,
         )
 
     def _train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def test_a_row_is_measured_once_and_written_to_both_pages(
     capsys.readouterr()
     assert bench_training.main(arguments) == 0
     assert "次训练" not in capsys.readouterr().out  # nothing is measured twice
+
+
+def test_a_teacher_is_trained_first_where_it_is_missing(
+    tiny: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(ROWS, "tiny-taught", dataclasses.replace(tiny, teacher="tiny"))
+    arguments = ["--folder", str(tmp_path / "runs"), "--seed", "1"]
+    assert bench_training.main(["tiny-taught", *arguments]) == 0
+    [model] = (tmp_path / "runs").glob("tiny-1-*/model")
+    said = capsys.readouterr().out
+    assert said.count("第10次训练") == 2 and said.count(f"\nteacher   {model} (") == 1
+    [result] = read_results(tmp_path / "results.json").values()
+    assert result["case"]["teacher"] == "tiny" and result["teacher"]["case"] == tiny.case()
+    assert bench_training.main(["tiny", *arguments]) == 0
+    assert "第10次训练" not in capsys.readouterr().out  # its model is there already
 
 
 def test_the_fresh_images_are_others_than_those_of_the_training(tiny: Row, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from bench.lib.rows import (
     is_of_earlier,
 )
 from bench.lib.training_tables import median_run
-from cnnlib.training.recipes import RECIPES, Augmentation, Recipe, Splicing
+from cnnlib.training.recipes import RECIPES, Augmentation, Distillation, Recipe, Splicing
 
 ROW = ROWS["digits"]
 
@@ -65,6 +65,20 @@ def test_rows_of_an_earlier_recipe_are_shown_until_they_are_measured_again() -> 
 def test_what_a_recipe_without_augmentation_would_augment_does_not_matter() -> None:
     recipe = definition(ROWS["specification"])["recipe"]
     assert recipe["augmentation"] is recipe["splicing"] is None
+
+
+def test_what_is_learned_from_a_teacher_matters_with_one_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = (ROWS["20k-small"], ROWS["20k-small-taught"])
+    before = [definition(row) for row in rows]
+    assert before[1]["teacher"] == definition(ROWS["20k"])
+    default = RECIPES["default"]
+    weaker = replace(default, distillation=Distillation(weight=0.1))
+    monkeypatch.setitem(RECIPES, "default", weaker)
+    assert [definition(row) == old for row, old in zip(rows, before, strict=True)] == [True, False]
+    monkeypatch.setitem(RECIPES, "default", with_rate("resnet_attention")(default))  # its teacher's
+    assert [definition(row) == old for row, old in zip(rows, before, strict=True)] == [True, False]
 
 
 def test_later_fields_are_part_of_a_case_only_where_they_matter() -> None:

@@ -34,6 +34,12 @@ def test_the_default_network_is_within_its_budget():
     assert cost("resnet_attention", SPEC).flop <= 100e6
 
 
+def test_the_small_network_is_within_its_budget():
+    small, default = (cost(f"resnet_attention{name}", SPEC) for name in ("_small", ""))
+    assert small.flop <= 25e6
+    assert small.parameters < default.parameters / 3 and small.activations < default.activations / 3
+
+
 @pytest.mark.parametrize(("width", "height"), [(250, 50), (800, 250), (1600, 500)])
 def test_the_cost_of_large_images_grows_no_faster_than_their_area(width, height):
     large_spec = dataclasses.replace(SPEC, image_width=width, image_height=height)

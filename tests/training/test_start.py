@@ -37,11 +37,22 @@ def test_random_weights_are_a_choice(attention, capsys):
     assert not info(attention).run.started
 
 
-@pytest.mark.parametrize("changed", [{"network": "cnn5"}, {"recipe": "specification"}])
-def test_what_has_no_shipped_weights_starts_at_random(attention, capsys, changed):
-    attention.change(**changed)
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"network": "cnn5"}, "from random weights (none are shipped for this network)"),
+        (
+            {"network": "resnet_attention_small"},
+            "random weights (none are shipped for this network",
+        ),
+        ({"recipe": "specification"}, "from random weights"),
+    ],
+)
+def test_what_has_no_shipped_weights_starts_at_random(attention, capsys, changed, said):
+    attention.change(**changed, start="backbone")
     train(attention)
-    assert "from random weights" in capsys.readouterr().out
+    assert said in capsys.readouterr().out
+    assert not info(attention).run.started
 
 
 def test_started_training_has_a_lower_rate(attention, monkeypatch):

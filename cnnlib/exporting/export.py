@@ -1,0 +1,227 @@
+"""Export a trained model: write the file, prove that it reads as the model does, then keep it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cnnlib.config import SampleConfig
+from cnnlib.console import CONSOLE, Reporter, SilentReporter
+from cnnlib.dataset.image_set import ImageSet, load_images
+from cnnlib.dataset.verification import Rules
+from cnnlib.errors import ModelError, SampleError
+from cnnlib.exporting.equality import Comparison, compare, made_up_images, run_in_parts
+from cnnlib.exporting.inference_graph import InferenceGraph, build_inference_graph
+from cnnlib.exporting.runners import Run, onnx_runner, saved_model_runner, tflite_runner
+from cnnlib.exporting.writers import write_onnx, write_saved_model, write_tflite
+from cnnlib.files import replacing, replacing_folder
+from cnnlib.networks.checkpoint import read_best
+from cnnlib.networks.decoding import decode
+from cnnlib.networks.metadata import FLOAT32, GRAY, INT8, RGB, ModelMetadata
+from cnnlib.networks.model_folder import ONNX_FILE, ModelFolder
+from cnnlib.networks.session import has_bfloat16
+from cnnlib.paths import ProjectPath
+from cnnlib.recognizer import Recognizer
+
+QUIET = SilentReporter()
+LEAST_COMPARED = 200  # images
+COMPARED_IN_TRAINING = 1000  # test images, at each new best
+CALIBRATED = 200  # images that say between which values int8 lies
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a format is written, and run to compare it."""
+
+    write: Callable[[InferenceGraph, ModelMetadata, np.ndarray, Path], None]
+    runner: Callable[[Path], AbstractContextManager[Run]]
+    name: str  # of the file, by default
+    mark: str = ""  # a file that tells this format's folder; "" where it is a file
+
+
+FORMATS = {
+    "onnx": Format(write_onnx, onnx_runner, ONNX_FILE),
+    "savedmodel": Format(write_saved_model, saved_model_runner, "saved_model", "saved_model.pb"),
+    "tflite": Format(write_tflite, tflite_runner, "model.tflite"),
+}
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that was written, and how it was compared with the model."""
+
+    file: Path
+    metadata: ModelMetadata
+    megabytes: float
+    shapes: dict[str, str]  # of what goes in and comes out, in words
+    comparison: Comparison
+    bfloat16_differing: int  # texts, where this machine computes with bfloat16
+
+
+def export_model(
+    config: SampleConfig,
+    format_name: str = "onnx",
+    precision: str = FLOAT32,
+    input_kind: str = GRAY,
+    output: Path | None = None,
+    reporter: Reporter = CONSOLE,
+) -> Export:
+    """Export the best weights of a config's model_save_dir, by default into that folder.
+
+    Raises ConfigError for what the format does not have, and ModelError where there is no model or
+    where the file does not read as it does; then nothing is written.
+    """
+    folder = ModelFolder(config.model_save_dir)
+    info, values = read_best(folder)
+    folder.check_fits(info, config.spec, info.network, "Correct conf/")
+    metadata = ModelMetadata.of(info, input_kind, precision)
+    captchas = _captchas(config, metadata, reporter)
+    samples = _calibration(config, metadata, reporter) if precision == INT8 else captchas.pixels
+    target = output or folder.full / default_name(FORMATS[format_name], metadata)
+    return write_checked(
+        FORMATS[format_name], target, folder, metadata, values, captchas, samples, reporter
+    )
+
+
+def export_new_best(folder: ModelFolder, test: ImageSet, reporter: Reporter = QUIET) -> Export:
+    """Export what a training has just saved, to the ONNX file that is served; see `export_model`.
+
+    `test` are images to compare it on.
+    """
+    info, values = read_best(folder)
+    some = test.take(np.arange(min(len(test), COMPARED_IN_TRAINING)))
+    metadata = ModelMetadata.of(info)
+    target = folder.full / ONNX_FILE
+    return write_checked(
+        FORMATS["onnx"], target, folder, metadata, values, some, some.pixels, reporter
+    )
+
+
+def write_checked(
+    kind: Format,
+    target: Path,
+    folder: ModelFolder,
+    metadata: ModelMetadata,
+    values: Mapping[str, np.ndarray],
+    captchas: ImageSet,
+    samples: np.ndarray,
+    reporter: Reporter,
+) -> Export:
+    """Write weights to `target` in a format, once the file reads captchas as the folder's model.
+
+    `samples` calibrate int8. Raises what `export_model` raises.
+    """
+    inference = build_inference_graph(metadata, values)
+    missing = max(0, LEAST_COMPARED - len(captchas))
+    images = np.concatenate([captchas.pixels, made_up_images(missing, captchas.pixels.shape[1:])])
+    with replacing_folder(target, kind.mark) if kind.mark else replacing(target) as temporary:
+        kind.write(inference, metadata, samples, temporary)
+        with kind.runner(temporary) as run:
+            outputs = run_in_parts(run, images, reporter)
+        expected = _probabilities(folder, metadata, images, float32=True)
+        comparison = compare(outputs, expected, captchas.char_ids, metadata)
+    return Export(
+        target,
+        metadata,
+        sum(f.stat().st_size for f in (target, *target.rglob("*")) if f.is_file()) / 1e6,
+        _shapes(inference),
+        comparison,
+        _bfloat16_differing(folder, metadata, captchas.pixels, expected),
+    )
+
+
+def default_name(kind: Format, metadata: ModelMetadata) -> str:
+    """Return a name that says in what the file differs from the usual one."""
+    stem, dot, suffix = kind.name.partition(".")
+    unusual = metadata.input == RGB and metadata.spec.image_channels == 1
+    parts = [stem, RGB * unusual, metadata.precision * (metadata.precision != FLOAT32)]
+    return "-".join(filter(None, parts)) + dot + suffix
+
+
+def _shapes(inference: InferenceGraph) -> dict[str, str]:
+    letters = {"image": "BHW3", "probabilities": "BPC", "char_ids": "BP", "confidence": "B"}
+    tensors = {"image": inference.image, **inference.outputs}
+    return {
+        name: f"{tensor.dtype.name} [{', '.join(_sizes(tensor, letters[name]))}]"
+        for name, tensor in tensors.items()
+    }
+
+
+def _sizes(tensor: Any, letters: str) -> Iterator[str]:
+    for letter, size in zip(letters, tensor.shape.as_list(), strict=False):
+        yield letter if size is None or letter == "3" else f"{letter} = {size}"
+
+
+# --- images ---
+
+
+def _captchas(config: SampleConfig, metadata: ModelMetadata, reporter: Reporter) -> ImageSet:
+    """Return the test images, as the file takes them; with training images where they are few."""
+    images = _load(config, config.test_image_dir, metadata, None, reporter)
+    if len(images) < LEAST_COMPARED:
+        limit = LEAST_COMPARED - len(images)
+        more = _load(config, config.train_image_dir, metadata, limit, reporter)
+        images = images.joined(more)
+    return images
+
+
+def _calibration(config: SampleConfig, metadata: ModelMetadata, reporter: Reporter) -> np.ndarray:
+    """Return training images that say between which values int8 lies; raises SampleError."""
+    images = _load(config, config.train_image_dir, metadata, CALIBRATED, reporter)
+    if not len(images):
+        raise SampleError(
+            f"int8 is calibrated on training images, and there are none in "
+            f"{config.train_image_dir}: put some there, or take another --precision"
+        )
+    return images.pixels
+
+
+def _load(
+    config: SampleConfig,
+    folder: ProjectPath,
+    metadata: ModelMetadata,
+    limit: int | None,
+    reporter: Reporter,
+) -> ImageSet:
+    """Return the images of a folder; none where it has none that can be used."""
+    rules = dataclasses.replace(Rules.from_config(config), spec=metadata.image_spec)
+    rng = np.random.default_rng(config.seed)
+    try:
+        return load_images(folder, rules, limit=limit, rng=rng, reporter=reporter)
+    except SampleError:
+        spec = metadata.image_spec
+        nothing = np.empty((0, *spec.shape), np.uint8), np.empty((0, spec.max_captcha), np.int32)
+        return ImageSet([], *nothing)
+
+
+# --- the model ---
+
+
+def _probabilities(
+    folder: ModelFolder, metadata: ModelMetadata, images: np.ndarray, float32: bool
+) -> np.ndarray:
+    """Return what the Recognizer gives of images, as of pictures of their own, float [N, P, C]."""
+    with Recognizer.from_spec(metadata.spec, folder.path, float32=float32) as recognizer:
+        if recognizer.info.best != metadata.checkpoint:
+            raise ModelError(f"a training has saved newer weights in {folder}: export again")
+        if images.ndim > 1 + len(recognizer.spec.shape):  # RGB, and the model reads gray
+            images = np.stack([recognizer.pixels_of(Image.fromarray(image)) for image in images])
+        return recognizer.probabilities(images)
+
+
+def _bfloat16_differing(
+    folder: ModelFolder, metadata: ModelMetadata, images: np.ndarray, expected: np.ndarray
+) -> int:
+    """Return how many texts the Recognizer reads otherwise with bfloat16, where it does."""
+    if not len(images) or not has_bfloat16():
+        return 0
+    both = _probabilities(folder, metadata, images, float32=False), expected[: len(images)]
+    texts, others = (decode(p, metadata.spec.has_end_class)[0] for p in both)
+    return int((texts != others).any(axis=-1).sum())

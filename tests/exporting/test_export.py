@@ -1,0 +1,179 @@
+"""Exported files: what they say, that they read as the model does, and what is never written."""
+
+import dataclasses
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import export_model
+from cnnlib.dataset.images import read_pixels
+from cnnlib.errors import CaptchaError, ConfigError, ModelError, SampleError
+from cnnlib.exporting import export as export_module
+from cnnlib.exporting.runners import onnx_runner, saved_model_runner, tflite_runner
+from cnnlib.networks.metadata import ModelMetadata
+from cnnlib.networks.tensorflow_v1 import tf
+from cnnlib.recognizer import Recognizer
+from cnnlib.training import TrainModel
+from tests.helpers import new_project
+
+RUNNERS = {"onnx": onnx_runner, "savedmodel": saved_model_runner, "tflite": tflite_runner}
+
+
+def pixels_of(trained, count=20):
+    paths = sorted((trained.root / "sample/test").glob("*.png"))[:count]
+    return np.stack([read_pixels(path, trained.sample.spec) for path in paths])
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_file_reads_as_the_model(trained, tmp_path, capsys, kind):
+    target = tmp_path / "exported"
+    arguments = ["--config", str(trained.config_path), "--output", str(target)]
+    assert export_model.main([*arguments, "--format", kind]) == 0
+    printed = capsys.readouterr().out
+    assert f"{target}: " in printed and "in  image: uint8 [B, H = 24, W = 40]" in printed
+    assert "read 200 images as the model does: 0 texts differ" in printed
+    images = pixels_of(trained)
+    with RUNNERS[kind](target) as run, Recognizer.from_config(trained.sample) as recognizer:
+        found, expected = run(images), recognizer.predict_pixels(images)
+    texts = ["".join(trained.sample.char_set[i] for i in ids) for ids in found["char_ids"]]
+    assert texts == [prediction.text for prediction in expected]
+
+
+def test_onnx_says_what_it_is(trained, tmp_path):
+    export = export_module.export_model(trained.sample, output=tmp_path / "model.onnx")
+    properties = {p.key: p.value for p in onnx.load(export.file).metadata_props}
+    assert json.loads(properties["char_set"]) == ["0", "1"]
+    assert (properties["image_width"], properties["resize"]) == ("40", "")
+    with Recognizer.from_config(trained.sample) as recognizer:
+        info = recognizer.info
+    read = ModelMetadata.from_properties(properties, "model.onnx")
+    assert (read.spec, read.checkpoint, read.temperature) == (
+        info.spec,
+        info.best,
+        info.temperature,
+    )
+    assert read.accuracy == info.scores["image_accuracy"]
+
+
+def test_saved_model_gives_texts_and_says_what_it_is(trained, tmp_path):
+    folder = tmp_path / "saved"
+    export_module.export_model(trained.sample, "savedmodel", output=folder)
+    assert json.loads((folder / "assets/cnn_captcha.json").read_text())["char_set"] == ["0", "1"]
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = tf.saved_model.load(session, ["serve"], str(folder))
+        signature = model.signature_def["serving_default"]
+        images = pixels_of(trained)
+        image, text = signature.inputs["image"].name, signature.outputs["text"].name
+        texts = session.run(text, {image: images})
+    with Recognizer.from_config(trained.sample) as recognizer:
+        expected = recognizer.predict_pixels(images)
+    assert [text.decode() for text in texts] == [prediction.text for prediction in expected]
+
+
+def test_tflite_says_what_it_is(trained, tmp_path):
+    export_module.export_model(trained.sample, "tflite", output=tmp_path / "model.tflite")
+    with zipfile.ZipFile(tmp_path / "model.tflite") as archive:
+        assert json.loads(archive.read("cnn_captcha.json"))["image_height"] == 24
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+@pytest.mark.parametrize(("precision", "share"), [("float16", 0.6), ("int8", 0.8)])
+def test_smaller_files_say_what_they_lose(trained, tmp_path, capsys, kind, precision, share):
+    config = ["--config", str(trained.config_path), "--format", kind]
+    for output, more in (("whole", []), ("small", ["--precision", precision])):
+        assert export_model.main([*config, "--output", str(tmp_path / output), *more]) == 0
+    assert "\nright: " in capsys.readouterr().out
+    small, whole = ((tmp_path / name).stat().st_size for name in ("small", "whole"))
+    assert small < share * whole
+    images = pixels_of(trained)
+    with RUNNERS[kind](tmp_path / "small") as run, RUNNERS[kind](tmp_path / "whole") as exact:
+        assert (run(images)["char_ids"] == exact(images)["char_ids"]).all()
+
+
+def test_names_tell_what_is_unusual(trained):
+    kind, info = export_module.FORMATS["onnx"], Recognizer.from_config(trained.sample).info
+    names = [
+        export_module.default_name(kind, ModelMetadata.of(info, *unusual))
+        for unusual in (("gray", "float32"), ("rgb", "float32"), ("gray", "int8"))
+    ]
+    assert names == ["model.onnx", "model-rgb.onnx", "model-int8.onnx"]
+
+
+def test_file_that_reads_something_else_is_not_kept(trained, tmp_path, monkeypatch):
+    build = export_module.build_inference_graph
+
+    def wrong(metadata, values):
+        return build(dataclasses.replace(metadata, temperature=2 * metadata.temperature), values)
+
+    monkeypatch.setattr(export_module, "build_inference_graph", wrong)
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"what was there before")
+    with pytest.raises(ModelError, match="does not read as the model does"):
+        export_module.export_model(trained.sample, output=target)
+    assert [*tmp_path.iterdir()] == [target] and target.read_bytes() == b"what was there before"
+
+
+def test_folder_of_somebody_is_never_replaced(trained, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(CaptchaError, match="is in the way: remove it, or name another output"):
+        export_module.export_model(trained.sample, "savedmodel", output=tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_saved_model_takes_the_place_of_an_earlier_one(trained, tmp_path):
+    for _ in range(2):
+        export_module.export_model(trained.sample, "savedmodel", output=tmp_path / "saved")
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_what_a_format_does_not_have(trained, tmp_path):
+    with pytest.raises(ConfigError, match="a SavedModel has float32 alone"):
+        export_module.export_model(trained.sample, "savedmodel", "int8", output=tmp_path / "x")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_without_images_made_up_ones_are_compared(trained, tmp_path):
+    nowhere = new_project(tmp_path / "project")
+    config = dataclasses.replace(
+        trained.sample,
+        test_image_dir=nowhere.sample.test_image_dir,
+        train_image_dir=nowhere.sample.train_image_dir,
+    )
+    export = export_module.export_model(config, output=tmp_path / "model.onnx")
+    assert export.comparison.summary().startswith("read 200 made-up ones as the model does")
+    with pytest.raises(SampleError, match="int8 is calibrated on training images"):
+        export_module.export_model(config, precision="int8", output=tmp_path / "int8.onnx")
+
+
+def test_training_exports_each_new_best(project, draw_images):
+    for folder in ("train", "test"):
+        draw_images(project.root / "sample" / folder, 20)
+    project.change(network="cnn5", export_onnx=True)
+    trainer = TrainModel.from_config(project.sample)
+    trainer.train_cnn()
+    file = trainer.folder.full / "model.onnx"
+    session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    exported = session.get_modelmeta().custom_metadata_map["checkpoint"]
+    assert exported == trainer.folder.read_required().best
+
+
+def test_what_is_missing_is_said_before_a_training(project, draw_images, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    project.change(export_onnx=True)
+    with pytest.raises(ConfigError, match=r"pip install -r requirements-export\.txt"):
+        TrainModel.from_config(project.sample).train_cnn()
+
+
+def test_damaged_model_leaves_the_export_alone(trained, tmp_path):
+    project = tmp_path / "project"
+    shutil.copytree(trained.root, project)
+    for file in (project / "model").glob("best-*.data-*"):
+        file.write_bytes(file.read_bytes()[:1000])
+    config = ["--config", str(project / "conf/sample_config.json")]
+    assert export_model.main(config) == 2
+    assert not (project / "model/model.onnx").exists()
