@@ -1,13 +1,14 @@
 """Measure the recognition API: in the process, over HTTP, under load, over many requests.
 
     python3 bench/bench_serving.py [--config conf/sample_config.json] [--seconds 5]
-                                   [--only process http soak others]
+                                   [--only process http soak others runtimes]
 
 Needs a trained model, and for `http` and `soak` the load generator wrk (Debian: apt install wrk);
 gunicorn, and nginx before it, are measured where they are installed. Servers run in the environment
 of deploy/cnn_captcha.service. Each figure is the median of five runs; what is compared runs in
 turn. Nothing else should run meanwhile. Writes bench/serving_results.json and the tables in
-docs/en/results.md and docs/zh/results.md; parts that are not measured keep their figures.
+docs/en/results.md and docs/zh/results.md; parts that are not measured keep their figures. All but
+`runtimes`, which compares both, recognise with TensorFlow.
 """
 
 import io
@@ -20,13 +21,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from PIL import Image
 
-from bench.lib import nginx
+from bench.lib import nginx, runtimes
 from bench.lib.load import form, one_client_ms, post, wrk
 from bench.lib.machine import anonymous_mb
 from bench.lib.pages import PAGES, replace_in_pages
@@ -46,7 +48,7 @@ from bench.lib.serving_tables import table
 from bench.lib.timing import RUNS, median_ms, seconds_of
 from bench.lib.unfrozen import Unfrozen
 from cnnlib import console
-from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
+from cnnlib.config import SAMPLE_CONFIG, TENSORFLOW, SampleConfig, load_sample_config
 from cnnlib.dataset.images import read_pixels
 from cnnlib.errors import CaptchaError
 from cnnlib.networks.cost import cost
@@ -57,7 +59,8 @@ from cnnlib.recognizer import Recognizer
 
 RESULTS = PROJECT_ROOT / "bench" / "serving_results.json"
 MARKER = "serving results"
-PARTS = ("process", "http", "soak", "others")
+RUNTIMES_MARKER = "runtime results"
+PARTS = ("process", "http", "soak", "others", "runtimes")
 IMAGES = 500  # in a call of predict
 CONNECTIONS = (16, 160)
 WARM_UP_S = 2
@@ -81,12 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     args = parser.parse_args(argv)
-    if set(args.only) & {"http", "soak"} and not shutil.which("wrk"):
+    if set(args.only) & {"http", "soak", "runtimes"} and not shutil.which("wrk"):
         raise CaptchaError("wrk is not installed: apt install wrk, or --only process others")
     config = load_sample_config(args.config)
     labels, images = drawn_files(config, IMAGES)
     os.environ |= deployed_environment()
-    results: Results = read_results(RESULTS)
+    results: dict[str, Any] = read_results(RESULTS)
     if "process" in args.only:
         results |= measure_process(config, images)
     if "http" in args.only:
@@ -95,10 +98,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         results |= measure_soak(args.config, images)
     if "others" in args.only:
         results |= measure_others(config, images, labels)
+    if "runtimes" in args.only:
+        results["runtimes"] = runtimes.measure_runtimes(args.config, images, args.seconds)
     write_results(RESULTS, results)
     tables = {language: table(language, results) for language in PAGES}
     replace_in_pages(MARKER, tables)
     console.say(tables["en"])
+    if "runtimes" in results:
+        compared = {language: runtimes.table(results["runtimes"], language) for language in PAGES}
+        replace_in_pages(RUNTIMES_MARKER, compared)
+        console.say(compared["en"])
     return 0
 
 
@@ -164,7 +173,7 @@ def matrix_peak_of_all_cores() -> float:
 
 
 def api_command(config_file: str) -> list[str]:
-    return ["webserver_recognize_api.py", "--config", config_file, "--port", "0", "--no-save"]
+    return runtimes.api_command(config_file, TENSORFLOW)
 
 
 def measure_http(config_file: str, image: bytes, seconds: int) -> Results:
@@ -190,8 +199,8 @@ def measure_start(config_file: str, image: bytes) -> Results:
 
 def servers(config_file: str) -> Iterator[tuple[str, StartServer]]:
     """Yield what can be measured on this machine: names, and what starts a server."""
-    api = f"webserver_recognize_api:create_app({config_file!r}, False)"
-    alone = f"webserver_recognize_api:create_app({config_file!r}, False, max_batch_size=1)"
+    api = f"webserver_recognize_api:create_app({config_file!r}, False, runtime={TENSORFLOW!r})"
+    alone = api.replace(")", ", max_batch_size=1)")
     empty = "bench.lib.empty_app"
     yield "waitress_empty", lambda: waitress("-m", empty, "0")
     yield "waitress", lambda: waitress(*api_command(config_file))

@@ -84,8 +84,17 @@ class Project:
 
     def change(self, **values: object) -> None:
         """Rewrite keys of conf/sample_config.json."""
-        known = json.loads(self.config_path.read_text(encoding="utf-8"))
-        self.config_path.write_text(json.dumps(known | values), encoding="utf-8")
+        _change(self.config_path, values)
+
+    def resize(self, width: int, height: int) -> None:
+        """Change the size of images in both configs."""
+        self.change(image_width=width, image_height=height)
+        _change(self.captcha_config_path, {"width": width, "height": height})
+
+
+def _change(path: Path, values: dict[str, Any]) -> None:
+    known = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(known | values), encoding="utf-8")
 
 
 class CountedCharacter(str):

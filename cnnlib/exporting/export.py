@@ -41,7 +41,7 @@ class Format:
     """How a format is written, and run to compare it."""
 
     write: Callable[[InferenceGraph, ModelMetadata, np.ndarray, Path], None]
-    runner: Callable[[Path], AbstractContextManager[Run]]
+    runner: Callable[..., AbstractContextManager[Run]]
     name: str  # of the file, by default
     mark: str = ""  # a file that tells this format's folder; "" where it is a file
 

@@ -1,4 +1,7 @@
-"""Exported files as functions, each run by the library that its users have."""
+"""Exported files as functions, each run by the library that its users have.
+
+`threads` compute; 0: as many as the library takes by itself.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,14 @@ Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 @contextmanager
-def onnx_runner(file: Path) -> Iterator[Run]:
+def onnx_runner(file: Path, threads: int = 0) -> Iterator[Run]:
     try:
         import onnxruntime
     except ImportError as error:
         raise missing("onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
         file.read_bytes(), options, providers=["CPUExecutionProvider"]
     )
@@ -33,9 +37,10 @@ def onnx_runner(file: Path) -> Iterator[Run]:
 
 
 @contextmanager
-def saved_model_runner(folder: Path) -> Iterator[Run]:
+def saved_model_runner(folder: Path, threads: int = 0) -> Iterator[Run]:
     graph = tf.Graph()
     options = session_options(bfloat16=False)
+    options.intra_op_parallelism_threads = options.inter_op_parallelism_threads = threads
     with graph.as_default(), open_session(graph, options) as session:
         with quiet_log():
             model = tf.saved_model.load(
@@ -47,8 +52,8 @@ def saved_model_runner(folder: Path) -> Iterator[Run]:
 
 
 @contextmanager
-def tflite_runner(file: Path) -> Iterator[Run]:
+def tflite_runner(file: Path, threads: int = 0) -> Iterator[Run]:
     with tf_lite() as lite, without_noise():
-        interpreter = lite.Interpreter(model_content=file.read_bytes())
+        interpreter = lite.Interpreter(model_content=file.read_bytes(), num_threads=threads or None)
         runner = interpreter.get_signature_runner(SIGNATURE)
         yield lambda images: runner(**{IMAGE: images})

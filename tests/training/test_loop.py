@@ -107,7 +107,7 @@ def test_images_that_are_seen_often_and_read_are_spliced(
     splice = batches.splice
 
     def watched(pixels, char_ids, cuts, settings, rng):
-        seen.append((pixels.shape, cuts.shape, cuts.min() >= 0, cuts.max() <= 40))
+        seen.append((pixels.shape, cuts.shape, cuts.min() >= 0, cuts.max() <= 24))
         return splice(pixels, char_ids, cuts, settings, rng)
 
     recipe = RECIPES["default"]
@@ -120,7 +120,7 @@ def test_images_that_are_seen_often_and_read_are_spliced(
         assert not seen and printed.count("too few images are read yet to splice") == 2
         return
     # Not before a share of the run, where the characters are not known, and not at its end.
-    assert 20 <= len(seen) <= 24 and set(seen) == {((16, 24, 40), (16, 1), True, True)}
+    assert 20 <= len(seen) <= 24 and set(seen) == {((16, 16, 24), (16, 1), True, True)}
     assert printed.count("locating the characters in the images, to splice them") == 2
 
 

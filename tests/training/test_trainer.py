@@ -23,7 +23,7 @@ from tests.training.helpers import checkpoint_files, history_steps, info, train
 def test_a_run_prints_the_lines_and_keeps_all_that_it_should(ready, capsys):
     result = train(ready, cycle_stop=30)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "images    40 for training, 20 for testing, 40x24 pixels"
+    assert printed[0] == "images    40 for training, 20 for testing, 24x16 pixels"
     assert printed[2].startswith("network   cnn5: ") and "MFLOP an image" in printed[2]
     assert [line for line in printed if line.endswith("次训练 >>> ")] == [
         "第10次训练 >>> ",
@@ -83,7 +83,7 @@ def test_chinese_labels(ready):
         ({"network": "resnet_attention"}, "network cnn5, not resnet_attention"),
         (
             {"image_width": 50, "max_captcha": 3},
-            "image_width 40, not 50; max_captcha 2, not 3; min_captcha 2, not 3",
+            "image_width 24, not 50; max_captcha 2, not 3; min_captcha 2, not 3",
         ),
     ],
 )
