@@ -2,12 +2,14 @@
 
     python3 recognize_local.py [IMAGE or FOLDER ...] [--concurrency K]
                                [--config conf/sample_config.json] [--api-url URL]
+                               [--runtime auto|tensorflow|onnx]
 
 Reads the images named, and those of the folders named; else one of test_image_dir chosen by chance.
 Prints for each image the answer, its confidence, the time it took and, where the file name has a
 label, whether it is right; at the end how many were. Writes each image to local_image_dir, named
 after the answer. Exit code 1 where one was refused. Ctrl-C ends it early (exit code 130).
-webserver_recognize_api.py must be running.
+webserver_recognize_api.py must be running; with --runtime auto, tensorflow or onnx this program
+recognises by itself.
 """
 
 import argparse
@@ -18,12 +20,13 @@ from pathlib import Path
 
 from cnnlib import console
 from cnnlib.client.api_client import Client, recognize_all, tally
-from cnnlib.config import SAMPLE_CONFIG, load_sample_config
+from cnnlib.config import RUNTIME_NAMES, SAMPLE_CONFIG, load_sample_config
 from cnnlib.dataset.folders import image_files, random_image
 from cnnlib.dataset.labels import FolderLabels, file_name
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import ApiError, SampleError
 from cnnlib.files import store_image
+from cnnlib.in_process import InProcess
 from cnnlib.paths import ProjectPath, resolve_input_path
 
 VERDICTS = {None: "", True: ", right", False: ", wrong"}
@@ -32,12 +35,12 @@ VERDICTS = {None: "", True: ", right", False: ", wrong"}
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    config = load_sample_config(args.config, api_url=args.api_url)
+    config = load_sample_config(args.config, api_url=args.api_url, runtime=args.runtime)
     images = image_files(args.images or [random_image(config.test_image_dir)])
     rules = Rules.from_config(config)
     results: list[bool | None] = []
     interrupted = False
-    with Client(config.api_url) as client:
+    with InProcess(config) if args.runtime else Client(config.api_url) as client:
         answers = recognize_all(client, images, min(args.concurrency, len(images)))
         try:
             for image, data, answer in console.progress(answers, "asking", len(images)):
@@ -68,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         help="requests at a time (default: 8)",
     )
     parser.add_argument("--api-url", metavar="URL", help="address of the API")
+    console.add_runtime(parser, RUNTIME_NAMES, "recognise in this process, without the API")
     return parser
 
 

@@ -1,12 +1,13 @@
 """Fetch captchas from an address, and have the recognition API answer them.
 
     python3 recognize_online.py [--times N] [--config conf/sample_config.json] [--remote-url URL]
-                                [--api-url URL]
+                                [--api-url URL] [--runtime auto|tensorflow|onnx]
 
 Fetches from remote_url. Prints for each captcha the answer, its confidence, the time it took and,
 where the server shows the text (webserver_captcha_image.py --show-answers), whether it is right.
 Writes each image to online_image_dir, named after the answer. Exit code 1 where one was refused.
-webserver_recognize_api.py must be running, and a server at remote_url.
+webserver_recognize_api.py must be running, and a server at remote_url; with --runtime auto,
+tensorflow or onnx this program recognises by itself.
 """
 
 import argparse
@@ -15,19 +16,23 @@ from collections.abc import Sequence
 
 from cnnlib import console
 from cnnlib.client.api_client import Client, tally
-from cnnlib.config import SAMPLE_CONFIG, load_sample_config
+from cnnlib.config import RUNTIME_NAMES, SAMPLE_CONFIG, load_sample_config
 from cnnlib.dataset.labels import file_name
 from cnnlib.errors import ApiError
 from cnnlib.files import store_image
+from cnnlib.in_process import InProcess
 
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    config = load_sample_config(args.config, remote_url=args.remote_url, api_url=args.api_url)
+    config = load_sample_config(
+        args.config, remote_url=args.remote_url, api_url=args.api_url, runtime=args.runtime
+    )
     normalize = config.spec.normalize
     results: list[bool | None] = []
-    with Client(config.remote_url) as remote, Client(config.api_url) as api:
+    asked = InProcess(config) if args.runtime else Client(config.api_url)
+    with Client(config.remote_url) as remote, asked as api:
         for _ in range(args.times):
             captcha = remote.fetch()
             try:
@@ -58,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--remote-url", metavar="URL", help="where captchas are fetched")
     parser.add_argument("--api-url", metavar="URL", help="address of the API")
+    console.add_runtime(parser, RUNTIME_NAMES, "recognise in this process, without the API")
     return parser
 
 

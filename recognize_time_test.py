@@ -3,6 +3,7 @@
     python3 recognize_time_test.py [IMAGE or FOLDER ...] [--times N] [--duration SECONDS]
                                    [--concurrency K] [--raw]
                                    [--config conf/sample_config.json] [--api-url URL]
+                                   [--runtime auto|tensorflow|onnx]
 
 Asks about the images named, one after another, again and again; else about one of test_image_dir
 chosen by chance. Prints for each request its number, the answer, the clock, and the time in all, of
@@ -10,7 +11,8 @@ the recognition and of the rest; at the end means, percentiles, failures and req
 Writes to the project's folder test.csv, test.png, a box plot, and test_over_time.png, each request
 at its time. Exit code 1 where a request failed. Ctrl-C ends it early, with what was measured so far
 (exit code 130).
-webserver_recognize_api.py must be running.
+webserver_recognize_api.py must be running; with --runtime auto, tensorflow or onnx this program
+recognises by itself, and measures that.
 """
 
 import argparse
@@ -21,9 +23,10 @@ from pathlib import Path
 
 from cnnlib import console, plots
 from cnnlib.client.load_test import TIMES, LoadReport, Trial, load_test, summarize, write_csv
-from cnnlib.config import SAMPLE_CONFIG, load_sample_config
+from cnnlib.config import RUNTIME_NAMES, SAMPLE_CONFIG, load_sample_config
 from cnnlib.dataset.folders import image_files, random_image
 from cnnlib.files import read_bytes
+from cnnlib.in_process import InProcess
 from cnnlib.paths import resolve_input_path
 
 DEFAULT_TIMES = 1000
@@ -32,13 +35,19 @@ DEFAULT_TIMES = 1000
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
-    config = load_sample_config(args.config, api_url=args.api_url)
+    config = load_sample_config(args.config, api_url=args.api_url, runtime=args.runtime)
     paths = image_files(args.images or [random_image(config.test_image_dir)])
     images = [read_bytes(path) for path in paths]
     times = args.times or (None if args.duration else DEFAULT_TIMES)
     duration_s = args.duration or math.inf
     running = load_test(
-        config.api_url, images, times, args.concurrency, duration_s=duration_s, raw=args.raw
+        config.api_url,
+        images,
+        times,
+        args.concurrency,
+        duration_s=duration_s,
+        raw=args.raw,
+        asked=InProcess(config) if args.runtime else None,
     )
     trials: list[Trial] = []
     interrupted = False
@@ -81,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--raw", action="store_true", help="send bytes instead of a form")
     parser.add_argument("--api-url", metavar="URL", help="address of the API")
+    console.add_runtime(parser, RUNTIME_NAMES, "recognise in this process, without the API")
     return parser
 
 

@@ -83,11 +83,13 @@ def parser(manual: str | None, config: str = "") -> argparse.ArgumentParser:
     return options
 
 
-def add_runtime(options: argparse.ArgumentParser, names: Sequence[str]) -> None:
+def add_runtime(
+    options: argparse.ArgumentParser,
+    names: Sequence[str],
+    meaning: str = "what recognises (default: as the config says)",
+) -> None:
     """Add the option --runtime, which replaces the key of this name."""
-    options.add_argument(
-        "--runtime", choices=names, help="what recognises (default: as the config says)"
-    )
+    options.add_argument("--runtime", choices=names, help=meaning)
 
 
 def at_least_one(text: str) -> int:

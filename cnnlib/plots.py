@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
 
+from cnnlib.errors import CaptchaError
 from cnnlib.files import replacing
 from cnnlib.paths import AnyPath
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CHINESE_FONTS = (
     "Noto Sans CJK SC",
@@ -33,7 +35,7 @@ def box_plot(
 
     The dashed line is the mean. The PNG at `path` is replaced as a whole.
     """
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = _new_figure(8, 5)
     axes = figure.add_subplot()
     axes.boxplot(
         list(columns.values()),
@@ -58,7 +60,7 @@ def line_plot(
     y_label: str,
 ) -> None:
     """Draw lines over the same x, from 0 to 1; the PNG at `path` is replaced as a whole."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = _new_figure(8, 5)
     axes = figure.add_subplot()
     for name, y in lines.items():
         axes.plot(x, y, label=name, linewidth=1)
@@ -72,7 +74,7 @@ def dot_plot(
     x: Sequence[float], y: Sequence[float], path: AnyPath, *, title: str, x_label: str, y_label: str
 ) -> None:
     """Draw a dot for each value, and their median over twentieths of x as a line."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = _new_figure(8, 5)
     axes = figure.add_subplot()
     axes.plot(x, y, ".", markersize=2, alpha=0.5)
     order = np.argsort(x)
@@ -91,7 +93,7 @@ def dot_plot(
 
 def image_plot(pixels: np.ndarray, path: AnyPath, *, title: str) -> None:
     """Draw pixels, uint8 [H, W] or [H, W, 3], under a title."""
-    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    figure = _new_figure(5, 3.5)
     axes = figure.add_subplot()
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
     axes.set_title(title, fontfamily=_fonts(), parse_math=False)
@@ -104,7 +106,7 @@ def image_grid(
 ) -> None:
     """Draw pixels, each uint8 [H, W] or [H, W, 3], in rows, each under its title."""
     rows = math.ceil(len(images) / columns)
-    figure = Figure(figsize=(1.8 * columns, 1.5 * rows), layout="constrained")
+    figure = _new_figure(1.8 * columns, 1.5 * rows)
     for place, (pixels, title) in enumerate(zip(images, titles, strict=True), 1):
         axes = figure.add_subplot(rows, columns, place)
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
@@ -113,14 +115,30 @@ def image_grid(
     save_png(figure, path)
 
 
+def _new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, its sides in inches; raises CaptchaError without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:  # serving does without
+        raise CaptchaError(
+            "pictures are drawn with matplotlib, which is not installed: pip install -r "
+            "requirements.txt"
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def _fonts() -> list[str]:
     """Return the standard font and those installed that have Chinese characters."""
+    from matplotlib.font_manager import fontManager
+
     installed = {font.name for font in fontManager.ttflist}
     return ["DejaVu Sans", *(name for name in CHINESE_FONTS if name in installed)]
 
 
 def save_png(figure: Figure, path: AnyPath) -> None:
     """Write a figure to a PNG file, which is replaced as a whole; its folder is made."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # it shows a box instead
         FigureCanvasAgg(figure).print_png(temporary)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -65,6 +65,12 @@ class Captcha:
 
     image: bytes
     text: str | None
+
+
+class Asked(Protocol):
+    """What answers about images: the API, or a recogniser in this process."""
+
+    def recognize(self, image: bytes, name: str = ..., *, raw: bool = ...) -> Answer: ...
 
 
 class Client:
@@ -201,7 +207,7 @@ def _certificates() -> str | bool:
 
 
 def recognize_all(
-    client: Client, images: Iterable[Path], concurrency: int
+    client: Asked, images: Iterable[Path], concurrency: int
 ) -> Iterator[tuple[Path, bytes, Answer | ApiError]]:
     """Ask about image files, `concurrency` at a time; yield answers and refusals in their order.
 

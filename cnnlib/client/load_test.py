@@ -10,9 +10,10 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from cnnlib.client.api_client import Answer, Client
+from cnnlib.client.api_client import Answer, Asked, Client
 from cnnlib.errors import ServiceError
 from cnnlib.files import replacing
 from cnnlib.paths import AnyPath
@@ -65,17 +66,19 @@ def load_test(
     *,
     duration_s: float = math.inf,
     raw: bool = False,
+    asked: Asked | None = None,
 ) -> Iterator[Trial]:
     """Ask about the images, one after another, again and again; yield each trial when it is done.
 
     Ends after `times` requests (None: no end) or `duration_s`. Trials are counted from 1. A first
     request, which is not counted, raises ServiceError where the server or the first image is at
-    fault. The others are not repeated when they fail.
+    fault. The others are not repeated when they fail. `asked` answers in the place of the API.
     """
-    with Client(url) as client:
-        client.recognize(images[0], raw=raw)
-    with Client(url, retries=0) as client, ThreadPoolExecutor(concurrency) as pool:
-        load = _Load(client, images, times, duration_s, raw)
+    with ExitStack() as resources:
+        (asked or resources.enter_context(Client(url))).recognize(images[0], raw=raw)
+        asked = asked or resources.enter_context(Client(url, retries=0))
+        pool = resources.enter_context(ThreadPoolExecutor(concurrency))
+        load = _Load(asked, images, times, duration_s, raw)
         futures = [pool.submit(load.send) for _ in range(concurrency)]
         try:
             for _ in range(concurrency):
@@ -91,7 +94,7 @@ class _Load:
 
     def __init__(
         self,
-        client: Client,
+        client: Asked,
         images: Sequence[bytes],
         times: int | None,
         duration_s: float,

@@ -77,7 +77,15 @@ def without_noise() -> Iterator[None]:
 
 
 with without_noise():
-    import tensorflow.compat.v1 as tf
+    try:
+        import tensorflow.compat.v1 as tf
+    except ModuleNotFoundError as error:  # as where requirements-serve.txt alone is installed
+        if error.name != "tensorflow":
+            raise
+        raise ImportError(
+            "TensorFlow is not installed: pip install -r requirements.txt. Recognising does "
+            "without it, with a model that export_model.py wrote (--runtime onnx)"
+        ) from None
 
 
 @contextmanager

@@ -1,17 +1,20 @@
 """Carry out the steps of deploy/Dockerfile without Docker, in a clean folder.
 
-    sudo python3 tests/trials/run_dockerfile.py [--python /usr/bin/python3]
+    sudo python3 tests/trials/run_dockerfile.py [--python /usr/bin/python3] [--runtime tensorflow]
+                                                [--read-only]
 
 The project's tracked files are copied as COPY says, pip installs into a virtual environment of
 this Python (one that every user may run), RUN is run, the user of USER is made (and removed
 afterwards) and runs CMD, with the shipped model in the place of a trained one. HEALTHCHECK must
 succeed, a captcha must be answered, and SIGTERM must end it with exit code 0. Port 6000 must be
-free. Takes some minutes, most of them for pip; exit code 1 if anything fails.
+free. --runtime is the build argument; --read-only mounts the folder so before CMD. Prints how large
+the environment is. Takes some minutes, most of them for pip; exit code 1 if anything fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import pwd
@@ -27,11 +30,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from captcha.image import ImageCaptcha
+
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 60
 USER = "captcha"
 TEXT = "2e8j"
-DRAW = f"from captcha.image import ImageCaptcha; ImageCaptcha(100, 60).write({TEXT!r}, 'x.png')"
 
 
 def instructions(dockerfile: str) -> list[tuple[str, str]]:
@@ -55,7 +59,7 @@ def copy(sources: Sequence[str], app: Path) -> None:
             shutil.copy(ROOT / name, app / name)
 
 
-def carry_out(python: str, app: Path) -> None:
+def carry_out(python: str, app: Path, runtime: str, read_only: bool) -> None:
     """Build as the Dockerfile says, then run what it runs; raises where a step fails."""
     steps = instructions((ROOT / "deploy/Dockerfile").read_text(encoding="utf-8"))
     venv = app.parent / "venv"
@@ -63,14 +67,21 @@ def carry_out(python: str, app: Path) -> None:
     env = dict(os.environ, PATH=f"{venv / 'bin'}:{os.environ['PATH']}", HOME=str(app))
     for word, rest in steps:
         print(word, rest, flush=True)
-        if word == "ENV":
+        if word in ("ENV", "ARG"):
             name, _, env[name] = rest.partition("=")
+            if word == "ARG":
+                env[name] = runtime
         elif word == "COPY":
             copy(rest.split()[:-1], app)
         elif word == "RUN":
             subprocess.run(rest, shell=True, cwd=app, env=env, check=True)
     said = dict(steps)
+    size = sum(file.stat().st_size for file in venv.rglob("*") if file.is_file())
+    print(f"the environment has {size / 1e6:.0f} MB")
     shutil.copy(app / "conf/pretrained_config.json", app / "conf/sample_config.json")
+    if read_only:
+        subprocess.run(["mount", "--bind", app, app], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", app], check=True)
     with subprocess.Popen(
         json.loads(said["CMD"]),
         cwd=app,
@@ -81,17 +92,24 @@ def carry_out(python: str, app: Path) -> None:
     ) as server:
         try:
             wait_until_healthy(shlex.split(said["HEALTHCHECK"].partition("CMD")[2]), env, server)
-            subprocess.run(["python", "-c", DRAW], cwd=app, env=env, check=True)
-            read = ask((app / "x.png").read_bytes())
+            read = ask(drawn(TEXT))
             print(f"healthy; reads {TEXT} as {read}")
             if len(read) != len(TEXT):
                 raise RuntimeError("that is no answer")
         finally:
             server.terminate()
             code = server.wait(30)
+            if read_only:
+                subprocess.run(["umount", app], check=True)
     if code:
         raise RuntimeError(f"exit code {code} after SIGTERM")
     print("SIGTERM: exit code 0")
+
+
+def drawn(text: str) -> bytes:
+    file = io.BytesIO()
+    ImageCaptcha(100, 60).write(text, file)
+    return file.getvalue()
 
 
 def wait_until_healthy(
@@ -117,6 +135,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--python", default="/usr/bin/python3", metavar="PROGRAM")
+    parser.add_argument("--runtime", default="onnx", choices=("onnx", "tensorflow"))
+    parser.add_argument("--read-only", action="store_true")
     args = parser.parse_args()
     if os.geteuid() != 0:
         print("this makes a user: run it as root, on a machine of its own", file=sys.stderr)
@@ -130,7 +150,7 @@ def main() -> int:
         app = Path(folder) / "app"
         app.mkdir()
         try:
-            carry_out(args.python, app)
+            carry_out(args.python, app, args.runtime, args.read_only)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             print(f"failed: {error}", file=sys.stderr)
             return 1
