@@ -18,6 +18,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # training step takes 1.6 times as long without it.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+# onnxruntime reports to its makers since 1.29, over the network, unless this is set before it is
+# imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 if TYPE_CHECKING:
     from cnnlib.captcha_spec import CaptchaSpec
     from cnnlib.config import load_captcha_config, load_sample_config

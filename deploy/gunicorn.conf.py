@@ -34,6 +34,7 @@ worker_tmp_dir = "/dev/shm"  # a slow disk must not make a worker look dead
 
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+control_socket_disable = True  # of gunicorn 25 and later: its file would need a writable folder
 # /metrics answers for all workers, through files that they share.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="cnn_captcha_metrics_")
 

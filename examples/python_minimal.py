@@ -6,8 +6,11 @@ Needs onnxruntime, numpy and Pillow alone: copy it into a program of your own.
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else onnxruntime reports to its makers since 1.29
 
 import numpy as np
 import onnxruntime

@@ -15,6 +15,7 @@ if (!images.length) {
   console.error("node recognize.mjs [--wasm] MODEL.onnx IMAGE...");
   process.exit(2);
 }
+process.env.ORT_DISABLE_TELEMETRY = "1"; // else onnxruntime reports to its makers since 1.29
 const ort = await import(wasm ? "onnxruntime-web" : "onnxruntime-node");
 if (wasm) ort.env.wasm.numThreads = 1;
 const bytes = await readFile(modelFile);

@@ -185,7 +185,7 @@ def test_the_option_reaches_the_training(taught, monkeypatch, capsys):
     ("changed", "expected"),
     [
         ({"char_set": "01234"}, "char_set 0123, not 01234"),
-        ({"image_width": 50}, "image_width 40, not 50"),
+        ({"image_width": 50}, "image_width 24, not 50"),
         ({"image_channels": 3}, "image_channels 1, not 3"),
         ({"min_captcha": 1}, "min_captcha 2, not 1"),
         ({"max_captcha": 3}, "max_captcha 2, not 3"),

@@ -20,7 +20,7 @@ def scorer(ready):
 @pytest.fixture
 def images():
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (10, 24, 40), np.uint8)
+    pixels = rng.integers(0, 256, (10, 16, 24), np.uint8)
     return ImageSet([f"{i}_x.png" for i in range(10)], pixels, rng.integers(0, 4, (10, 2)))
 
 

@@ -26,8 +26,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from captcha.image import ImageCaptcha
@@ -79,17 +79,17 @@ def carry_out(python: str, app: Path, runtime: str, read_only: bool) -> None:
     size = sum(file.stat().st_size for file in venv.rglob("*") if file.is_file())
     print(f"the environment has {size / 1e6:.0f} MB")
     shutil.copy(app / "conf/pretrained_config.json", app / "conf/sample_config.json")
-    if read_only:
-        subprocess.run(["mount", "--bind", app, app], check=True)
-        subprocess.run(["mount", "-o", "remount,ro,bind", app], check=True)
-    with subprocess.Popen(
-        json.loads(said["CMD"]),
-        cwd=app,
-        env=env,
-        user=said["USER"],
-        group=said["USER"],
-        extra_groups=(),
-    ) as server:
+    with (
+        mounted_read_only(app) if read_only else nullcontext(),
+        subprocess.Popen(
+            json.loads(said["CMD"]),
+            cwd=app,
+            env=env,
+            user=said["USER"],
+            group=said["USER"],
+            extra_groups=(),
+        ) as server,
+    ):
         try:
             wait_until_healthy(shlex.split(said["HEALTHCHECK"].partition("CMD")[2]), env, server)
             read = ask(drawn(TEXT))
@@ -99,11 +99,19 @@ def carry_out(python: str, app: Path, runtime: str, read_only: bool) -> None:
         finally:
             server.terminate()
             code = server.wait(30)
-            if read_only:
-                subprocess.run(["umount", app], check=True)
     if code:
         raise RuntimeError(f"exit code {code} after SIGTERM")
     print("SIGTERM: exit code 0")
+
+
+@contextmanager
+def mounted_read_only(folder: Path) -> Iterator[None]:
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def drawn(text: str) -> bytes:
