@@ -4,9 +4,10 @@
 
 The row, seed 0, must be measured in FOLDER. Its weights are trained as long again, on as many other
 images, and tested on 10,000 fresh ones. Writes the best weights to model/pretrained, which is part
-of the project, bench/pretrained_results.json, the lines in docs/en/results.md and
-docs/zh/results.md, and the images with wrong answers as readme_image/pretrained_errors.png. Stopped
-and run again, it goes on from there.
+of the project, with their export to ONNX, compared on the same images;
+bench/pretrained_results.json, the lines in docs/en/results.md and docs/zh/results.md, and the
+images with wrong answers as readme_image/pretrained_errors.png. Stopped and run again, it goes on
+from there.
 """
 
 import dataclasses
@@ -34,8 +35,9 @@ from cnnlib.errors import CaptchaError
 from cnnlib.evaluation import TestBatch
 from cnnlib.evaluation.batch_test import BatchResult
 from cnnlib.evaluation.metrics import confusions, wilson_interval
+from cnnlib.exporting.export import export_model
 from cnnlib.networks.model_folder import ModelFolder
-from cnnlib.paths import PROJECT_ROOT
+from cnnlib.paths import PROJECT_ROOT, ProjectPath
 from cnnlib.training import TrainModel
 
 CONFIG = PROJECT_ROOT / "conf" / "pretrained_config.json"
@@ -76,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures = figures_of(result, row)
     lines = {language: words.format(**figures) for language, words in WORDS.items()}
     ship(model.folder, lines["en"])
+    shipped = dataclasses.replace(load_sample_config(CONFIG), test_image_dir=ProjectPath(fresh))
+    console.say(export_model(shipped).comparison.summary())
     draw_errors(result, fresh)
     write_results(RESULTS, figures)
     replace_in_pages(MARKER, {language: f"{line}\n" for language, line in lines.items()})

@@ -21,6 +21,7 @@ TRANSLATED = (
     "training",
     "serving",
     "deployment",
+    "export",
     "configuration",
     "results",
     "troubleshooting",

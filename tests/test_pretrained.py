@@ -32,4 +32,4 @@ def test_it_is_small_and_says_where_it_comes_from():
     assert "bench_training.py 100k" in folder.read_required().origin
     files = [path for path in folder.full.iterdir() if path.name != LOCK_FILE]
     assert sum(path.stat().st_size for path in files) < 10_000_000
-    assert {path.suffix for path in files} == {".json", ".index", ".data-00000-of-00001"}
+    assert {path.suffix for path in files} == {".json", ".index", ".data-00000-of-00001", ".onnx"}

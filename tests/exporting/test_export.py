@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from PIL import Image
 
 import export_model
 from cnnlib.dataset.images import read_pixels
@@ -148,6 +149,30 @@ def test_without_images_made_up_ones_are_compared(trained, tmp_path):
     assert export.comparison.summary().startswith("read 200 made-up ones as the model does")
     with pytest.raises(SampleError, match="int8 is calibrated on training images"):
         export_module.export_model(config, precision="int8", output=tmp_path / "int8.onnx")
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_model_of_another_kind_reads_the_same(project, tmp_path, kind):
+    """Chinese texts of several lengths, in colour images of several sizes."""
+    project.change(
+        char_set="验证码字",
+        min_captcha=1,
+        image_channels=3,
+        resize="pad",
+        network="cnn5",
+        cycle_stop=10,
+    )
+    rng = np.random.default_rng(0)
+    for folder in (project.root / "sample/train", project.root / "sample/test"):
+        folder.mkdir(parents=True)
+        for i, label in enumerate(10 * ["验", "证码", "字字"]):
+            size = (int(rng.integers(20, 30)), int(rng.integers(30, 60)), 3)
+            picture = Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8))
+            picture.save(folder / f"{label}_{i}.png")
+    TrainModel.from_config(project.sample).train_cnn()
+    export = export_module.export_model(project.sample, kind, output=tmp_path / "exported")
+    assert (export.comparison.captchas, export.comparison.differing) == (60, 0)
+    assert export.shapes["image"] == "uint8 [B, H = 24, W = 40, 3]"
 
 
 def test_training_exports_each_new_best(project, draw_images):

@@ -14,7 +14,6 @@ the environment is. Takes some minutes, most of them for pip; exit code 1 if any
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import pwd
@@ -115,9 +114,7 @@ def mounted_read_only(folder: Path) -> Iterator[None]:
 
 
 def drawn(text: str) -> bytes:
-    file = io.BytesIO()
-    ImageCaptcha(100, 60).write(text, file)
-    return file.getvalue()
+    return ImageCaptcha(100, 60).generate(text).getvalue()
 
 
 def wait_until_healthy(
