@@ -76,10 +76,12 @@ def projection(x: Tensor, name: str, units: int, weights: Weights) -> Tensor:
 
 def layer_norm(x: Tensor, name: str, weights: Weights) -> Tensor:
     depth = int(x.shape[-1])
-    mean, variance = tf.nn.moments(x, [-1], keepdims=True)
+    x -= tf.reduce_mean(x, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(x), axis=-1, keepdims=True)
     gain = weights.get(f"{name}/gain", [depth], tf.ones_initializer())
     bias = weights.get(f"{name}/bias", [depth], tf.zeros_initializer())
-    return (x - mean) * tf.rsqrt(variance + LN_EPSILON) * gain + bias
+    # As onnxruntime knows it, which makes one operation of it.
+    return x / tf.sqrt(variance + LN_EPSILON) * gain + bias
 
 
 def self_attention(x: Tensor, name: str, weights: Weights) -> Tensor:

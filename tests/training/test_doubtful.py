@@ -58,8 +58,9 @@ def test_batches_have_others_in_their_place():
 
 
 def test_wrong_labels_are_left_out_and_named(project, draw_images, monkeypatch, capsys):
+    project.resize(32, 24)
     project.change(
-        char_set="01", network="cnn5", cycle_stop=200, cycle_save=1000, train_batch_size=32
+        char_set="01", network="cnn5", cycle_stop=120, cycle_save=1000, train_batch_size=32
     )
     for folder, count in (("train", 600), ("test", 40)):
         draw_images(project.root / "sample" / folder, count, characters=("0", "1"), seed=count)

@@ -50,14 +50,14 @@ def test_steps_before_images_became_harder_are_not_compared():
 
 @pytest.fixture
 def flat(ready, monkeypatch):
-    """A project of 200 steps whose loss of the test set never falls."""
+    """A project of 120 steps whose loss of the test set never falls."""
     monkeypatch.setattr("cnnlib.training.plateau.EARLIEST", 40)
     monkeypatch.setattr(loop, "OBSERVE_STEPS", 5)
     recipe = dataclasses.replace(RECIPES["default"], least_warm_up=0)  # longer than such a run
     monkeypatch.setitem(RECIPES, "default", recipe)
     monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.5, 0.5, 0.5))
     monkeypatch.setattr(Scorer, "score", lambda *_: Scores(0.5, 0.5, 0.5))
-    ready.change(cycle_stop=200, cycle_save=1000, acc_stop=0.99)
+    ready.change(cycle_stop=120, cycle_save=1000, acc_stop=0.99)
     return ready
 
 
@@ -76,8 +76,8 @@ def recorded_rates(monkeypatch):
 def test_rate_falls_to_nothing_before_the_early_end(flat, monkeypatch, capsys):
     rates = recorded_rates(monkeypatch)
     result = train(flat)
-    assert 60 <= result.steps < 200 and info(flat).run.done
-    cooling = rates[-cooling_steps(200) :]
+    assert 60 <= result.steps < 120 and info(flat).run.done
+    cooling = rates[-cooling_steps(120) :]
     assert cooling == sorted(cooling, reverse=True) and cooling[-1] < rates[50] / 10
     assert f"and the run ends at step {result.steps}" in capsys.readouterr().out
 
@@ -94,4 +94,4 @@ def test_run_that_is_interrupted_meanwhile_ends_where_it_would_have(flat, monkey
 
 
 def test_acc_stop_of_1_keeps_all_steps(flat):
-    assert train(flat, acc_stop=1.0).steps == 200
+    assert train(flat, acc_stop=1.0).steps == 120

@@ -95,7 +95,7 @@ def learnable(project, draw_images):
     project.change(
         char_set="01", network="cnn5", cycle_stop=120, cycle_save=1000, train_batch_size=32
     )
-    for folder, count in (("train", 300), ("test", 40)):
+    for folder, count in (("train", 450), ("test", 40)):  # too many to be spliced
         draw_images(project.root / "sample" / folder, count, characters=("0", "1"), seed=count)
     return project
 
