@@ -20,7 +20,7 @@ from cnnlib.errors import ModelError, SampleError
 from cnnlib.exporting.equality import Comparison, compare, made_up_images, run_in_parts
 from cnnlib.exporting.inference_graph import InferenceGraph, build_inference_graph
 from cnnlib.exporting.runners import Run, onnx_runner, saved_model_runner, tflite_runner
-from cnnlib.exporting.writers import write_onnx, write_saved_model, write_tflite
+from cnnlib.exporting.writers import TEXT, write_onnx, write_saved_model, write_tflite
 from cnnlib.files import replacing, replacing_folder
 from cnnlib.networks.checkpoint import read_best
 from cnnlib.networks.decoding import decode
@@ -44,11 +44,18 @@ class Format:
     runner: Callable[..., AbstractContextManager[Run]]
     name: str  # of the file, by default
     mark: str = ""  # a file that tells this format's folder; "" where it is a file
+    also: tuple[tuple[str, str], ...] = ()  # further outputs and their shapes
 
 
 FORMATS = {
     "onnx": Format(write_onnx, onnx_runner, ONNX_FILE),
-    "savedmodel": Format(write_saved_model, saved_model_runner, "saved_model", "saved_model.pb"),
+    "savedmodel": Format(
+        write_saved_model,
+        saved_model_runner,
+        "saved_model",
+        "saved_model.pb",
+        ((TEXT, "string [B]"),),
+    ),
     "tflite": Format(write_tflite, tflite_runner, "model.tflite"),
 }
 
@@ -131,7 +138,7 @@ def write_checked(
         target,
         metadata,
         sum(f.stat().st_size for f in (target, *target.rglob("*")) if f.is_file()) / 1e6,
-        _shapes(inference),
+        {**_shapes(inference), **dict(kind.also)},
         comparison,
         _bfloat16_differing(folder, metadata, captchas.pixels, expected),
     )
