@@ -236,16 +236,6 @@ def _square(graph: _Translation, op: Any) -> None:
     graph.set_last(op.outputs[0], graph.add("Pow", inputs))
 
 
-def _squared_difference(graph: _Translation, op: Any) -> None:
-    difference = graph.add("Sub", map(graph.last, op.inputs))
-    graph.set_last(op.outputs[0], graph.add("Mul", [difference, difference]))
-
-
-def _rsqrt(graph: _Translation, op: Any) -> None:
-    root = graph.add("Sqrt", [graph.last(op.inputs[0])])
-    graph.set_last(op.outputs[0], graph.add("Reciprocal", [root]))
-
-
 def _softmax(graph: _Translation, op: Any) -> None:
     name = graph.add("Softmax", [graph.last(op.inputs[0])], axis=-1)
     graph.set_last(op.outputs[0], name)
@@ -377,13 +367,10 @@ TRANSLATIONS: Mapping[str, Callable[[_Translation, Any], None]] = {
     "RealDiv": _binary("Div"),
     "Relu": _unary("Relu"),
     "Reshape": _shape_change,
-    "Rsqrt": _rsqrt,
     "Slice": _slice,
     "Softmax": _softmax,
     "Sqrt": _unary("Sqrt"),
     "Square": _square,
-    "SquaredDifference": _squared_difference,
-    "StopGradient": _alias,
     "Sub": _binary("Sub"),
     "Sum": _reduction("ReduceSum"),
     "Transpose": _transpose,

@@ -82,6 +82,7 @@ def test_tflite_says_what_it_is(trained, tmp_path):
         assert json.loads(archive.read("cnn_captcha.json"))["image_height"] == 24
 
 
+@pytest.mark.filterwarnings("ignore:.mapping:DeprecationWarning")  # in onnxruntime 1.17
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
 @pytest.mark.parametrize(("precision", "share"), [("float16", 0.6), ("int8", 0.8)])
 def test_smaller_files_say_what_they_lose(trained, tmp_path, capsys, kind, precision, share):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cnnlib.captcha_spec import CaptchaSpec
-from cnnlib.exporting import inference_graph
+from cnnlib.exporting import inference_graph, onnx_graph
 from cnnlib.exporting.inference_graph import InferenceGraph, build_inference_graph, to_gray
 from cnnlib.exporting.onnx_graph import to_onnx
 from cnnlib.network import CNN
@@ -136,3 +136,18 @@ def test_operation_without_a_translation_is_named():
         erf = tf.math.erf(tf.cast(image, tf.float32), name="what")
     with pytest.raises(NotImplementedError, match=r"Erf \(what\)"):
         to_onnx(InferenceGraph(graph, image, {"probabilities": erf}))
+
+
+def test_no_translation_is_there_for_nothing(monkeypatch):
+    used = set()
+
+    class Watched(dict):
+        def get(self, key):
+            used.add(key)
+            return super().get(key)
+
+    monkeypatch.setattr(onnx_graph, "TRANSLATIONS", Watched(onnx_graph.TRANSLATIONS))
+    for network in ("resnet_attention", "cnn5"):
+        to_onnx(exported(network, TO_FOUR, RGB))
+        to_onnx(exported(network, ONE_LENGTH, GRAY))
+    assert used == set(onnx_graph.TRANSLATIONS)

@@ -62,9 +62,9 @@ def test_wrong_labels_are_left_out_and_named(project, draw_images, monkeypatch, 
     project.change(
         char_set="01", network="cnn5", cycle_stop=120, cycle_save=1000, train_batch_size=32
     )
-    for folder, count in (("train", 600), ("test", 40)):
+    for folder, count in (("train", 1200), ("test", 40)):
         draw_images(project.root / "sample" / folder, count, characters=("0", "1"), seed=count)
-    turned = sorted((project.root / "sample" / "train").glob("00_*"))[:20]
+    turned = sorted((project.root / "sample" / "train").glob("00_*"))[:12]
     for file in turned:
         file.rename(file.with_name(file.name.replace("00_", "11_")))
     names = {file.name.replace("00_", "11_") for file in turned}
