@@ -14,11 +14,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TypeVar
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, TypeVar
 
 from cnnlib.errors import CaptchaError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm  # loaded when something is shown: a recogniser in a program needs none
 
 T = TypeVar("T")
 EXIT_ERROR = 2
@@ -104,12 +105,16 @@ def at_least_one(text: str) -> int:
 
 def say(text: str = "") -> None:
     """Print one or several lines to stdout, above any progress bar."""
+    from tqdm import tqdm
+
     tqdm.write(_printable(text), file=sys.stdout)
     sys.stdout.flush()
 
 
 def warn(text: str) -> None:
     """Print one or several lines to stderr, above any progress bar."""
+    from tqdm import tqdm
+
     tqdm.write(_printable(text), file=sys.stderr)
 
 
@@ -128,6 +133,8 @@ def progress(
     items: Iterable[T], title: str, total: int | None = None, unit: str = "image"
 ) -> tqdm[T]:
     """Wrap items in a progress bar; without a terminal nothing is shown."""
+    from tqdm import tqdm
+
     return tqdm(
         items,
         desc=title,
@@ -171,6 +178,8 @@ class SilentReporter(Reporter):
     def progress(
         self, items: Iterable[T], title: str, total: int | None = None, unit: str = "image"
     ) -> tqdm[T]:
+        from tqdm import tqdm
+
         return tqdm(items, disable=True)
 
 

@@ -167,6 +167,28 @@ def test_auto_takes_the_file_where_it_is_as_new_as_the_weights(exported, tmp_pat
         load_recognizer(dataclasses.replace(config, runtime="tensorflow"))
 
 
+ALONE = """
+import sys
+sys.modules.update(dict.fromkeys(["tensorflow", "tqdm", "flask", "requests", "prometheus_client"]))
+from PIL import Image
+from cnnlib.onnx_recognizer import OnnxRecognizer
+with OnnxRecognizer(sys.argv[1]) as recognizer:
+    print(recognizer.rec_image(Image.open(sys.argv[2])), recognizer.load_newer())
+"""
+
+
+def test_it_needs_onnxruntime_numpy_and_pillow_alone(exported, both):
+    image = sorted((exported.root / "sample/test").glob("*.png"))[0]
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, str(exported.root / "model/model.onnx"), str(image)],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [both[0].rec_image(open_image(image)), "None"]
+
+
 WITHOUT_TENSORFLOW = """
 import sys
 sys.modules.update(dict.fromkeys(["tensorflow", "tensorboard", "captcha", "matplotlib", "onnx"]))

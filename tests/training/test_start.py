@@ -1,8 +1,11 @@
 """What a training starts from: shipped weights, random ones, or another model's."""
 
+import io
 import json
 import re
+import shutil
 import string
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from cnnlib.networks import starting_weights
 from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.starting_weights import BACKBONE_DIR, read_start
 from cnnlib.training.loop import TrainingLoop
+from tests.helpers import Project, drawing, new_project
 from tests.training.helpers import info, train
 
 
@@ -22,58 +26,81 @@ def attention(ready):
     return ready
 
 
-def test_shipped_weights_are_the_default_and_are_said(attention, capsys):
-    train(attention)
-    said = capsys.readouterr().out
-    assert "from the shipped backbone, which knows 100% of the characters" in said
-    assert info(attention).run.started
-    train(attention)
-    assert info(attention).run.started  # the weights still know it
+class FirstTraining:
+    """A training of the default network: its project, what it said, and the rates of its steps."""
+
+    def __init__(self, root, **changed):
+        self.project, self.rates = new_project(root), []
+        self.project.resize(24, 16)
+        self.project.change(cycle_stop=5, cycle_save=5, network="resnet_attention", **changed)
+        draw = drawing(self.project)
+        for folder, count in (("train", 40), ("test", 20)):
+            draw(self.project.root / "sample" / folder, count, seed=count)
+        step, said = TrainingLoop._step, io.StringIO()
+
+        def recorded(loop, batch, rate):
+            self.rates.append(rate)
+            step(loop, batch, rate)
+
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+            patch.setattr(TrainingLoop, "_step", recorded)
+            train(self.project)
+        self.said = said.getvalue()
+
+    def copy(self, folder):
+        """Return a copy of the project, to be changed."""
+        return Project(shutil.copytree(self.project.root, folder / "copy"))
 
 
-def test_random_weights_are_a_choice(attention, capsys):
-    train(attention, start="random")
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """A training from the shipped weights; for tests that change nothing."""
+    return FirstTraining(tmp_path_factory.mktemp("shipped") / "project")
+
+
+@pytest.fixture(scope="module")
+def at_random(tmp_path_factory):
+    """A training from random weights; for tests that change nothing."""
+    return FirstTraining(tmp_path_factory.mktemp("random") / "project", start="random")
+
+
+def best_weights(project):
+    return read_checkpoint(project.sample.model_save_dir.full / info(project).best)
+
+
+def test_shipped_weights_are_the_default_and_are_said(shipped, tmp_path):
+    assert "from the shipped backbone, which knows 100% of the characters" in shipped.said
+    assert info(shipped.project).run.started
+    copy = shipped.copy(tmp_path)
+    train(copy, cycle_stop=1)
+    assert info(copy).run.started  # the weights still know it
+
+
+def test_random_weights_are_a_choice(at_random):
+    assert "from random weights" in at_random.said
+    assert not info(at_random.project).run.started
+
+
+@pytest.mark.parametrize("changed", [{"network": "cnn5"}, {"recipe": "specification"}])
+def test_what_has_no_shipped_weights_starts_at_random(attention, capsys, changed):
+    attention.change(**changed, cycle_stop=1)
+    train(attention)
     assert "from random weights" in capsys.readouterr().out
-    assert not info(attention).run.started
 
 
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"network": "cnn5"}, "from random weights (none are shipped for this network)"),
-        (
-            {"network": "resnet_attention_small"},
-            "random weights (none are shipped for this network",
-        ),
-        ({"recipe": "specification"}, "from random weights"),
-    ],
-)
-def test_what_has_no_shipped_weights_starts_at_random(attention, capsys, changed, said):
-    attention.change(**changed, start="backbone")
-    train(attention)
-    assert said in capsys.readouterr().out
-    assert not info(attention).run.started
+def test_started_training_has_a_lower_rate(shipped, at_random):
+    assert len(shipped.rates) == 5
+    assert np.allclose(np.array(shipped.rates) * 2, at_random.rates)
 
 
-def test_started_training_has_a_lower_rate(attention, monkeypatch):
-    rates: dict[str, list[float]] = {"backbone": [], "random": []}
-    for start, seen in rates.items():
-        monkeypatch.setattr(
-            TrainingLoop, "_step", lambda self, batch, rate, seen=seen: seen.append(rate)
-        )
-        train(attention, fresh=True, start=start, cycle_stop=5)
-    assert np.allclose(np.array(rates["backbone"]) * 2, rates["random"])
-
-
-def test_weights_of_another_model_are_taken_by_character(attention, capsys):
-    train(attention, start="random")
-    known = read_checkpoint(attention.sample.model_save_dir.full / info(attention).best)
-    first = attention.root / "first"
-    attention.sample.model_save_dir.full.rename(first)
-    attention.change(start="first", char_set="43210", image_width=56, resize=True, cycle_stop=1)
-    train(attention)
+def test_weights_of_another_model_are_taken_by_character(at_random, tmp_path, capsys):
+    known = best_weights(at_random.project)
+    copy = at_random.copy(tmp_path)
+    copy.sample.model_save_dir.full.rename(copy.root / "first")
+    copy.change(start="first", char_set="43210", image_width=56, resize=True, cycle_stop=1)
+    train(copy)
     assert "from the model in first, which knows 80% of the characters" in capsys.readouterr().out
-    values = read_checkpoint(attention.sample.model_save_dir.full / info(attention).best)
+    values = best_weights(copy)
     rows, old = values["classifier/kernel"], known["classifier/kernel"]
     step = 0.05  # of one step at the rate of the first
     assert np.abs(rows[:, 1:] - old[:, ::-1]).max() < step
@@ -84,16 +111,16 @@ def test_weights_of_another_model_are_taken_by_character(attention, capsys):
     )
 
 
-def test_start_that_is_no_model_is_named(attention):
+def test_start_that_is_no_model_is_named(ready):
     with pytest.raises(ModelError, match="no model in nowhere"):
-        train(attention, start="nowhere")
-    attention.change(start="")
+        train(ready, start="nowhere")
+    ready.change(start="")
     with pytest.raises(ConfigError, match="'start' is ''"):
-        train(attention)
+        train(ready)
 
 
 def test_model_of_another_network_is_refused(ready):
-    train(ready)
+    train(ready, cycle_stop=1)
     ready.sample.model_save_dir.full.rename(ready.root / "first")
     with pytest.raises(ModelError, match="no layer of the model in first fits this network"):
         train(ready, start="first", network="resnet_attention")
@@ -109,10 +136,9 @@ def test_damaged_backbone_says_what_to_do(attention, monkeypatch, tmp_path):
         train(attention)
 
 
-def test_shipped_weights_are_those_of_the_network(attention):
+def test_shipped_weights_are_those_of_the_network(shipped):
     start = read_start("backbone", "resnet_attention")
-    train(attention)
-    saved = read_checkpoint(attention.sample.model_save_dir.full / info(attention).best)
+    saved = best_weights(shipped.project)
     assert start and start.values.keys() == saved.keys()
     assert all(np.isfinite(value).all() for value in start.values.values())
     assert start.known_share(tuple(string.ascii_letters + string.digits)) == 1
