@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnlib.locks import locked_file
 from tests.helpers import DrawImages, Folders, Project, drawing, new_project
 
 # A background job of a shell ignores Ctrl-C, and so would every program that a test starts.
@@ -35,10 +38,24 @@ def draw_images(project: Project) -> DrawImages:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with images and a model that has learned them; for tests that change nothing."""
-    project = new_project(tmp_path_factory.mktemp("trained") / "project with spaces")
+    """A project with images and a model that has learned them; for tests that change nothing.
+
+    It is trained once for all processes of a test run, each of which has a copy.
+    """
+    own = shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = own.parent
+    first = shared / "trained once"
+    with locked_file(shared / "trained.lock", wait_s=150):
+        if not first.exists():
+            train_binary(new_project(own / "being trained")).root.rename(first)
+    return Project(shutil.copytree(first, own / "trained" / "project with spaces"))
+
+
+def train_binary(project: Project) -> Project:
+    """Train a project to read two of the digits 0 and 1."""
     project.change(
-        char_set="01", network="cnn5", cycle_stop=200, cycle_save=100, train_batch_size=32
+        char_set="01", network="cnn5", cycle_stop=120, cycle_save=60, train_batch_size=32
     )
     draw = drawing(project)
     for folder, count in (("train", 600), ("test", 40)):

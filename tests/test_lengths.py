@@ -24,7 +24,7 @@ from tests.helpers import new_project as empty_project
 def mixed(tmp_path_factory):
     """A model of 1 to 3 letters O and X in any case, on images of many sizes and modes.
 
-    It comes about as a new user's does, but for fewer steps and a smaller network.
+    It comes about as a new user's does, but for fewer steps, smaller pixels and a smaller network.
     """
     project = empty_project(tmp_path_factory.mktemp("mixed") / "project")
     images = project.root / "my images"
@@ -51,10 +51,12 @@ def mixed(tmp_path_factory):
     ) == (1, 3, "pad")
     project.change(
         ignore_case=True,
+        image_width=60,
+        image_height=24,
         image_channels=3,
         network="cnn5",
-        cycle_stop=150,
-        cycle_save=150,
+        cycle_stop=120,
+        cycle_save=120,
         train_batch_size=32,
     )
     for script in (verify_and_split_data, train_model):
@@ -111,13 +113,20 @@ def test_no_text_is_shorter_than_the_shortest(mixed):
     assert model.text2vec("ox").reshape(3, 3).argmax(axis=1).tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("width", "height"), [(87, 26), (65, 25), (250, 50), (800, 250)])
-def test_odd_sizes_are_trained_and_served(project, draw_images, width, height):
-    project.change(
-        image_width=width, image_height=height, cycle_stop=1, train_batch_size=4, test_batch_size=4
-    )
+@pytest.mark.parametrize(
+    ("width", "height", "network"),
+    [
+        (87, 26, "resnet_attention"),
+        (65, 25, "resnet_attention_small"),
+        (250, 50, "resnet_attention_small"),
+        (800, 250, "resnet_attention"),
+    ],
+)
+def test_odd_sizes_are_trained_and_served(project, draw_images, width, height, network):
+    project.resize(width, height)
+    project.change(network=network, cycle_stop=1, train_batch_size=4, test_batch_size=4)
     for folder in ("train", "test"):
-        draw_images(project.root / "sample" / folder, 4, width=width, height=height)
+        draw_images(project.root / "sample" / folder, 4)
     TrainModel.from_config(project.sample).train_cnn()
     app = create_recognize_app({"odd": Recognizer.from_config(project.sample)})
     image = next(project.sample.test_image_dir.full.iterdir())

@@ -147,6 +147,7 @@ def test_shipped_weights_are_those_of_the_network(shipped):
 
 def test_labels_in_the_other_case_are_understood(attention, draw_images, capsys):
     """Images show upper case, their labels are in lower case."""
+    attention.resize(40, 24)  # large enough to be read
     for folder, count in (("train", 40), ("test", 40)):
         directory = attention.root / "sample" / folder
         for file in directory.iterdir():
