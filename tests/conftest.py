@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -49,7 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
     with locked_file(shared / "trained.lock", wait_s=150):
         if not first.exists():
             train_binary(new_project(own / "being trained")).root.rename(first)
-    return Project(shutil.copytree(first, own / "trained" / "project with spaces"))
+    return Project(first).copy(own / "trained" / "project with spaces")
 
 
 def train_binary(project: Project) -> Project:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,6 +91,10 @@ class Project:
         """Change the size of images in both configs."""
         self.change(image_width=width, image_height=height)
         _change(self.captcha_config_path, {"width": width, "height": height})
+
+    def copy(self, root: Path) -> Project:
+        """Return a copy in another folder, to be changed."""
+        return Project(shutil.copytree(self.root, root))
 
 
 def _change(path: Path, values: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ def test_forecast_leaves_the_model_alone(trained, capsys, monkeypatch, steps):
     monkeypatch.setattr(forecasts, "forecast", forecast)
     options = ["--forecast", *(["--steps", str(steps)] if steps else [])]
     assert doctor.main([*options, "--config", str(trained.config_path)]) == 0
-    assert asked == [(600, 40, steps or 40)]  # else a fifth of cycle_stop
+    assert asked == [(600, 40, steps or 24)]  # else a fifth of cycle_stop
     printed = capsys.readouterr().out
     assert "    150 images: 90.0% right, measured on 450 others" in printed
     assert "doubtful" not in printed

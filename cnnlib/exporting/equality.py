@@ -19,7 +19,7 @@ TOLERANCE = 1e-4  # of a probability, float32 against float32
 IMAGES_PER_RUN = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """What the file and the model say of the same images; accuracies where there are labels."""
 
@@ -29,6 +29,7 @@ class Comparison:
     largest_difference: float  # of a probability
     model_accuracy: float | None
     file_accuracy: float | None
+    model_char_ids: np.ndarray  # of captchas, int [n, P]
 
     def summary(self) -> str:
         made_up = self.images - self.captchas
@@ -82,6 +83,7 @@ def compare(
         float(off),
         _accuracy(expected_ids, labels),
         _accuracy(char_ids, labels),
+        expected_ids[: len(labels)],
     )
 
 

@@ -69,7 +69,7 @@ class Export:
     megabytes: float
     shapes: dict[str, str]  # of what goes in and comes out, in words
     comparison: Comparison
-    bfloat16_differing: int  # texts, where this machine computes with bfloat16
+    bfloat16_differing: int = 0  # texts, where the Recognizer computes with bfloat16
 
 
 def export_model(
@@ -92,9 +92,15 @@ def export_model(
     captchas = _captchas(config, metadata, reporter)
     samples = _calibration(config, metadata, reporter) if precision == INT8 else captchas.pixels
     target = output or folder.full / default_name(FORMATS[format_name], metadata)
-    return write_checked(
+    export = write_checked(
         FORMATS[format_name], target, folder, metadata, values, captchas, samples, reporter
     )
+    if not (has_bfloat16() and len(captchas)):
+        return export
+    probabilities = _probabilities(folder, metadata, captchas.pixels, float32=False)
+    texts, _ = decode(probabilities, metadata.spec.has_end_class)
+    differing = (texts != export.comparison.model_char_ids).any(axis=-1).sum()
+    return dataclasses.replace(export, bfloat16_differing=int(differing))
 
 
 def export_new_best(folder: ModelFolder, test: ImageSet, reporter: Reporter = QUIET) -> Export:
@@ -140,7 +146,6 @@ def write_checked(
         sum(f.stat().st_size for f in (target, *target.rglob("*")) if f.is_file()) / 1e6,
         {**_shapes(inference), **dict(kind.also)},
         comparison,
-        _bfloat16_differing(folder, metadata, captchas.pixels, expected),
     )
 
 
@@ -221,14 +226,3 @@ def _probabilities(
         if images.ndim > 1 + len(recognizer.spec.shape):  # RGB, and the model reads gray
             images = np.stack([recognizer.pixels_of(Image.fromarray(image)) for image in images])
         return recognizer.probabilities(images)
-
-
-def _bfloat16_differing(
-    folder: ModelFolder, metadata: ModelMetadata, images: np.ndarray, expected: np.ndarray
-) -> int:
-    """Return how many texts the Recognizer reads otherwise with bfloat16, where it does."""
-    if not len(images) or not has_bfloat16():
-        return 0
-    both = _probabilities(folder, metadata, images, float32=False), expected[: len(images)]
-    texts, others = (decode(p, metadata.spec.has_end_class)[0] for p in both)
-    return int((texts != others).any(axis=-1).sum())

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers import DrawImages, Project
+from tests.helpers import Project
+from tests.training.helpers import make_ready
 
 
 @pytest.fixture
-def ready(project: Project, draw_images: DrawImages) -> Project:
+def ready(project: Project) -> Project:
     """A project with few small images, whose training takes 20 steps and saves every 10."""
-    project.resize(24, 16)
-    project.change(network="cnn5")
-    draw_images(project.root / "sample" / "train", 40, seed=1)
-    draw_images(project.root / "sample" / "test", 20, seed=2)
-    return project
+    return make_ready(project)

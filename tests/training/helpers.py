@@ -22,7 +22,17 @@ from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.paths import PROJECT_ROOT
 from cnnlib.training import TrainModel
 from cnnlib.training.options import TrainingResult
-from tests.helpers import Project
+from tests.helpers import Project, drawing
+
+
+def make_ready(project: Project) -> Project:
+    """Give a project few small images, and a small network."""
+    project.resize(24, 16)
+    project.change(network="cnn5")
+    draw = drawing(project)
+    for seed, (folder, count) in enumerate((("train", 40), ("test", 20)), 1):
+        draw(project.root / "sample" / folder, count, seed=seed)
+    return project
 
 
 def train(project: Project, fresh: bool = False, **overrides: object) -> TrainingResult:

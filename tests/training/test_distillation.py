@@ -19,8 +19,9 @@ from cnnlib.training import TrainModel, forecast, loop
 from cnnlib.training.distillation import SCOPE, Teacher, taught_losses
 from cnnlib.training.graph import build
 from cnnlib.training.recipes import RECIPES, Distillation
+from tests.helpers import new_project
 from tests.networks.helpers import build as build_network
-from tests.training.helpers import exact_session, info, stopped_after, train
+from tests.training.helpers import exact_session, info, make_ready, stopped_after, train
 
 RECIPE = RECIPES["default"]
 SPEC = CaptchaSpec(24, 40, 3, ("a", "b"), 1)
@@ -136,13 +137,19 @@ def test_a_network_learns_the_answers_of_its_teacher(tmp_path, teacher):
 # --- a training ---
 
 
+@pytest.fixture(scope="module")
+def first_taught(tmp_path_factory):
+    """A project like `ready`, with a model in another folder as its teacher."""
+    project = make_ready(new_project(tmp_path_factory.mktemp("taught") / "project"))
+    train(project, cycle_stop=2)
+    project.sample.model_save_dir.full.rename(project.root / "big")
+    project.change(teacher="big/")
+    return project
+
+
 @pytest.fixture
-def taught(ready):
-    """The project `ready`, with a model in another folder as its teacher."""
-    train(ready, cycle_stop=2)
-    ready.sample.model_save_dir.full.rename(ready.root / "big")
-    ready.change(teacher="big/")
-    return ready
+def taught(first_taught, tmp_path):
+    return first_taught.copy(tmp_path / "project")
 
 
 def test_a_training_names_its_teacher_and_goes_on_with_it(taught, monkeypatch, capsys):

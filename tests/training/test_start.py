@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 import string
 from contextlib import redirect_stdout
 
@@ -15,8 +14,8 @@ from cnnlib.networks import starting_weights
 from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.starting_weights import BACKBONE_DIR, read_start
 from cnnlib.training.loop import TrainingLoop
-from tests.helpers import Project, drawing, new_project
-from tests.training.helpers import info, train
+from tests.helpers import new_project
+from tests.training.helpers import info, make_ready, train
 
 
 @pytest.fixture
@@ -30,12 +29,8 @@ class FirstTraining:
     """A training of the default network: its project, what it said, and the rates of its steps."""
 
     def __init__(self, root, **changed):
-        self.project, self.rates = new_project(root), []
-        self.project.resize(24, 16)
+        self.project, self.rates = make_ready(new_project(root)), []
         self.project.change(cycle_stop=5, cycle_save=5, network="resnet_attention", **changed)
-        draw = drawing(self.project)
-        for folder, count in (("train", 40), ("test", 20)):
-            draw(self.project.root / "sample" / folder, count, seed=count)
         step, said = TrainingLoop._step, io.StringIO()
 
         def recorded(loop, batch, rate):
@@ -46,10 +41,6 @@ class FirstTraining:
             patch.setattr(TrainingLoop, "_step", recorded)
             train(self.project)
         self.said = said.getvalue()
-
-    def copy(self, folder):
-        """Return a copy of the project, to be changed."""
-        return Project(shutil.copytree(self.project.root, folder / "copy"))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +62,7 @@ def best_weights(project):
 def test_shipped_weights_are_the_default_and_are_said(shipped, tmp_path):
     assert "from the shipped backbone, which knows 100% of the characters" in shipped.said
     assert info(shipped.project).run.started
-    copy = shipped.copy(tmp_path)
+    copy = shipped.project.copy(tmp_path / "copy")
     train(copy, cycle_stop=1)
     assert info(copy).run.started  # the weights still know it
 
@@ -95,7 +86,7 @@ def test_started_training_has_a_lower_rate(shipped, at_random):
 
 def test_weights_of_another_model_are_taken_by_character(at_random, tmp_path, capsys):
     known = best_weights(at_random.project)
-    copy = at_random.copy(tmp_path)
+    copy = at_random.project.copy(tmp_path / "copy")
     copy.sample.model_save_dir.full.rename(copy.root / "first")
     copy.change(start="first", char_set="43210", image_width=56, resize=True, cycle_stop=1)
     train(copy)
