@@ -1,6 +1,7 @@
 """Weights of one kind of captcha as a start for another."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cnnlib.networks.transfer import Layout, adapted
 SPEC = CaptchaSpec(48, 96, 4, tuple("01ab"))
 
 
+@functools.cache
 def shapes_of(spec):
     cnn = CNN(spec.image_height, spec.image_width, spec.max_captcha, spec.char_set, "m", spec=spec)
     cnn.model()

@@ -39,7 +39,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cnnlib.client.api_client import Client
 from cnnlib.errors import ModelError, ServiceError
-from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.model_folder import ModelFolder, ModelInfo
 from cnnlib.paths import PROJECT_ROOT
 from tests.helpers import Project, drawing, new_project
@@ -70,6 +69,8 @@ def start(project: Project, *options: str) -> subprocess.Popen[str]:
 
 def readable(project: Project) -> ModelInfo | None:
     """Return what model.json says, after reading the checkpoints that it names."""
+    from cnnlib.networks.checkpoint import read_checkpoint  # TensorFlow takes seconds
+
     folder = ModelFolder(project.sample.model_save_dir)
     while info := folder.read():
         try:
