@@ -103,14 +103,14 @@ def audit(config: SampleConfig, train: ImageSet, test: ImageSet) -> None:
                 console.say(f"  {item.name}: read as {item.answer}")
             shown += doubtful[:MAX_LISTED_LABELS]
             pairs = found.pairs
-    if shown:
-        draw(shown, config.model_save_dir.full / DOUBTFUL_FILE)
     confused = confusions(pairs)
     if confused:
         console.say(
             f"confused in the test set: {confusions_in_words(confused)}. "
             "More images with these characters help most"
         )
+    if shown:
+        draw(shown, config.model_save_dir.full / DOUBTFUL_FILE)
 
 
 def draw(doubtful: Sequence[DoubtfulLabel], picture: Path) -> None:

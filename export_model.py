@@ -50,7 +50,7 @@ def summary(export: Export) -> Iterator[str]:
     found = export.comparison
     yield found.summary()
     if export.metadata.precision != FLOAT32 and found.model_accuracy is not None:
-        yield f"right: {found.file_accuracy:.2%}, of the model {found.model_accuracy:.2%}"
+        yield f"right of them: {found.file_accuracy:.2%}, by the model {found.model_accuracy:.2%}"
     if export.bfloat16_differing:
         yield (
             f"with bfloat16, as TensorFlow computes on this processor, {export.bfloat16_differing} "

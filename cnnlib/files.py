@@ -93,6 +93,11 @@ def replacing_folder(target: Path, mark: str) -> Iterator[Path]:
     )
     try:
         make_folder(target.parent)
+        for name in os.listdir(target.parent):  # of writers that crashed
+            left = target.parent / name
+            is_ours = UNFINISHED.fullmatch(name) and left.is_dir()
+            if is_ours and left.stat().st_mtime < time.time() - KEEP_UNFINISHED_S:
+                shutil.rmtree(left, ignore_errors=True)
         yield temporary
         if target.exists():
             os.rename(target, former)

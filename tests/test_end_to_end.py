@@ -47,7 +47,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Project:
                 "char_set": LABELS,
                 "max_captcha": 1,
                 "network": "cnn5",
-                "cycle_stop": 120,
+                "cycle_stop": 80,
                 "acc_stop": 0.97,
                 "cycle_save": 40,
                 "train_batch_size": 32,

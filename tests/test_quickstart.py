@@ -141,6 +141,8 @@ def test_changed_requirements_that_cannot_be_installed(clone: Path, run: Run) ->
 PYPROJECT = """
 [tool.ruff]
 line-length = 100
+[tool.pytest.ini_options]
+addopts = "-p no:schemathesis"  # takes a second to load
 [tool.importlinter]
 root_package = "bootstrap"
 [[tool.importlinter.contracts]]

@@ -16,7 +16,7 @@ from cnnlib.config import SampleConfig
 from cnnlib.console import CONSOLE, Reporter, SilentReporter
 from cnnlib.dataset.image_set import ImageSet, load_images
 from cnnlib.dataset.verification import Rules
-from cnnlib.errors import ModelError, SampleError
+from cnnlib.errors import CaptchaError, ModelError, SampleError
 from cnnlib.exporting.equality import Comparison, compare, made_up_images, run_in_parts
 from cnnlib.exporting.inference_graph import InferenceGraph, build_inference_graph
 from cnnlib.exporting.runners import Run, onnx_runner, saved_model_runner, tflite_runner
@@ -131,6 +131,8 @@ def write_checked(
 
     `samples` calibrate int8. Raises what `export_model` raises.
     """
+    if not kind.mark:
+        _refuse_other_files(target)
     inference = build_inference_graph(metadata, values)
     missing = max(0, LEAST_COMPARED - len(captchas))
     images = np.concatenate([captchas.pixels, made_up_images(missing, captchas.pixels.shape[1:])])
@@ -147,6 +149,20 @@ def write_checked(
         {**_shapes(inference), **dict(kind.also)},
         comparison,
     )
+
+
+def _refuse_other_files(target: Path) -> None:
+    """Raise CaptchaError where there is something that is not an exported file."""
+    if target.is_dir():
+        raise CaptchaError(f"{target} is a folder: name a file in it")
+    if target.exists():
+        with open(target, "rb") as file:
+            start = file.read(64)
+        if b"cnn_captcha" not in start and start[4:8] != b"TFL3":
+            raise CaptchaError(
+                f"{target} is in the way, and not an exported file: remove it, or name another "
+                "output"
+            )
 
 
 def default_name(kind: Format, metadata: ModelMetadata) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnlib.errors import ConfigError
+from cnnlib.errors import CaptchaError, ConfigError
 from cnnlib.exporting.inference_graph import CHAR_IDS, IMAGE, InferenceGraph
 from cnnlib.networks.metadata import FLOAT16, FLOAT32, INT8, ModelMetadata
 from cnnlib.networks.session import open_session, session_options
@@ -92,7 +92,7 @@ def write_saved_model(
             f"a SavedModel has float32 alone: leave out --precision {metadata.precision}, or take "
             "another format"
         )
-    image, outputs = _copied(inference)
+    image, outputs = _copied(inference, checks_shape=True)
     with image.graph.as_default():
         # After the end a char id is -1, and its text the last of these, which is empty.
         characters = tf.constant([c.encode() for c in (*metadata.spec.char_set, "")])
@@ -142,14 +142,24 @@ def _quantised_tflite(lite: Any, converter: Any, images: np.ndarray, network: st
     return model
 
 
-def _copied(inference: InferenceGraph) -> tuple[Any, dict[str, Any]]:
-    """Return image and outputs in a graph of their own, which is not finalised."""
+def _copied(inference: InferenceGraph, checks_shape: bool = False) -> tuple[Any, dict[str, Any]]:
+    """Return image and outputs in a graph of their own, which is not finalised.
+
+    `checks_shape`: TensorFlow does not, where a signature is called, and would take pixels of one
+    image for those of another.
+    """
     outputs = [tensor.op.name for tensor in inference.outputs.values()]
     with quiet_log():
         wanted = tf.graph_util.extract_sub_graph(inference.graph.as_graph_def(), outputs)
+    shape = inference.image.shape.as_list()
     with tf.Graph().as_default():
-        image, *copies = tf.import_graph_def(
-            wanted, return_elements=[f"{name}:0" for name in (IMAGE, *outputs)], name=""
+        image = tf.placeholder(tf.uint8, [None] * len(shape) if checks_shape else shape, IMAGE)
+        checked = tf.ensure_shape(image, shape) if checks_shape else image
+        copies = tf.import_graph_def(
+            wanted,
+            {f"{IMAGE}:0": checked},
+            return_elements=[f"{name}:0" for name in outputs],
+            name="",
         )
     return image, dict(zip(inference.outputs, copies, strict=True))
 
@@ -168,7 +178,13 @@ def _save(image: Any, outputs: dict[str, Any], metadata: ModelMetadata, folder: 
                 {SIGNATURE: tf.saved_model.predict_signature_def({IMAGE: image}, outputs)},
                 assets_collection=tf.get_collection(tf.GraphKeys.ASSET_FILEPATHS),
             )
-            builder.save()
+            try:
+                builder.save()
+            except tf.errors.OpError as error:
+                raise CaptchaError(
+                    f"cannot write to {folder.parent} ({error.message}): free some space, or make "
+                    "the folder writable"
+                ) from error
 
 
 def _json(metadata: ModelMetadata) -> str:

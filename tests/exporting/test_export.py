@@ -1,9 +1,12 @@
 """Exported files: what they say, that they read as the model does, and what is never written."""
 
 import dataclasses
+import functools
+import io
 import json
 import shutil
 import zipfile
+from contextlib import redirect_stdout
 
 import numpy as np
 import onnx
@@ -30,14 +33,28 @@ def pixels_of(trained, count=20):
     return np.stack([read_pixels(path, trained.sample.spec) for path in paths])
 
 
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """Return exported(kind, precision) -> file, and what was printed; to be read alone."""
+    folder = tmp_path_factory.mktemp("exported")
+
+    @functools.cache
+    def export(kind, precision="float32"):
+        target, printed = folder / f"{kind}-{precision}", io.StringIO()
+        arguments = ["--config", str(trained.config_path), "--output", str(target)]
+        more = [] if precision == "float32" else ["--precision", precision]
+        with redirect_stdout(printed):
+            assert export_model.main([*arguments, "--format", kind, *more]) == 0
+        return target, printed.getvalue()
+
+    return export
+
+
 @pytest.mark.parametrize("kind", RUNNERS)
-def test_file_reads_as_the_model(trained, tmp_path, capsys, kind):
-    target = tmp_path / "exported"
-    arguments = ["--config", str(trained.config_path), "--output", str(target)]
-    assert export_model.main([*arguments, "--format", kind]) == 0
-    printed = capsys.readouterr().out
+def test_file_reads_as_the_model(trained, exported, kind):
+    target, printed = exported(kind)
     assert f"{target}: " in printed and "in  image: uint8 [B, H = 24, W = 40]" in printed
-    assert "read 200 images as the model does: 0 texts differ" in printed
+    assert "read 200 images beside the model: 0 texts differ" in printed
     images = pixels_of(trained)
     with RUNNERS[kind](target) as run, Recognizer.from_config(trained.sample) as recognizer:
         found, expected = run(images), recognizer.predict_pixels(images)
@@ -45,9 +62,8 @@ def test_file_reads_as_the_model(trained, tmp_path, capsys, kind):
     assert texts == [prediction.text for prediction in expected]
 
 
-def test_onnx_says_what_it_is(trained, tmp_path):
-    export = export_module.export_model(trained.sample, output=tmp_path / "model.onnx")
-    properties = {p.key: p.value for p in onnx.load(export.file).metadata_props}
+def test_onnx_says_what_it_is(trained, exported):
+    properties = {p.key: p.value for p in onnx.load(exported("onnx")[0]).metadata_props}
     assert json.loads(properties["char_set"]) == ["0", "1"]
     assert (properties["image_width"], properties["resize"]) == ("40", "")
     with Recognizer.from_config(trained.sample) as recognizer:
@@ -61,9 +77,8 @@ def test_onnx_says_what_it_is(trained, tmp_path):
     assert read.accuracy == info.scores["image_accuracy"]
 
 
-def test_saved_model_gives_texts_and_says_what_it_is(trained, tmp_path):
-    folder = tmp_path / "saved"
-    export_module.export_model(trained.sample, "savedmodel", output=folder)
+def test_saved_model_gives_texts_and_says_what_it_is(trained, exported):
+    folder, _ = exported("savedmodel")
     assert json.loads((folder / "assets/cnn_captcha.json").read_text())["char_set"] == ["0", "1"]
     with tf.Graph().as_default(), tf.Session() as session:
         model = tf.saved_model.load(session, ["serve"], str(folder))
@@ -76,24 +91,20 @@ def test_saved_model_gives_texts_and_says_what_it_is(trained, tmp_path):
     assert [text.decode() for text in texts] == [prediction.text for prediction in expected]
 
 
-def test_tflite_says_what_it_is(trained, tmp_path):
-    export_module.export_model(trained.sample, "tflite", output=tmp_path / "model.tflite")
-    with zipfile.ZipFile(tmp_path / "model.tflite") as archive:
+def test_tflite_says_what_it_is(exported):
+    with zipfile.ZipFile(exported("tflite")[0]) as archive:
         assert json.loads(archive.read("cnn_captcha.json"))["image_height"] == 24
 
 
 @pytest.mark.filterwarnings("ignore:.mapping:DeprecationWarning")  # in onnxruntime 1.17
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
 @pytest.mark.parametrize(("precision", "share"), [("float16", 0.6), ("int8", 0.8)])
-def test_smaller_files_say_what_they_lose(trained, tmp_path, capsys, kind, precision, share):
-    config = ["--config", str(trained.config_path), "--format", kind]
-    for output, more in (("whole", []), ("small", ["--precision", precision])):
-        assert export_model.main([*config, "--output", str(tmp_path / output), *more]) == 0
-    assert "\nright: " in capsys.readouterr().out
-    small, whole = ((tmp_path / name).stat().st_size for name in ("small", "whole"))
-    assert small < share * whole
+def test_smaller_files_say_what_they_lose(trained, exported, kind, precision, share):
+    (whole, _), (small, printed) = exported(kind), exported(kind, precision)
+    assert "\nright of them: " in printed
+    assert small.stat().st_size < share * whole.stat().st_size
     images = pixels_of(trained)
-    with RUNNERS[kind](tmp_path / "small") as run, RUNNERS[kind](tmp_path / "whole") as exact:
+    with RUNNERS[kind](small) as run, RUNNERS[kind](whole) as exact:
         assert (run(images)["char_ids"] == exact(images)["char_ids"]).all()
 
 
@@ -114,10 +125,30 @@ def test_file_that_reads_something_else_is_not_kept(trained, tmp_path, monkeypat
 
     monkeypatch.setattr(export_module, "build_inference_graph", wrong)
     target = tmp_path / "model.onnx"
-    target.write_bytes(b"what was there before")
+    target.write_bytes(b"an export of cnn_captcha")
     with pytest.raises(ModelError, match="does not read as the model does"):
         export_module.export_model(trained.sample, output=target)
-    assert [*tmp_path.iterdir()] == [target] and target.read_bytes() == b"what was there before"
+    assert [*tmp_path.iterdir()] == [target] and target.read_bytes() == b"an export of cnn_captcha"
+
+
+@pytest.mark.parametrize("taken", ["model.json", "folder"])
+def test_other_files_are_never_replaced(trained, tmp_path, taken):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(CaptchaError, match=r"is in the way, and not an exported|is a folder"):
+        export_module.export_model(trained.sample, output=tmp_path / taken)
+    assert (tmp_path / "model.json").read_text() == "{}"
+    file = tmp_path / "model.onnx"
+    for _ in range(2):
+        export_module.export_model(trained.sample, output=file)
+
+
+def test_saved_model_refuses_another_shape(trained, tmp_path):
+    export_module.export_model(trained.sample, "savedmodel", output=tmp_path / "saved")
+    with saved_model_runner(tmp_path / "saved") as run:
+        for shape in ((1, 24, 41), (2, 12, 40), (1, 40, 24)):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                run(np.zeros(shape, np.uint8))
 
 
 def test_folder_of_somebody_is_never_replaced(trained, tmp_path):
@@ -147,14 +178,15 @@ def test_without_images_made_up_ones_are_compared(trained, tmp_path):
         train_image_dir=nowhere.sample.train_image_dir,
     )
     export = export_module.export_model(config, output=tmp_path / "model.onnx")
-    assert export.comparison.summary().startswith("read 200 made-up ones as the model does")
+    assert export.comparison.summary().startswith("read 200 made-up images beside the model")
     with pytest.raises(SampleError, match="int8 is calibrated on training images"):
         export_module.export_model(config, precision="int8", output=tmp_path / "int8.onnx")
 
 
-@pytest.mark.parametrize("kind", RUNNERS)
-def test_model_of_another_kind_reads_the_same(project, tmp_path, kind):
-    """Chinese texts of several lengths, in colour images of several sizes."""
+@pytest.fixture(scope="module")
+def chinese(tmp_path_factory):
+    """A model of Chinese texts of several lengths, in colour images of several sizes."""
+    project = new_project(tmp_path_factory.mktemp("chinese") / "project")
     project.change(
         char_set="验证码字",
         min_captcha=1,
@@ -171,12 +203,18 @@ def test_model_of_another_kind_reads_the_same(project, tmp_path, kind):
             picture = Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8))
             picture.save(folder / f"{label}_{i}.png")
     TrainModel.from_config(project.sample).train_cnn()
-    export = export_module.export_model(project.sample, kind, output=tmp_path / "exported")
+    return project
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_model_of_another_kind_reads_the_same(chinese, tmp_path, kind):
+    export = export_module.export_model(chinese.sample, kind, output=tmp_path / "exported")
     assert (export.comparison.captchas, export.comparison.differing) == (60, 0)
     assert export.shapes["image"] == "uint8 [B, H = 24, W = 40, 3]"
 
 
 def test_training_exports_each_new_best(project, draw_images):
+    project.resize(24, 16)
     for folder in ("train", "test"):
         draw_images(project.root / "sample" / folder, 20)
     project.change(network="cnn5", export_onnx=True)

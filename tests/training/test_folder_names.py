@@ -9,19 +9,16 @@ from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.recognizer import Recognizer
 from cnnlib.training import TrainModel, loop
-from tests.helpers import drawing, new_project
-from tests.training.helpers import checkpoint_files, info, stopped_after, train
+from tests.helpers import new_project
+from tests.training.helpers import checkpoint_files, info, make_ready, stopped_after, train
 
 NAME = "a[b]c (1)" if os.name == "nt" else "a[b]c*d?\\ {e} 验"
 
 
 @pytest.fixture
 def odd(tmp_path):
-    project = new_project(tmp_path / NAME / "[project]")
-    project.change(network="cnn5", model_save_dir="model[0]/", log_dir="logs?[x]/")
-    draw = drawing(project)
-    for folder, count in (("train", 40), ("test", 20)):
-        draw(project.root / "sample" / folder, count, seed=count)
+    project = make_ready(new_project(tmp_path / NAME / "[project]"))
+    project.change(model_save_dir="model[0]/", log_dir="logs?[x]/")
     return project
 
 

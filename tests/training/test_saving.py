@@ -17,6 +17,7 @@ from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training import loop
 from cnnlib.training.saving import ModelSaver
 from tests.crashes import Crash, changes_of, crash_at, fail_at
+from tests.helpers import drawing
 from tests.networks.test_model_folder import INFO
 from tests.training.helpers import checkpoint_files, info, set_scores, stopped_after, train
 
@@ -31,10 +32,9 @@ def test_a_second_run_goes_on_with_the_weights_and_never_gets_worse(ready, capsy
     assert known.step in (10, 20, 30)
 
 
-def test_fresh_starts_over(ready):
-    train(ready)
-    train(ready, fresh=True, cycle_stop=10)
-    assert info(ready).total_step == 10 and len(checkpoint_files(ready)) == 2
+def test_fresh_starts_over(saved):
+    train(saved, fresh=True, cycle_stop=10)
+    assert info(saved).total_step == 10 and len(checkpoint_files(saved)) == 2
 
 
 def test_small_steps_down_do_not_add_up(ready, monkeypatch):
@@ -55,15 +55,14 @@ def test_weights_that_reach_acc_stop_are_kept(ready, monkeypatch):
     assert result.scores.image_accuracy == 0.8
 
 
-def test_grown_char_set_goes_on_from_what_was_learned(ready, draw_images, capsys):
-    train(ready)
-    learned = read_checkpoint(ready.sample.model_save_dir.full / info(ready).best)
-    draw_images(ready.root / "sample" / "train", texts=["8x", "x8"], characters=tuple("8x"))
-    ready.change(char_set="0x1238")
-    train(ready, cycle_stop=1)
+def test_grown_char_set_goes_on_from_what_was_learned(saved, capsys):
+    learned = read_checkpoint(saved.sample.model_save_dir.full / info(saved).best)
+    drawing(saved)(saved.root / "sample" / "train", texts=["8x", "x8"], characters=tuple("8x"))
+    saved.change(char_set="0x1238")
+    train(saved, cycle_stop=1)
     assert "a new run on the weights of " in capsys.readouterr().out
-    assert info(ready).spec.char_set == tuple("0x1238")
-    values = read_checkpoint(ready.sample.model_save_dir.full / info(ready).best)
+    assert info(saved).spec.char_set == tuple("0x1238")
+    values = read_checkpoint(saved.sample.model_save_dir.full / info(saved).best)
     for name, value in learned.items():  # one step of Adam away
         if name.startswith("classifier"):
             values[name] = values[name].reshape(*value.shape[:-1], 2, 6)[..., [0, 2, 3, 4]]
@@ -71,9 +70,8 @@ def test_grown_char_set_goes_on_from_what_was_learned(ready, draw_images, capsys
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_full_disk_leaves_the_save_before_it(ready, monkeypatch, fresh):
-    train(ready, cycle_stop=10)
-    before, names = info(ready), checkpoint_files(ready)
+def test_full_disk_leaves_the_save_before_it(saved, monkeypatch, fresh):
+    before, names = info(saved), checkpoint_files(saved)
 
     def full(self, session, prefix, **_):
         Path(f"{prefix}.data-00000-of-00001.tempstate1").write_bytes(b"0")
@@ -90,15 +88,14 @@ def test_full_disk_leaves_the_save_before_it(ready, monkeypatch, fresh):
             match=r"No space left on device\): the save before it is "
             "intact",
         ):
-            train(ready, fresh=fresh)
-    assert info(ready) == before and checkpoint_files(ready) == names
-    assert not list(ready.sample.model_save_dir.full.glob("*tempstate*"))
-    assert train(ready).steps == 20
+            train(saved, fresh=fresh)
+    assert info(saved) == before and checkpoint_files(saved) == names
+    assert not list(saved.sample.model_save_dir.full.glob("*tempstate*"))
+    assert train(saved).steps == 20
 
 
-def test_failed_commit_keeps_the_best_weights_of_before(ready, monkeypatch):
-    train(ready, cycle_stop=10)
-    before, names = info(ready), checkpoint_files(ready)
+def test_failed_commit_keeps_the_best_weights_of_before(saved, monkeypatch):
+    before, names = info(saved), checkpoint_files(saved)
 
     def fails(self, new):
         assert new.best == before.best  # nothing better was found
@@ -108,8 +105,8 @@ def test_failed_commit_keeps_the_best_weights_of_before(ready, monkeypatch):
         patched.setattr(ModelSaver, "_is_best", lambda *_: False)
         patched.setattr(ModelFolder, "commit", fails)
         with pytest.raises(ModelError):
-            train(ready)
-    assert info(ready) == before and checkpoint_files(ready) == names
+            train(saved)
+    assert info(saved) == before and checkpoint_files(saved) == names
 
 
 def test_resuming_scores_the_best_weights_on_the_test_set_of_today(ready, draw_images, monkeypatch):
@@ -122,13 +119,12 @@ def test_resuming_scores_the_best_weights_on_the_test_set_of_today(ready, draw_i
     assert train(ready).scores.image_accuracy < 1.0
 
 
-def test_weights_that_are_missing_are_reported(ready):
-    train(ready, cycle_stop=10)
-    folder, best = ready.sample.model_save_dir.full, info(ready).best
+def test_weights_that_are_missing_are_reported(saved):
+    folder, best = saved.sample.model_save_dir.full, info(saved).best
     for file in folder.glob(f"{best}.*"):
         file.unlink()
     with pytest.raises(ModelError, match=f"{best} is missing or damaged: train again with --fresh"):
-        train(ready)
+        train(saved)
 
 
 def test_state_of_an_interrupted_run_that_is_damaged_is_reported(ready, monkeypatch):
@@ -258,8 +254,7 @@ def test_which_images_are_right_decides_between_two_saves(ready, monkeypatch):
         assert info(ready).scores == expected.to_json()
 
 
-def test_best_weights_of_an_earlier_run_are_compared_image_by_image(ready):
-    train(ready, cycle_stop=10)
+def test_best_weights_of_an_earlier_run_are_compared_image_by_image(saved):
     seen = []
     with pytest.MonkeyPatch.context() as patch:
         clearly_above = Scores.clearly_above
@@ -270,5 +265,5 @@ def test_best_weights_of_an_earlier_run_are_compared_image_by_image(ready):
                 seen.append((self.right, other.right)) or clearly_above(self, other, count)
             ),
         )
-        train(ready, cycle_stop=10)
+        train(saved, cycle_stop=10)
     assert seen and all(len(one) == len(other) == 20 for one, other in seen)
