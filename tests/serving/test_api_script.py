@@ -41,7 +41,7 @@ def configs(tmp_path):
 def fakes(monkeypatch):
     """The recognisers that are loaded, none of which needs TensorFlow."""
     monkeypatch.setattr(FromConfig, "loaded", [], raising=False)
-    monkeypatch.setattr(script.Recognizer, "from_config", FromConfig)
+    monkeypatch.setattr(script, "load_recognizer", FromConfig)
     return FromConfig.loaded
 
 
