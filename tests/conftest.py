@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -17,6 +18,12 @@ from tests.helpers import DrawImages, Folders, Project, drawing, new_project
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):  # likewise below nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the modules and tests, which stay: TensorFlow keeps it busy."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_no_text_is_shorter_than_the_shortest(mixed):
         (87, 26, "resnet_attention"),
         (65, 25, "resnet_attention_small"),
         (250, 50, "resnet_attention_small"),
-        (800, 250, "resnet_attention"),
+        (800, 250, "resnet_attention_small"),
     ],
 )
 def test_odd_sizes_are_trained_and_served(project, draw_images, width, height, network):

@@ -110,11 +110,10 @@ def test_start_that_is_no_model_is_named(ready):
         train(ready)
 
 
-def test_model_of_another_network_is_refused(ready):
-    train(ready, cycle_stop=1)
-    ready.sample.model_save_dir.full.rename(ready.root / "first")
+def test_model_of_another_network_is_refused(saved):
+    saved.sample.model_save_dir.full.rename(saved.root / "first")
     with pytest.raises(ModelError, match="no layer of the model in first fits this network"):
-        train(ready, start="first", network="resnet_attention")
+        train(saved, start="first", network="resnet_attention")
 
 
 def test_damaged_backbone_says_what_to_do(attention, monkeypatch, tmp_path):
