@@ -232,6 +232,18 @@ class SampleConfig:
         "`true`：训练时每次得到更好的权重都写出 `model.onnx`",
         False,
     )
+    unlabelled_image_dir: ProjectPath = _key(
+        ConfigReader.path,
+        "images without labels, for `webserver_label_images.py`",
+        "没有标签的图片，用于 `webserver_label_images.py`",
+        ProjectPath("sample/unlabelled/"),
+    )
+    labelling_dir: ProjectPath = _key(
+        ConfigReader.path,
+        "what `webserver_label_images.py` and `label_loop.py` remember: the journal, the rounds",
+        "`webserver_label_images.py` 和 `label_loop.py` 的记录：日志和各轮训练",
+        ProjectPath("sample/labelling/"),
+    )
     label_separator: str = _key(
         ConfigReader.separator,
         "what separates label and serial in a file name",

@@ -11,6 +11,7 @@ import errno
 import functools
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -219,6 +220,9 @@ def split_result(test_count: int, train_count: int, left_count: int) -> str:
         f"测试集数量为：{test_count}\n"
         f"训练集数量为：{train_count}"
     )
+
+
+STEP_LINE = re.compile(r"第(\d+)次训练 >>> ")
 
 
 def training_step(step: int) -> str:

@@ -22,8 +22,22 @@ from cnnlib.paths import AnyPath, ProjectPath
 TEST_FRACTION = 0.05
 
 
-def verify_and_split(config: SampleConfig, seed: int = 0, reporter: Reporter = CONSOLE) -> None:
-    """Verify and split origin_image_dir, then new_image_dir; bad images stay where they are."""
+def size_of_test_set(images: int) -> int:
+    """Return how many of the images are for testing: rounded down, but one of two."""
+    return max(int(images * TEST_FRACTION + 1e-9), int(images > 1))
+
+
+def verify_and_split(
+    config: SampleConfig,
+    seed: int = 0,
+    reporter: Reporter = CONSOLE,
+    *,
+    for_testing: Callable[[int], int] = size_of_test_set,
+) -> None:
+    """Verify and split origin_image_dir, then new_image_dir; bad images stay where they are.
+
+    `for_testing` says how many of a folder's images are for testing.
+    """
     rules = Rules.from_config(config)
     origins = (config.origin_image_dir, config.new_image_dir)
     targets = (config.train_image_dir, config.test_image_dir)
@@ -32,7 +46,7 @@ def verify_and_split(config: SampleConfig, seed: int = 0, reporter: Reporter = C
         for folder in origins:
             names, bad = verify_folder(folder, rules, reporter)
             # Files that came after the listing are not verified and wait for the next run.
-            _split(folder, *targets, names, bad, seed, rules.separator, reporter)
+            _split(folder, *targets, names, bad, seed, rules.separator, reporter, for_testing)
 
 
 def split(
@@ -70,6 +84,7 @@ def _split(
     seed: int,
     separator: str,
     reporter: Reporter,
+    for_testing: Callable[[int], int] = size_of_test_set,
 ) -> None:
     reporter.say(console.SPLIT_STARTS)
     bad = {item if isinstance(item, str) else item[1] for item in bad_imgs}
@@ -80,7 +95,7 @@ def _split(
     }
     good = _without_taken(good, origin, (train, test), reporter)
     order = np.random.default_rng(seed).permutation(len(good))
-    for_test = set(order[: size_of_test_set(len(good))].tolist())
+    for_test = set(order[: for_testing(len(good))].tolist())
     # In the order of names, so that a split that is stopped has moved both kinds.
     moves = [
         (origin.full / name, (test if i in for_test else train).full / new)
@@ -90,11 +105,6 @@ def _split(
     tested = len(moved & for_test)
     left = sum(os.path.lexists(origin.full / name) for name in names)
     reporter.say(console.split_result(tested, len(moved) - tested, left))
-
-
-def size_of_test_set(images: int) -> int:
-    """Return how many of the images are for testing: rounded down, but one of two."""
-    return max(int(images * TEST_FRACTION + 1e-9), int(images > 1))
 
 
 def _without_taken(

@@ -124,6 +124,18 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def mcnemar_p_value(right: np.ndarray, other_right: np.ndarray) -> float:
+    """Return how likely so unequal results are, by chance, of two models on the same N images.
+
+    Both are bool [N]. Images right in both, or wrong in both, say nothing; each of the others is
+    as likely to be right here as there (McNemar 1947, the exact two-sided binomial test).
+    """
+    gained, lost = int((right & ~other_right).sum()), int((other_right & ~right).sum())
+    differing = gained + lost
+    tail = sum(math.comb(differing, k) for k in range(min(gained, lost) + 1)) / 2**differing
+    return min(1.0, 2 * tail)
+
+
 def surely_reaches(accuracy: float, total: int, wanted: float) -> bool:
     """Return whether a share of `total` images is `wanted` or more, whatever chance did."""
     return wilson_interval(round(accuracy * total), total)[0] >= wanted

@@ -57,6 +57,7 @@ class ImportResult:
     contradicted: set[tuple[str, str]] = field(default_factory=set)  # new ones: serial, suffix
     broken: list[str] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    unlabelled_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     suffixes: Counter[str] = field(default_factory=Counter)
 
 
@@ -214,6 +215,7 @@ class ProjectImages:
         result.suffixes[copy.suffix] += 1
         known = self._label_of.get(copy.serial)
         if label is None:
+            result.unlabelled_sizes[copy.size] += 1
             if known is not None or copy.serial in self._without_label:
                 return None
             self._without_label.add(copy.serial)

@@ -13,6 +13,7 @@ from cnnlib.importing.inspection import Inspection
 from cnnlib.importing.proposal import training_minutes
 
 FEW_LABELS = 100
+FIRST_LABELS = 200
 COMING_CHARACTERS = 1000  # of this many to come less than one will be of a kind not seen yet
 RARE_LENGTH = 0.02  # of the labels
 RARE_CHARACTER = 0.05  # of what a character has on average
@@ -23,12 +24,15 @@ CLASSES = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
 
 def findings(seen: Inspection, values: Mapping[str, Any]) -> Iterator[str]:
     """Yield a few lines on what was seen, what follows from it, and how sure that is."""
-    if len(seen.labels) < FEW_LABELS:
+    if not seen.labels:
+        yield f"no labels yet: some {FIRST_LABELS} by hand are enough for a first training"
+    elif len(seen.labels) < FEW_LABELS:
         yield f"fewer than {FEW_LABELS} labels teach little: label some hundred"
     if seen.broken:
         yield f"cannot be decoded: {examples(seen.broken)}"
-    yield from _about_lengths(seen)
-    yield from _about_characters(seen, values)
+    if seen.labels:
+        yield from _about_lengths(seen)
+        yield from _about_characters(seen, values)
     yield _about_sizes(seen, values)
     hidden = f"{seen.hidden_colour:.0f} of 255"
     yield (

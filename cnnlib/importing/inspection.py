@@ -31,14 +31,17 @@ class Inspection:
     text_height: float = 0.0  # pixels, of an image of median height; 0: not known
     separator: str = "_"
     broken: list[str] = field(default_factory=list)
+    # What the labels will be, where the user said so: there are none yet.
+    expected_lengths: tuple[int, ...] = ()
+    expected_characters: str = ""
 
     @property
     def lengths(self) -> Counter[int]:
-        return Counter(map(len, self.labels))
+        return Counter([*map(len, self.labels), *self.expected_lengths])
 
     @property
     def characters(self) -> list[str]:
-        return sorted({c for label in self.labels for c in label})
+        return sorted({c for label in (*self.labels, self.expected_characters) for c in label})
 
 
 def inspect_images(

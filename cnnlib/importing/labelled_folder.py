@@ -51,6 +51,14 @@ class LabelledFolder:
         return [name for name in self.source.images if name not in self.labels]
 
 
+def read_unlabelled_folder(root: Path) -> LabelledFolder:
+    """Take the images of a folder as images without labels; raises SampleError without any."""
+    source = read_source_folder(root)
+    if not source.images:
+        raise SampleError(_no_image(source))
+    return LabelledFolder(source)
+
+
 def read_labelled_folder(
     root: Path,
     *,
@@ -272,5 +280,7 @@ def _no_label(found: LabelledFolder) -> str:
     return (
         f"no image in {found.source.root} has a label, such as {found.source.images[0]}. "
         "Put the label into the name, as in 2e8j_1.png or 2e8j.png, or write a list labels.csv "
-        f"next to the images, a line `file,label` for each; --labels says where labels are.{seen}"
+        "next to the images, a line `file,label` for each; --labels says where labels are. To "
+        "label them on a page, say what occurs, such as --characters 0-9a-z --length 4, or 4-6."
+        f"{seen}"
     )

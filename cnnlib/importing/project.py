@@ -107,12 +107,13 @@ class Project:
                 result.broken += added.broken
                 result.suffixes.update(added.suffixes)
             labels = images.labels()
-        if not result.sizes:
+        sizes = result.sizes if found.labels else result.unlabelled_sizes
+        if not sizes:
             raise SampleError(f"no image of {source.root} can be used: {examples(result.broken)}")
         seen = inspect_images(
-            [source.path(name) for name in found.labels],
+            [source.path(name) for name in found.labels or found.unlabelled],
             labels,
-            sizes=result.sizes,
+            sizes=sizes,
             suffixes=[suffix for suffix, _ in result.suffixes.most_common()],
             reporter=reporter,
         )
@@ -144,7 +145,8 @@ def describe_import(found: LabelledFolder, result: ImportResult) -> Iterator[str
     """Yield a line for each thing that was taken, and for each that was left out and why."""
     yield from found.taken
     again = f"; {result.present} were there before" if result.present else ""
-    yield f"{result.added} images copied{again}"
+    if found.labels:
+        yield f"{result.added} images copied{again}"
     if result.unlabelled:
         yield f"{result.unlabelled} images without a label copied to unlabelled/"
     for line in found.left_out:

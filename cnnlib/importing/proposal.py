@@ -25,6 +25,7 @@ MAX_ENLARGED = 2.0
 STEP_S, STEP_S_PER_PIXEL = 0.06, 19e-6
 MAX_TRAINING_S = 15 * 60
 FEW_IMAGES, MAX_TRAINING_OF_FEW_S = 12_000, 9 * 60  # the starting weights know most of it
+FIRST_ROUND_STEPS = 1000  # with some hundred labels: `bench/bench_labelling.py`
 # Hidden colour: one ink on one ground has 0 to 1 as PNG and 4 to 6 as JPEG, the practice styles
 # with many colours have 6 to 8.
 COLOUR_FROM = 5.5
@@ -69,6 +70,8 @@ def suggested_steps(seen: Inspection, area: int) -> int:
 
     Images of `area` pixels are trained for MAX_TRAINING_S at most, few of them for less.
     """
+    if not seen.labels:
+        return FIRST_ROUND_STEPS
     many = len(seen.characters) > 40 or max(seen.lengths) > 5
     steps = 6000 if len(seen.labels) >= 50_000 else 4000 if many else 3000
     most_s = MAX_TRAINING_OF_FEW_S if len(seen.labels) < FEW_IMAGES else MAX_TRAINING_S
@@ -84,7 +87,9 @@ def training_minutes(steps: int, area: int) -> int:
 def suggested_keys(seen: Inspection) -> dict[str, Any]:
     """Return the keys of a sample config that the images decide."""
     width, height, resize = input_size(seen.sizes, seen.text_height)
-    ignore_case = folds_case(seen.labels)
+    ignore_case = folds_case(seen.labels) or (
+        not seen.labels and len(set(map(str.isupper, filter(str.isalpha, seen.characters)))) == 1
+    )
     char_set = dict.fromkeys(map(fold_case, seen.characters) if ignore_case else seen.characters)
     return {
         "image_width": width,
@@ -120,12 +125,13 @@ def proposed_config(
     """Return a whole sample config for a project of this name; `origin` is where images are."""
     places = {
         f"{kind}_image_dir": f"sample/{name}/{kind}/"
-        for kind in ("new", "train", "test", "api", "online", "local")
+        for kind in ("new", "train", "test", "api", "online", "local", "unlabelled")
     }
     return {
         "origin_image_dir": str(origin.full) if origin else f"sample/{name}/origin/",
         **places,
         "model_save_dir": f"model/{name}/",
+        "labelling_dir": f"sample/{name}/labelling/",
         "log_dir": f"logs/{name}/",
         "labels_json_file": f"sample/{name}/labels.json",
         "use_labels_json_file": False,

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ FORMAT = 1
 MODEL_FILE = "model.json"
 ONNX_FILE = "model.onnx"  # the same model, as export_model.py writes it by default
 LOCK_FILE = ".training.lock"
+HISTORY_FILE, CURVES_FILE = "history.csv", "accuracy.png"  # how a training went
+FILES_OF_A_MODEL = (ONNX_FILE, HISTORY_FILE, CURVES_FILE)  # which may be there
 CHECKPOINT_NAME = re.compile(r"(best|last)-\d+-[0-9a-f]{8}\b")
 VERSION_2_FILES = (".index", ".meta", "checkpoint")
 # model.json of format 1 -> CaptchaSpec, where the names differ
@@ -173,6 +176,32 @@ class ModelFolder:
             name[0] for file in self.full.iterdir() if (name := CHECKPOINT_NAME.match(file.name))
         }
         self.remove(*names - {info.best, info.last})
+
+    def adopt(self, other: ModelFolder) -> None:
+        """Hold the model of another folder from now on; that folder keeps it.
+
+        The checkpoint files are copied first, so that this folder has one whole model at any
+        moment. Raises ModelError where there is no model, or where it cannot be copied.
+        """
+        info = other.read_required()
+        names = {info.best, info.last}
+        try:
+            make_folder(self.full)
+            for file in sorted(other.full.iterdir()):
+                checkpoint = CHECKPOINT_NAME.match(file.name)
+                if checkpoint and checkpoint[0] in names and not (self.full / file.name).exists():
+                    with replacing(self.full / file.name) as temporary:
+                        shutil.copyfile(file, temporary)
+            self.commit(info)
+            for name in FILES_OF_A_MODEL:
+                if (other.full / name).exists():
+                    with replacing(self.full / name) as temporary:
+                        shutil.copyfile(other.full / name, temporary)
+        except OSError as error:
+            raise ModelError(
+                f"cannot copy the model of {other} to {self}: {reason(error)}; free some space, or "
+                "make the folder writable"
+            ) from error
 
     def discard(self, *checkpoints: str) -> None:
         """Remove what a save that failed has written, unless model.json names it all the same."""

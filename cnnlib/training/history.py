@@ -16,10 +16,9 @@ from cnnlib import plots
 from cnnlib.errors import CaptchaError
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.files import reason, replacing
+from cnnlib.networks.model_folder import CURVES_FILE, HISTORY_FILE
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.paths import AnyPath
-
-HISTORY_FILE, CURVES_FILE = "history.csv", "accuracy.png"
 
 
 class TrainingRecord:

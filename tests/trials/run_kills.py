@@ -1,6 +1,7 @@
 """Kill trainings, splits and servers at random moments, and fill the disk while a training saves.
 
-    python3 tests/trials/run_kills.py [--kills N] [--splits N] [--reloads N] [--small-disk FOLDER]
+    python3 tests/trials/run_kills.py [--kills N] [--splits N] [--reloads N] [--labels N]
+                                      [--small-disk FOLDER]
 
 Starts a small training N times (default: 10), and kills it with signal 9 after some seconds. After
 each kill what model.json names must be readable, and no more than cycle_save steps be lost; the
@@ -9,7 +10,9 @@ next start must go on from there.
 Kills a split N times (default: 20), every other time to another file system, and lets the next one
 end: each image must then be there once, with its content. Kills the API N times (default: 10) while
 it loads the weights of a running training, and four clients ask it: each upload must be whole, and
-the next start must answer. FOLDER is on a small file system that nothing else uses, such as
+the next start must answer. Kills somebody who labels N times (default: 10): each image must be
+there once, with its own label, and all can be undone.
+FOLDER is on a small file system that nothing else uses, such as
 
     sudo mount -t tmpfs -o size=100m tmpfs FOLDER
 
@@ -32,13 +35,14 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cnnlib.client.api_client import Client
 from cnnlib.errors import ModelError, ServiceError
+from cnnlib.labelling.desk import LabellingDesk
 from cnnlib.networks.model_folder import ModelFolder, ModelInfo
 from cnnlib.paths import PROJECT_ROOT
 from tests.helpers import Project, drawing, new_project
@@ -220,6 +224,56 @@ def kill_a_server(project: Project, image: bytes, after_s: float) -> int:
     return len(answers)
 
 
+LABEL_ALL = """
+import sys
+from cnnlib.config import load_sample_config
+from cnnlib.labelling.desk import LabellingDesk
+config = load_sample_config(sys.argv[1])
+desk = LabellingDesk(config, sys.argv[1], [config.unlabelled_image_dir.full])
+desk.reader.work()
+while items := desk.next_images("ann", 3, []):
+    print("labels", flush=True)
+    labels = {item["id"]: desk.store.image(item["id"])["path"][-6:-4] for item in items}
+    desk.accept("ann", labels, [])
+    if sys.argv[2] == "undo":
+        desk.undo("ann")
+"""
+
+
+def kill_labelling(project: Project, kills: int, rng: random.Random) -> None:
+    """Kill somebody who labels images, or labels and undoes."""
+    folder = project.root / "sample" / "unlabelled"
+    for i, path in enumerate(drawing(project)(folder, 300)):
+        path.rename(folder / f"{i}-{path.name[:2]}.png")  # the label, to be typed, is at the end
+    contents = {digest(path): path.stem[-2:] for path in folder.iterdir()}
+    new = project.sample.new_image_dir.full
+    for i in range(kills):
+        command = [sys.executable, "-c", LABEL_ALL, str(project.config_path)]
+        command.append("undo" if i % 2 else "label")
+        with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            while b"labels" not in process.stdout.readline():
+                check(process.poll() is None, "all was labelled before the kill")
+            time.sleep(0.3 * rng.random())
+            process.kill()
+        with closing(LabellingDesk(project.sample, project.config_path, [folder])) as desk:
+            labelled = list(new.iterdir()) if new.exists() else []
+            files = [*folder.iterdir(), *labelled]
+            check(len(files) == len(contents), f"{len(files)} files of {len(contents)}")
+            check({digest(path) for path in files} == contents.keys(), "an image is damaged")
+            wrong = [path for path in labelled if contents[digest(path)] != path.name[:2]]
+            check(not wrong, f"{wrong} have another label")
+            states = desk.store.counts()
+            check(states["labelled"] == len(labelled), f"{states}, and {len(labelled)} files")
+            if i == kills - 1:
+                for _ in range(states["labelled"]):
+                    desk.undo("ann")
+                    if not desk.store.counts()["labelled"]:
+                        break
+                check(len(list(folder.iterdir())) == len(contents), "not all could be undone")
+        print(f"labels {i + 1:3}: {len(labelled)} labelled, all {len(files)} are there", flush=True)
+
+
 def fill_the_disk(project: Project, disk: Path) -> None:
     project.change(model_save_dir=str(disk / "model"), cycle_stop=20)
     with start(project, "--cycle-stop", "10") as process:
@@ -258,6 +312,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10, metavar="N")
     parser.add_argument("--splits", type=int, default=20, metavar="N")
     parser.add_argument("--reloads", type=int, default=10, metavar="N")
+    parser.add_argument("--labels", type=int, default=10, metavar="N")
     parser.add_argument("--small-disk", type=Path, metavar="FOLDER")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -268,6 +323,7 @@ def main() -> int:
             with tempfile.TemporaryDirectory(dir=OTHER_DISK) as other_disk:
                 project = make_project(Path(folder) / "splits")
                 kill_splits(project, args.splits, rng, Path(other_disk))
+            kill_labelling(make_project(Path(folder) / "labels"), args.labels, rng)
             kill_reloads(make_project(Path(folder) / "reloads"), args.reloads, rng)
             if args.small_disk:
                 fill_the_disk(make_project(Path(folder) / "disk"), args.small_disk.absolute())

@@ -1,0 +1,389 @@
+"""The labelling page over HTTP: who may ask, and what each address does.
+
+Images are named by numbers of the store, never by paths: no request reaches a file outside the
+folders that were given.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import io
+import logging
+import re
+import secrets
+import urllib.parse
+from typing import Any
+
+import numpy as np
+import requests
+from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, request
+from PIL import Image
+from werkzeug.exceptions import Forbidden, HTTPException
+
+from cnnlib.dataset.images import open_image
+from cnnlib.errors import CaptchaError
+from cnnlib.labelling.desk import LabelError, LabellingDesk
+from cnnlib.labelling.round_files import RoundFiles
+
+log = logging.getLogger(__name__)
+
+TOKEN_HEADER, TOKEN_COOKIE = "X-Label-Token", "label_token"
+LOCAL_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
+MAX_REQUEST_BYTES = 8 << 20
+CHARACTER_HEIGHT = 60  # pixels of a cut-out
+YEAR_S = 365 * 24 * 3600
+FETCH_S, MAX_FETCHED_BYTES = 10.0, 4 << 20
+PRACTICE_URL = "http://127.0.0.1:6100/captcha/"  # webserver_captcha_image.py
+ANSWER_HEADER = "X-Captcha-Text"
+STATUSES = {
+    "taken": 409,
+    "gone": 409,
+    "duplicate": 409,
+    "nothing": 404,
+    "unknown": 404,
+    "running": 409,
+    "no_model": 409,
+    "malformed": 400,
+}
+POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'"
+
+api = Blueprint("labelling", __name__)
+
+
+def create_label_app(
+    desk: LabellingDesk,
+    rounds: RoundFiles,
+    *,
+    access_token: str = "",
+    practice_url: str = PRACTICE_URL,
+) -> Flask:
+    """Make the application. With an `access_token` every request needs it, once in the address.
+
+    Without one only requests to this machine's own names are answered: another site's name that
+    leads here (DNS rebinding) is not.
+    """
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]  # of Flask's default provider
+    app.extensions.update(
+        desk=desk,
+        rounds=rounds,
+        access_token=access_token,
+        page_token=desk.store.fact("page_token", secrets.token_urlsafe(24)),
+        practice_url=practice_url,
+    )
+    app.before_request(_check_access)
+    app.after_request(_harden)
+    app.register_error_handler(Exception, _error_response)
+    app.register_blueprint(api)
+    return app
+
+
+# --- who may ask ---
+
+
+def _check_access() -> Response | None:
+    """Refuse strangers, other sites, and requests that a page of ours did not send."""
+    token = current_app.extensions["access_token"]
+    if token:
+        given = request.args.get("token") or request.cookies.get(TOKEN_COOKIE, "")
+        if not hmac.compare_digest(given.encode(), token.encode()):
+            raise Forbidden("open the address that the server printed, with its token")
+    elif (request.host.rpartition(":")[0] or request.host) not in LOCAL_NAMES and (
+        request.host not in LOCAL_NAMES
+    ):
+        raise Forbidden("this server answers to 127.0.0.1 and localhost alone")
+    if request.headers.get("Sec-Fetch-Site", "same-origin") == "cross-site":
+        raise Forbidden("the request comes from another site")
+    if request.method == "POST":
+        page_token = current_app.extensions["page_token"]
+        given = request.headers.get(TOKEN_HEADER, "")
+        origin = urllib.parse.urlsplit(request.headers.get("Origin", request.host_url)).netloc
+        if not hmac.compare_digest(given.encode(), page_token.encode()) or origin != request.host:
+            raise Forbidden("the request does not come from this page: load it again")
+    return None
+
+
+def _harden(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    return response
+
+
+def _error_response(error: Exception) -> tuple[Response, int]:
+    """Answer any exception with a status, a code and a sentence."""
+    details: dict[str, Any] = {}
+    if isinstance(error, LabelError):
+        code, message, status = error.code, str(error), STATUSES.get(error.code, 422)
+        details = error.details
+    elif isinstance(error, HTTPException):
+        status = error.code or 500
+        code, message = (error.name or "error").lower().replace(" ", "_"), error.description or ""
+    elif isinstance(error, CaptchaError):
+        code, message, status = "failed", str(error), 422
+    else:
+        fault = secrets.token_hex(8)
+        log.error("fault %s", fault, exc_info=error)
+        code, message, status = "fault", f"fault {fault}: the server's log says more", 500
+    return jsonify({"error": code, "message": message, **details}), status
+
+
+# --- what is asked ---
+
+
+def _desk() -> LabellingDesk:
+    desk: LabellingDesk = current_app.extensions["desk"]
+    return desk
+
+
+def _rounds() -> RoundFiles:
+    rounds: RoundFiles = current_app.extensions["rounds"]
+    return rounds
+
+
+class _Body:
+    """The JSON object of a request; every access checks the type, and raises LabelError."""
+
+    def __init__(self) -> None:
+        values = request.get_json(silent=True)
+        if not isinstance(values, dict):
+            raise LabelError("malformed", "expected a JSON object")
+        self._values = values
+
+    def text(self, name: str) -> str:
+        return str(self._checked(name, str))
+
+    def labeller(self) -> str:
+        labeller = self.text("labeller")
+        if not re.fullmatch(r"[\w-]{1,64}", labeller):
+            raise LabelError("malformed", "labeller must be letters, digits, '-' and '_'")
+        return labeller
+
+    def number(self, name: str) -> int:
+        return int(self._checked(name, int))
+
+    def optional(self, name: str, kind: type, default: Any) -> Any:
+        return default if self._values.get(name) is None else self._checked(name, kind)
+
+    def numbers(self, name: str) -> list[int]:
+        return [self._item(name, item, int) for item in self.optional(name, list, [])]
+
+    def pairs(self, name: str) -> list[tuple[int, int]]:
+        pairs = [self._item(name, item, list) for item in self.optional(name, list, [])]
+        if any(len(pair) != 2 for pair in pairs):
+            raise LabelError("malformed", f"{name} must be a list of pairs")
+        return [(self._item(name, a, int), self._item(name, b, int)) for a, b in pairs]
+
+    def texts_by_image(self, name: str) -> dict[int, str]:
+        items = [self._item(name, item, dict) for item in self.optional(name, list, [])]
+        return {
+            self._item(name, item.get("id"), int): self._item(name, item.get("text"), str)
+            for item in items
+        }
+
+    def _checked(self, name: str, kind: type) -> Any:
+        return self._item(name, self._values.get(name), kind)
+
+    @staticmethod
+    def _item(name: str, value: Any, kind: type) -> Any:
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise LabelError("malformed", f"{name} must be of type {kind.__name__}")
+        return value
+
+
+@api.get("/")
+def page() -> Response:
+    token = current_app.extensions["access_token"]
+    text = render_template("label.html", token=current_app.extensions["page_token"])
+    response = Response(text, mimetype="text/html")
+    response.headers["Cache-Control"] = "no-store"
+    if token:
+        response.set_cookie(TOKEN_COOKIE, token, httponly=True, samesite="Strict")
+    return response
+
+
+@api.get("/api/state")
+def state() -> Response:
+    desk = _desk()
+    return jsonify({**desk.state(), "practice": True, "remote": bool(desk.config.remote_url)})
+
+
+@api.post("/api/next")
+def next_images() -> Response:
+    body = _Body()
+    count = body.optional("count", int, 10)
+    return jsonify(items=_desk().next_images(body.labeller(), count, body.numbers("held")))
+
+
+@api.get("/api/image/<int:image>")
+def image(image: int) -> Response:
+    return _png(_desk().picture(image))
+
+
+@api.get("/api/character/<int:image>/<int:position>")
+def character(image: int, position: int) -> Response:
+    cut = _desk().character(image, position)
+    width = max(1, round(cut.width * CHARACTER_HEIGHT / cut.height))
+    return _png(cut.resize((width, CHARACTER_HEIGHT), Image.Resampling.BICUBIC))
+
+
+def _png(picture: Image.Image) -> Response:
+    response = Response(_encoded(picture), mimetype="image/png")
+    response.headers["Cache-Control"] = f"private, max-age={YEAR_S}, immutable"
+    return response
+
+
+def _encoded(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+@api.post("/api/label")
+def label() -> Response:
+    body = _Body()
+    done = _desk().label(
+        body.labeller(),
+        body.number("id"),
+        body.text("text"),
+        keys=body.optional("keys", int, None),
+        accept_new=body.optional("accept_new", bool, False),
+    )
+    return jsonify({"second": None, **done})
+
+
+@api.post("/api/relabel")
+def relabel() -> Response:
+    body = _Body()
+    return jsonify(_desk().relabel(body.labeller(), body.number("id"), body.text("text")))
+
+
+@api.post("/api/skip")
+def skip() -> Response:
+    body = _Body()
+    _desk().skip(body.labeller(), body.number("id"))
+    return jsonify({})
+
+
+@api.post("/api/unreadable")
+def unreadable() -> Response:
+    body = _Body()
+    return jsonify(step=_desk().mark_unreadable(body.labeller(), body.number("id")))
+
+
+@api.post("/api/undo")
+def undo() -> Response:
+    return jsonify(_desk().undo(_Body().labeller()))
+
+
+@api.post("/api/many")
+def many() -> Response:
+    body = _Body()
+    count = body.optional("count", int, 60)
+    return jsonify(items=_desk().confident_images(body.labeller(), count))
+
+
+@api.post("/api/accept")
+def accept() -> Response:
+    body = _Body()
+    return jsonify(
+        _desk().accept(body.labeller(), body.texts_by_image("items"), body.numbers("release"))
+    )
+
+
+@api.post("/api/characters")
+def characters() -> Response:
+    desk, asked = _desk(), _Body().optional("character", str, "")
+    classes = desk.character_classes()
+    chosen = asked if asked in classes else next(iter(classes), "")
+    return jsonify(
+        classes=[{"character": c, "left": n} for c, n in classes.items()],
+        character=chosen,
+        items=desk.characters_read_as(chosen) if chosen else [],
+    )
+
+
+@api.post("/api/characters/accept")
+def accept_characters() -> Response:
+    body = _Body()
+    return jsonify(
+        _desk().accept_characters(body.labeller(), body.pairs("right"), body.pairs("wrong"))
+    )
+
+
+# --- training ---
+
+
+@api.get("/api/train")
+def training() -> Response:
+    return jsonify({**_rounds().describe(), "new_labels": _desk().new_labels()})
+
+
+@api.post("/api/train")
+def train() -> Response:
+    rounds, desk = _rounds(), _desk()
+    if rounds.is_running():
+        raise LabelError("running", "a round is running already")
+    desk.require_labels()
+    rounds.start(desk.config_file)
+    return jsonify({})
+
+
+@api.post("/api/train/stop")
+def stop() -> Response:
+    _rounds().stop()
+    return jsonify({})
+
+
+# --- try it ---
+
+
+@api.post("/api/try")
+def try_image() -> Response:
+    return jsonify(_explained(request.get_data()))
+
+
+@api.post("/api/fetch")
+def fetch() -> Response | tuple[Response, int]:
+    is_practice = _Body().text("from") == "practice"
+    url = current_app.extensions["practice_url"] if is_practice else _desk().config.remote_url
+    try:
+        with requests.get(url, timeout=FETCH_S, stream=True) as answer:
+            answer.raise_for_status()
+            data = answer.raw.read(MAX_FETCHED_BYTES, decode_content=True)
+            text = urllib.parse.unquote(answer.headers.get(ANSWER_HEADER, ""))
+    except (requests.RequestException, OSError) as error:
+        hint = ": start python3 webserver_captcha_image.py --show-answers" if is_practice else ""
+        message = f"{url} cannot be fetched ({type(error).__name__}){hint}"
+        return jsonify({"error": "unreachable", "message": message}), 502
+    return jsonify({**_explained(data), "answer": text or None})
+
+
+def _explained(data: bytes) -> dict[str, Any]:
+    """Return what the model reads of an image file, and why (JSON values)."""
+    reader = _desk().reader
+    picture = open_image(data)  # raises SampleError
+    with reader.lock:
+        if reader.recognizer is None:
+            raise LabelError("no_model", reader.problem or "there is no model yet: train one first")
+        explanation = reader.recognizer.explain(picture)
+    prediction = explanation.prediction
+    return {
+        "text": prediction.text,
+        "confidence": prediction.confidence,
+        "width": picture.width,
+        "height": picture.height,
+        "image": "data:image/png;base64," + base64.b64encode(_encoded(picture)).decode(),
+        "characters": [
+            {
+                "character": c.character,
+                "confidence": c.confidence,
+                "runners_up": [list(pair) for pair in c.runners_up],
+                "attention": np.round(c.attention / c.attention.max(), 3).tolist(),
+            }
+            for c in explanation.characters
+        ],
+    }

@@ -1,0 +1,114 @@
+"""The images to be labelled: found in folders, checked, each content once."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cnnlib.config_reader import IMAGE_SUFFIXES
+from cnnlib.console import SilentReporter
+from cnnlib.dataset.folders import map_in_threads
+from cnnlib.dataset.images import open_image
+from cnnlib.dataset.labels import has_suffix
+from cnnlib.dataset.verification import Rules
+from cnnlib.errors import SampleError
+from cnnlib.labelling.acceptance import Places
+from cnnlib.labelling.store import DUPLICATE, UNUSABLE, WAITING, LabelStore
+
+SERIAL_DIGITS = 16  # of the SHA-256 of the content, as new_project.py names images
+MAX_BYTES = 20 << 20  # of an image file
+CHANCE_SHARE = 10  # one image in so many is shown whatever the model thinks of it
+
+
+def find_images(
+    store: LabelStore, folders: Sequence[Path], places: Places, rules: Rules
+) -> Iterator[int]:
+    """Add the images of folders that the store does not know; yield how many were added so far.
+
+    A file that is not an image of this captcha is noted with the reason. Symbolic links are left
+    out: they may lead anywhere. A content that is known, or labelled already, is a duplicate.
+    """
+    known = {row["path"] for row in store.rows("SELECT path FROM images")}
+    digests = {row["digest"] for row in store.rows("SELECT digest FROM images")}
+    digests |= _labelled_digests(places)
+    count = 0
+    for folder in folders:
+        names = [name for name in image_names_in(folder) if places.text(folder / name) not in known]
+        check = functools.partial(_check_all, folder, rules)
+        for part in map_in_threads(check, names, "checking", SilentReporter()):
+            found = []
+            for path, digest, reason in part:
+                state = UNUSABLE if reason else DUPLICATE if digest in digests else WAITING
+                digests.add(digest)
+                found.append((places.text(path), digest, state, is_by_chance(digest), reason))
+            store.add_images(found)
+            count += len(found)
+            yield count
+
+
+def is_by_chance(digest: str) -> bool:
+    """Return whether an image is one of those that are chosen by chance, by its content alone.
+
+    What a model reads of these says how it reads all: others are shown because it is unsure.
+    """
+    return bool(digest) and int(digest[:8], 16) % CHANCE_SHARE == 0
+
+
+def read_plain(path: Path) -> bytes:
+    """Return the bytes of a regular file; raises SampleError for others, such as links."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | _O_BINARY)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+                raise SampleError(f"not a file of at most {MAX_BYTES >> 20} MB")
+            return file.read()
+    except OSError as error:
+        raise SampleError(error.strerror or str(error)) from error
+
+
+_O_BINARY = getattr(os, "O_BINARY", 0)
+
+
+def image_names_in(folder: Path) -> list[str]:
+    """Return the sorted names of images in a folder that are plain files; none without a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if entry.is_file(follow_symlinks=False) and has_suffix(entry.name, IMAGE_SUFFIXES)
+            )
+    except OSError:
+        return []
+
+
+def _check_all(folder: Path, rules: Rules, names: Sequence[str]) -> list[tuple[Path, str, str]]:
+    return [_checked(folder / name, rules) for name in names]
+
+
+def _checked(path: Path, rules: Rules) -> tuple[Path, str, str]:
+    """Return path and digest of a file, and why it cannot be used."""
+    try:
+        data = read_plain(path)
+        digest = hashlib.sha256(data).hexdigest()[:SERIAL_DIGITS]
+        if not has_suffix(path.name, rules.suffixes):
+            return path, digest, f"{path.suffix} is not in image_suffix"
+        open_image(data, rules.spec)
+    except SampleError as error:
+        return path, "", str(error)
+    return path, digest, ""
+
+
+def _labelled_digests(places: Places) -> set[str]:
+    """Return the contents that are labelled already, as far as file names say so."""
+    names = (
+        os.path.splitext(name)[0] for folder in places.labelled for name in image_names_in(folder)
+    )
+    serials = (name.rpartition(places.separator)[2] for name in names)
+    return {serial for serial in serials if re.fullmatch(rf"[0-9a-f]{{{SERIAL_DIGITS}}}", serial)}

@@ -1,0 +1,150 @@
+"""A round of the loop: the test set stays, worse weights are not used, and it can be stopped."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from cnnlib.console import SilentReporter
+from cnnlib.errors import CaptchaError, SampleError
+from cnnlib.evaluation.metrics import mcnemar_p_value
+from cnnlib.labelling import rounds
+from cnnlib.labelling.round_files import RoundFiles
+from cnnlib.networks.model_folder import ModelFolder
+from tests.helpers import Project, drawing, names_in
+
+QUIET = SilentReporter()
+
+
+@pytest.fixture
+def project(trained: Project, tmp_path) -> Project:
+    """A project of a kind that a model was trained for, without images and model."""
+    own = trained.copy(tmp_path / "own")
+    for name in ("sample", "model"):
+        shutil.rmtree(own.root / name)
+    return own
+
+
+@pytest.fixture
+def label(project):
+    """Return label(count, seed): put newly labelled images into new_image_dir."""
+
+    def add(count, seed):
+        folder = project.sample.new_image_dir.full
+        drawing(project)(folder, count, characters=("0", "1"), seed=seed)
+
+    return add
+
+
+@pytest.fixture
+def trains_well(trained, monkeypatch):
+    """Let a training end with the trained model; return what each was asked."""
+    asked = []
+
+    def train(config, candidate, is_new, reporter):
+        asked.append(config)
+        candidate.adopt(ModelFolder(trained.sample.model_save_dir))
+        return True
+
+    monkeypatch.setattr(rounds, "_train", train)
+    return asked
+
+
+def run(project):
+    return rounds.run_round(project.sample, reporter=QUIET)
+
+
+def test_the_test_set_is_drawn_once(project, label, trains_well):
+    label(100, seed=1)
+    first = run(project)
+    tested = names_in(project.sample.test_image_dir.full)
+    assert (first.train_images, first.test_images) == (80, 20) == (80, len(tested))
+    assert first.installed and first.old_right is None and first.new_right >= 19
+    label(50, seed=2)
+    second = run(project)
+    assert names_in(project.sample.test_image_dir.full) == tested
+    assert (second.round, second.train_images) == (2, 130)
+    assert second.old_right == second.new_right and second.p_value == 1.0
+    assert [r["round"] for r in RoundFiles(project.sample.labelling_dir.full).rounds()] == [1, 2]
+    assert not (project.sample.labelling_dir.full / "candidate").exists()
+
+
+def test_worse_weights_are_not_used(project, label, trains_well, trained, monkeypatch):
+    label(100, seed=1)
+    run(project)
+    before = ModelFolder(project.sample.model_save_dir).read()
+    label(20, seed=2)
+    right = iter([np.arange(20) >= 8, np.arange(20) >= 0])  # new, old
+    monkeypatch.setattr(rounds, "right_images", lambda *_: next(right))
+    monkeypatch.setattr(ModelFolder, "adopt", lambda self, other: None)
+    (project.sample.labelling_dir.full / "candidate").mkdir()
+    result = run(project)
+    assert not result.installed and (result.old_right, result.new_right) == (20, 12)
+    assert "worse and are not used" in result.message and result.p_value < 0.01
+    assert ModelFolder(project.sample.model_save_dir).read() == before
+
+
+def test_a_round_needs_labels_and_new_ones(project, label, trains_well):
+    label(40, seed=1)
+    with pytest.raises(SampleError, match="40 images are labelled, and a training needs 60"):
+        run(project)
+    assert len(names_in(project.sample.new_image_dir.full)) == 40
+    label(40, seed=2)
+    run(project)
+    with pytest.raises(SampleError, match="is new since the last round"):
+        run(project)
+
+
+def test_two_rounds_at_a_time_are_refused(project, label):
+    label(80, seed=1)
+    with (
+        RoundFiles(project.sample.labelling_dir.full).locked(),
+        pytest.raises(CaptchaError, match="a round is running"),
+    ):
+        run(project)
+
+
+def test_a_round_that_was_stopped_goes_on(project, label, trained, monkeypatch):
+    label(80, seed=1)
+    monkeypatch.setattr(rounds, "_train", lambda *_: False)
+    assert run(project) is None
+    asked = []
+
+    def go_on(config, candidate, is_new, reporter):
+        asked.append(is_new)
+        candidate.adopt(ModelFolder(trained.sample.model_save_dir))
+        return True
+
+    monkeypatch.setattr(rounds, "_train", go_on)
+    candidate = ModelFolder(project.sample.labelling_dir.full / "candidate")
+    candidate.adopt(ModelFolder(trained.sample.model_save_dir))  # what was saved before
+    assert run(project).installed and asked == [False]
+
+
+def test_what_was_trained_and_not_compared_is_not_trained_again(project, trained):
+    candidate = ModelFolder(project.sample.labelling_dir.full / "candidate")
+    candidate.adopt(ModelFolder(trained.sample.model_save_dir))
+    assert rounds._train(project.sample, candidate, is_new=False, reporter=QUIET)
+
+
+def test_a_real_round_trains_from_what_is_there(project, label, trained):
+    """The weights in place have learned these captchas; a few steps more do not lose that."""
+    ModelFolder(project.sample.model_save_dir).adopt(ModelFolder(trained.sample.model_save_dir))
+    label(80, seed=1)
+    project.change(cycle_stop=4)
+    result = run(project)
+    assert result.installed and result.old_right >= 15
+    model = ModelFolder(project.sample.model_save_dir).read()
+    assert model.run.cycle_stop == 4 and model.spec == project.sample.spec
+    assert result.new_right >= result.old_right - 3
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p_value"), [(0, 0, 1.0), (0, 6, 2 / 64), (5, 5, 1.0), (1, 9, 22 / 1024)]
+)
+def test_mcnemar(gained, lost, p_value):
+    new = np.array([True] * gained + [False] * lost + [True] * 30)
+    old = np.array([False] * gained + [True] * lost + [True] * 30)
+    assert mcnemar_p_value(new, old) == pytest.approx(p_value)
