@@ -25,11 +25,13 @@ from cnnlib import console, plots
 from cnnlib.config import RUNTIME_NAMES, SAMPLE_CONFIG, SampleConfig, load_sample_config
 from cnnlib.dataset.image_set import ImageSet, load_images
 from cnnlib.dataset.verification import Rules
+from cnnlib.errors import MissingPackageError
 from cnnlib.evaluation.batch_test import confusions_in_words
 from cnnlib.evaluation.checks import check_images
 from cnnlib.evaluation.label_audit import DoubtfulLabel, audit_labels
 from cnnlib.evaluation.metrics import confusions
 from cnnlib.networks.model_folder import ModelFolder
+from cnnlib.packages import require
 from cnnlib.runtimes import load_recognizer
 
 MAX_LISTED_LABELS = 20  # doubtful labels of a folder
@@ -54,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     console.add_runtime(parser, RUNTIME_NAMES)
     args = parser.parse_args(argv)
+    if args.forecast or args.cross_validate:
+        require("tensorflow")
     config = load_sample_config(args.config, runtime=args.runtime)
     rules = Rules.from_config(config)
     train, test = (
@@ -65,11 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.say(f"- {line}")
     steps = args.steps or max(1, config.cycle_stop // 5)
     if args.cross_validate:
-        from cnnlib.training.cross_validation import cross_validate  # needs TensorFlow
+        from cnnlib.training.cross_validation import cross_validate
 
         console.say(cross_validate(config, train.joined(test), FOLDS, steps).summary())
     elif args.forecast:
-        from cnnlib.training import forecast  # likewise
+        from cnnlib.training import forecast
 
         for line in forecast.summary(forecast.forecast(config, train, test, steps)):
             console.say(line)
@@ -110,7 +114,10 @@ def audit(config: SampleConfig, train: ImageSet, test: ImageSet) -> None:
             "More images with these characters help most"
         )
     if shown:
-        draw(shown, config.model_save_dir.full / DOUBTFUL_FILE)
+        try:
+            draw(shown, config.model_save_dir.full / DOUBTFUL_FILE)
+        except MissingPackageError as error:  # as where requirements-serve.txt alone is installed
+            console.warn(f"no picture: {error}")
 
 
 def draw(doubtful: Sequence[DoubtfulLabel], picture: Path) -> None:

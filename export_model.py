@@ -11,20 +11,24 @@ the Recognizer gives on all of them; a file that does not is removed. float16 ha
 quarters it; for both it says how many texts differ. See docs/en/export.md.
 """
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from cnnlib import console
 from cnnlib.config import SAMPLE_CONFIG, load_sample_config
-from cnnlib.exporting.export import FORMATS, Export, export_model
-from cnnlib.networks.metadata import FLOAT32, GRAY, PRECISIONS, RGB
+from cnnlib.networks.metadata import FLOAT32, FORMAT_NAMES, GRAY, PRECISIONS, RGB
 from cnnlib.paths import resolve_output_path
+
+if TYPE_CHECKING:
+    from cnnlib.exporting.export import Export
 
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     parser = console.parser(__doc__, SAMPLE_CONFIG)
-    parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
+    parser.add_argument("--format", choices=FORMAT_NAMES, default="onnx", help="default: onnx")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default=FLOAT32, help="of the weights, default: float32"
     )
@@ -36,13 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     config = load_sample_config(args.config)
+    from cnnlib.exporting.export import export_model  # TensorFlow takes seconds to load
+
     export = export_model(config, args.format, args.precision, args.input, args.output)
     for line in summary(export):
         console.say(line)
     return 0
 
 
-def summary(export: Export) -> Iterator[str]:
+def summary(export: "Export") -> Iterator[str]:
     """Yield the lines that report an export."""
     yield f"{export.file}: {export.megabytes:.1f} MB"
     for name, shape in export.shapes.items():
@@ -59,4 +65,5 @@ def summary(export: Export) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an unfinished file is removed
     sys.exit(main())

@@ -2,6 +2,7 @@
 
     python3 new_project.py FOLDER_OF_IMAGES [--name NAME] [--go]
                            [--labels WHERE] [--separator TEXT] [--unlabelled FOLDER]
+    python3 new_project.py FOLDER_OF_IMAGES --characters 0-9a-z --length 4 [--name NAME]
 
 Finds the images, in sub-folders too, and their labels: in the names, or in a list (CSV, text, JSON)
 in the folder or above it. Copies them, each content once, to sample/NAME/origin/ under the names
@@ -9,16 +10,20 @@ label_serial.suffix, and those without a label to sample/NAME/unlabelled/. Write
 with what fits these images, and says what it took, what it left out, and what follows.
 
 It never changes the folder. Stopped, it goes on when it is run again; with more images, it
-adds those that are new. --go also verifies, splits, trains and tests. --in-place copies nothing:
-verify_and_split_data.py will move the images out of the folder, whose names must be as above.
+adds those that are new. --characters and --length say what occurs in images that have no labels,
+to be labelled on the page of webserver_label_images.py. --go also verifies, splits, trains and
+tests. --in-place copies nothing: verify_and_split_data.py will move the images out of the folder,
+whose names must be as above.
 """
 
 import argparse
+import dataclasses
 import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from cnnlib import console
 from cnnlib.config import SampleConfig
@@ -26,7 +31,7 @@ from cnnlib.dataset.folders import image_names
 from cnnlib.dataset.splitting import verify_and_split
 from cnnlib.errors import ConfigError
 from cnnlib.importing.findings import findings
-from cnnlib.importing.labelled_folder import read_labelled_folder
+from cnnlib.importing.labelled_folder import read_labelled_folder, read_unlabelled_folder
 from cnnlib.importing.project import (
     Project,
     describe_changes,
@@ -34,18 +39,26 @@ from cnnlib.importing.project import (
     inspect_in_place,
     with_plain_forms,
 )
+from cnnlib.packages import require
 from cnnlib.paths import PROJECT_ROOT, ProjectPath, resolve_input_path
 
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    if args.go:
+        require("tensorflow")
     folder = checked_folder(args.folder)
     name = args.name or re.sub(r"[^\w-]+", "_", folder.name)
     project = Project(name, PROJECT_ROOT)
     project.check_free(may_exist=not args.in_place)
-    found = read_labelled_folder(
-        folder, labels=args.labels, separator=args.separator, encoding=args.encoding
+    expected = expected_labels(args)
+    found = (
+        read_unlabelled_folder(folder)
+        if expected
+        else read_labelled_folder(
+            folder, labels=args.labels, separator=args.separator, encoding=args.encoding
+        )
     )
     if args.plain_forms:
         with_plain_forms(found)
@@ -60,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         is_new = not project.exists
         project.add_source(folder, is_named=bool(args.name))
         result, seen = project.copy_images(found, unlabelled)
+        seen = dataclasses.replace(seen, **expected)
         say_lines(describe_import(found, result))
         if is_new:
             say_lines(findings(seen, project.write_config(seen)))
@@ -67,6 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             say_lines(describe_changes(seen, project.config()))
     console.say(f"the configuration is {project.config_file}")
     config = project.config(cycle_stop=args.cycle_stop)
+    if expected:
+        console.say(f"next:\n  python3 webserver_label_images.py --config {project.config_name}")
+        return 0
     if args.go:
         return go(config, project.config_name)
     say_commands(config, project.config_name, trained=False)
@@ -104,6 +121,20 @@ def parser() -> argparse.ArgumentParser:
         help="more images, which have no labels",
     )
     options.add_argument(
+        "--characters",
+        type=characters,
+        default=None,
+        metavar="TEXT",
+        help="no image has a label: these characters occur, such as 0-9a-z",
+    )
+    options.add_argument(
+        "--length",
+        type=lengths,
+        default=None,
+        metavar="N",
+        help="with --characters: of a label, such as 4, or 4-6",
+    )
+    options.add_argument(
         "--plain-forms",
         action="store_true",
         help="write full-width and other forms of a character as the plain one",
@@ -112,6 +143,40 @@ def parser() -> argparse.ArgumentParser:
         "--in-place", action="store_true", help="copy nothing: the images will be moved"
     )
     return options
+
+
+def characters(text: str) -> str:
+    """Read an option such as 0-9a-z; argparse shows the error."""
+
+    def every(ends: re.Match[str]) -> str:
+        return "".join(map(chr, range(ord(ends[1]), ord(ends[2]) + 1)))
+
+    found = "".join(dict.fromkeys(re.sub("([0-9A-Za-z])-([0-9A-Za-z])", every, text)))
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} has no characters: write, say, 0-9a-z")
+    return found
+
+
+def lengths(text: str) -> tuple[int, ...]:
+    """Read an option such as 4 or 4-6; argparse shows the error."""
+    found = re.fullmatch(r"([1-9]\d?)(?:-([1-9]\d?))?", text)
+    if not found or int(found[2] or 99) < int(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a length such as 4, or 4-6")
+    return tuple(range(int(found[1]), int(found[2] or found[1]) + 1))
+
+
+def expected_labels(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what labels will be of images that have none; raises ConfigError for half of it."""
+    if bool(args.characters) != bool(args.length):
+        raise ConfigError("--characters and --length belong together: give both")
+    if not args.characters:
+        return {}
+    if args.go or args.in_place or args.labels or args.separator:
+        raise ConfigError(
+            "--characters is for images without labels: leave out --go, --in-place, --labels and "
+            "--separator"
+        )
+    return {"expected_characters": args.characters, "expected_lengths": args.length}
 
 
 def checked_folder(folder: Path) -> Path:

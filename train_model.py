@@ -19,13 +19,25 @@ too (docs/en/training.md, A smaller network).
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cnnlib import console
 from cnnlib.config import SAMPLE_CONFIG, load_sample_config
 from cnnlib.paths import resolve_input_path
-from cnnlib.training import TrainModel
+
+if TYPE_CHECKING:
+    from cnnlib.training import TrainModel
 
 __all__ = ["TrainModel", "main"]
+
+
+def __getattr__(name: str) -> type["TrainModel"]:
+    """Load TrainModel where it is imported from here: its TensorFlow takes seconds."""
+    if name != "TrainModel":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cnnlib.training import TrainModel
+
+    return TrainModel
 
 
 @console.script
@@ -42,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load_sample_config(
         args.config, cycle_stop=args.cycle_stop, seed=args.seed, teacher=args.teacher
     )
+    from cnnlib.training import TrainModel
+
     model = TrainModel.from_config(config, fresh=args.fresh)
     if args.recognize:
         model.recognize_captcha()

@@ -16,7 +16,6 @@ from cnnlib import console
 from cnnlib.config import CAPTCHA_CONFIG, load_captcha_config
 from cnnlib.serving.app import create_captcha_app
 from cnnlib.serving.waitress_server import LOCALHOST, Server
-from gen_image.generator import CaptchaGenerator
 
 
 @console.script
@@ -26,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=6100, metavar="N", help="0 takes a free one")
     parser.add_argument("--show-answers", action="store_true", help="add header X-Captcha-Text")
     args = parser.parse_args(argv)
+    from gen_image.generator import CaptchaGenerator  # its libraries are not in every installation
+
     generator = CaptchaGenerator(load_captcha_config(args.config))
     app = create_captcha_app(generator, show_answers=args.show_answers)
     server = Server(app, args.host, args.port)

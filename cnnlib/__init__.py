@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cnnlib.dataset import split, verify
     from cnnlib.errors import CaptchaError
     from cnnlib.evaluation import TestBatch
+    from cnnlib.explanation import CharExplanation, Explanation
     from cnnlib.network import CNN
     from cnnlib.recognizer import Prediction, Recognizer
     from cnnlib.training import TrainModel
@@ -37,6 +38,8 @@ __all__ = [
     "CNN",
     "CaptchaError",
     "CaptchaSpec",
+    "CharExplanation",
+    "Explanation",
     "Prediction",
     "Recognizer",
     "Reporter",
@@ -53,6 +56,8 @@ _MODULES = {
     "CNN": "network",
     "CaptchaError": "errors",
     "CaptchaSpec": "captcha_spec",
+    "CharExplanation": "explanation",
+    "Explanation": "explanation",
     "Prediction": "recognizer",
     "Recognizer": "recognizer",
     "Reporter": "console",

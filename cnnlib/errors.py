@@ -9,6 +9,10 @@ class ConfigError(CaptchaError):
     """A file in conf/, a command-line option or an argument has a value that cannot be used."""
 
 
+class MissingPackageError(ConfigError, ImportError):
+    """A package is not installed; the message has the command that installs it."""
+
+
 class SampleError(CaptchaError):
     """An image, a label or a folder of images cannot be used."""
 

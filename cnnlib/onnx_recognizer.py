@@ -5,24 +5,20 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cnnlib.captcha_spec import CaptchaSpec
-from cnnlib.errors import ConfigError, ModelError
+from cnnlib.errors import ModelError
 from cnnlib.networks.metadata import RGB, ModelMetadata
 from cnnlib.networks.model_folder import MODEL_FILE, ONNX_FILE, ModelFolder
-from cnnlib.paths import AnyPath
+from cnnlib.packages import importing, is_installed
+from cnnlib.paths import AnyPath, ProjectPath
 from cnnlib.reloads import Reloads
 from cnnlib.text_reader import TextReader
 
-if TYPE_CHECKING:
-    pass
-
-INSTALL = "pip install -r requirements-serve.txt"
 EXPORTED_WITHIN_S = 120.0  # by a training, after it has saved the same weights
-EXPORT = "run export_model.py first, or name another runtime"
 
 
 class OnnxRecognizer(TextReader):
@@ -30,11 +26,11 @@ class OnnxRecognizer(TextReader):
 
     Safe to call from many threads. `close` frees its memory; so does leaving a `with` block. Where
     `spec` is given, ModelError is raised for a file of another captcha in anything but case; also
-    where the file is missing or damaged. ConfigError: onnxruntime is not installed.
+    where the file is missing or damaged. MissingPackageError: onnxruntime is not installed.
     """
 
     def __init__(self, file: AnyPath, *, spec: CaptchaSpec | None = None) -> None:
-        self._file, self._wanted = Path(file), spec
+        self._file, self._wanted = ProjectPath(file).full, spec
         self._reloads = Reloads(self._state())
         self._session = _open_session(self._file)
         properties = self._session.get_modelmeta().custom_metadata_map
@@ -76,7 +72,7 @@ class OnnxRecognizer(TextReader):
         newer = self._reloads.load(state, lambda: OnnxRecognizer(self._file, spec=self._wanted))
         if newer is None and self.is_outdated(EXPORTED_WITHIN_S):
             raise ModelError(
-                f"{self._file} is served, and its folder has newer weights: run export_model.py, "
+                f"{self._file} is served, and its folder has newer weights: {how_to_export()}, "
                 'or set "export_onnx": true in conf/ for trainings'
             )
         return newer
@@ -93,9 +89,11 @@ class OnnxRecognizer(TextReader):
 
     def describe(self) -> dict[str, Any]:
         """Return what the model is, as JSON values."""
-        return self.metadata.describe("onnx")
+        return {**self.metadata.describe("onnx"), "outdated": self.is_outdated()}
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
+        if self._session is None:
+            raise RuntimeError("this recogniser is closed")
         if self.metadata.input == RGB and pixels.ndim == 3:  # gray, which stays the same in RGB
             pixels = np.repeat(pixels[..., np.newaxis], 3, axis=-1)  # [n, H, W, 3]
         [probabilities] = self._session.run(["probabilities"], {"image": pixels})
@@ -103,22 +101,32 @@ class OnnxRecognizer(TextReader):
         return result
 
     def _state(self) -> str:
-        """Return what changes with the file."""
-        try:
-            status = os.stat(self._file)
-        except OSError as error:
-            raise ModelError(f"no exported model in {self._file}: {EXPORT}") from error
-        return f"{status.st_mtime_ns} {status.st_size} {status.st_ino}"
+        """Return what changes with the file; raises ModelError where there is none."""
+        state = state_of(self._file)
+        if not state:
+            raise ModelError(f"no exported model in {self._file}: {how_to_export()}")
+        return state
+
+
+def state_of(file: Path) -> str:
+    """Return what changes with a file; "" where there is none."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return ""
+    return f"{status.st_mtime_ns} {status.st_size} {status.st_ino}"
+
+
+def how_to_export() -> str:
+    if is_installed("tensorflow"):
+        return "run export_model.py"
+    return "run export_model.py where TensorFlow is installed, and copy the file here"
 
 
 def _open_session(file: Path) -> Any:
-    """Return an onnxruntime.InferenceSession; raises ConfigError where there is no onnxruntime."""
-    try:
+    """Return an onnxruntime.InferenceSession."""
+    with importing("onnxruntime"):
         import onnxruntime
-    except ImportError as error:
-        raise ConfigError(
-            f"onnxruntime is not installed: {INSTALL}, or name another runtime"
-        ) from error
     options = onnxruntime.SessionOptions()
     # Each run in its caller's thread, as in `Recognizer`.
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlib.errors import CaptchaError
 from cnnlib.files import replacing
+from cnnlib.packages import importing
 from cnnlib.paths import AnyPath
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CHINESE_FONTS = (
@@ -115,15 +116,67 @@ def image_grid(
     save_png(figure, path)
 
 
+def explanation_plot(
+    pixels: np.ndarray,
+    panels: Sequence[tuple[str, str, np.ndarray]],
+    path: AnyPath,
+    *,
+    title: str,
+) -> None:
+    """Draw an image under a title, and below it once more for each panel, with its heat map.
+
+    `pixels` are uint8 [H, W] or [H, W, 3]; a panel is what stands above it, what stands below it (a
+    few short lines), and the heat map, float [H, W] of 0 to 1. The PNG at `path` is replaced as a
+    whole.
+    """
+    ratio = pixels.shape[0] / pixels.shape[1]
+    columns = max(1, min(len(panels), 6 if ratio > 0.4 else 3))
+    rows = math.ceil(len(panels) / columns)
+    # All in inches, from the left and the top: to measure the texts would take most of the time.
+    image_side, side = min(8, 3.5 / ratio), min(10 / max(columns, 3), 2.5 / ratio)
+    gap = max(0.2, 1.6 - side)  # between panels: their texts are as wide
+    first_panel, panel = image_side * ratio + 0.7, side * ratio + 1.5  # of it, and of a row
+    width = max(columns * (side + gap), image_side + 0.4, 5)
+    height = first_panel + rows * panel
+    figure = _new_figure(width, height)
+    figure.set_layout_engine("none")
+    fonts = _fonts()
+
+    def add_image(left: float, from_top: float, shown: float) -> Axes:
+        bottom = height - from_top - shown * ratio
+        axes = figure.add_axes(
+            (left / width, bottom / height, shown / width, shown * ratio / height)
+        )
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, aspect="auto")
+        axes.set_axis_off()
+        return axes
+
+    axes = add_image((width - image_side) / 2, 0.4, image_side)
+    axes.set_title(title, fontfamily=fonts, parse_math=False)
+    margin = (width - columns * (side + gap)) / 2
+    for place, (above, below, heat) in enumerate(panels):
+        row, column = divmod(place, columns)
+        left, from_top = margin + column * (side + gap) + gap / 2, first_panel + row * panel
+        axes = add_image(left, from_top, side)
+        axes.imshow(heat, cmap="autumn", vmin=0, vmax=1, alpha=0.7 * heat, aspect="auto")
+        axes.set_title(above, fontfamily=fonts, parse_math=False)
+        figure.text(
+            (left + side / 2) / width,
+            1 - (from_top + side * ratio + 0.06) / height,
+            below,
+            horizontalalignment="center",
+            verticalalignment="top",
+            fontfamily=fonts,
+            fontsize=9,
+            parse_math=False,
+        )
+    save_png(figure, path)
+
+
 def _new_figure(width: float, height: float) -> Figure:
     """Return an empty figure, its sides in inches; raises CaptchaError without matplotlib."""
-    try:
+    with importing("matplotlib"):  # serving does without
         from matplotlib.figure import Figure
-    except ImportError as error:  # serving does without
-        raise CaptchaError(
-            "pictures are drawn with matplotlib, which is not installed: pip install -r "
-            "requirements.txt"
-        ) from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

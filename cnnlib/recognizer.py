@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.config import SampleConfig
+from cnnlib.explanation import Details, Explanation, explain
 from cnnlib.network import CNN
 from cnnlib.networks.checkpoint import read_best
+from cnnlib.networks.explainer import Explainer
 from cnnlib.networks.metadata import ModelMetadata
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.session import open_session, session_options
@@ -18,7 +22,7 @@ from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import ConstantWeights
 from cnnlib.paths import AnyPath
 from cnnlib.reloads import Reloads
-from cnnlib.text_reader import Prediction, TextReader
+from cnnlib.text_reader import Prediction, TextReader, run_in_parts
 
 __all__ = ["Prediction", "Recognizer"]
 
@@ -64,7 +68,8 @@ class Recognizer(TextReader, CNN):
             spec=self.info.spec,
             network=self.info.network,
         )
-        self.model(ConstantWeights(values))
+        images = self.standardized()
+        self.model(ConstantWeights(values), images)
         with self.graph.as_default():
             probabilities = tf.nn.softmax(self.logits / self.info.temperature)  # [B, P, C]
         self.graph.finalize()
@@ -75,12 +80,49 @@ class Recognizer(TextReader, CNN):
         options.intra_op_parallelism_threads = 1
         self._session = open_session(self.graph, options)
         self._call = self._session.make_callable(probabilities, feed_list=[self.X])
+        self._explainer: Explainer | None = None  # made when it is asked for
+        self._explained = images, self.logits, probabilities, options
+        self._is_closed, self._lock = False, threading.Lock()  # of these two
         for count in (1, 2):  # the first runs set up what later ones need, for one and for several
             self.predict_pixels(np.zeros((count, *self.spec.shape), np.uint8))
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
         probabilities: np.ndarray = self._call(pixels)
         return probabilities
+
+    def explain(self, image: Image.Image) -> Explanation:
+        """Recognise an image, and say how sure each character is and where the network looked.
+
+        Raises ImageSizeError for one of another size.
+        """
+        details = self.explain_pixels(self.pixels_of(image)[np.newaxis])
+        [probabilities], [attention] = details.probabilities, details.attention
+        return explain(self.read(probabilities), probabilities, attention, self.char_set)
+
+    def explain_pixels(self, pixels: np.ndarray) -> Details:
+        """Return what is behind the answers to pixels, uint8 [N, H, W] or [N, H, W, 3]; N > 0.
+
+        The maps of attention are means over those of a position. In the network `cnn5`, which has
+        none, they are the saliency of the pixels: how much the likeliest character depends on them.
+        """
+        parts = run_in_parts(self._open_explainer().details, pixels)
+        return Details(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def saliency_of(self, pixels: np.ndarray) -> np.ndarray:
+        """Return maps of how much the likeliest character of each position depends on the pixels.
+
+        As `Details.attention`, but on a finer grid, a place for 4 x 4 pixels: float32 [N, P, h, w].
+        It says better where a character is (`character_boxes`), and takes ten times as long.
+        """
+        return np.concatenate(list(run_in_parts(self._open_explainer().saliency, pixels)))
+
+    def _open_explainer(self) -> Explainer:
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError("this Recognizer is closed: load the model again")
+            if self._explainer is None:
+                self._explainer = Explainer(self.X, *self._explained)
+            return self._explainer
 
     @classmethod
     def from_spec(
@@ -109,6 +151,10 @@ class Recognizer(TextReader, CNN):
     def close(self) -> None:
         """End the session and free its memory; to be called when no thread is recognising."""
         self._session.close()
+        with self._lock:
+            self._is_closed = True
+            if self._explainer is not None:
+                self._explainer.close()
 
     def load_newer(self) -> Recognizer | None:
         """Load the folder's weights where they are others than these; else return None.

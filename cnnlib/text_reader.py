@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -22,6 +23,8 @@ from cnnlib.networks.decoding import decode
 IMAGES_PER_RUN = 32
 RUNS_AHEAD = 64
 NAMED = 100  # characters, in a message
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -54,21 +57,11 @@ class TextReader(ABC):
 
     def predict_pixels(self, pixels: np.ndarray) -> list[Prediction]:
         """Recognise pixels, uint8 [N, H, W] or [N, H, W, 3], in their order."""
-        return [self.read(p) for part in self._run_in_parts(pixels) for p in part]
+        return [self.read(p) for part in run_in_parts(self._run, pixels) for p in part]
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Return the probability of each class at each position, float32 [N, P, C]; N is not 0."""
-        return np.concatenate(list(self._run_in_parts(pixels)))
-
-    def _run_in_parts(self, pixels: np.ndarray) -> Iterator[np.ndarray]:
-        starts = range(0, len(pixels), IMAGES_PER_RUN)
-        parts = [pixels[start : start + IMAGES_PER_RUN] for start in starts]
-        if len(parts) < 2:
-            yield from map(self._run, parts)
-            return
-        with ThreadPoolExecutor(usable_cores()) as threads:
-            for start in range(0, len(parts), RUNS_AHEAD):  # results not taken yet are in memory
-                yield from threads.map(self._run, parts[start : start + RUNS_AHEAD])
+        return np.concatenate(list(run_in_parts(self._run, pixels)))
 
     def pixels_of(self, image: Image.Image) -> np.ndarray:
         """Return an image's pixels, of the shape of X; raises ImageSizeError for another size."""
@@ -101,3 +94,15 @@ class TextReader(ABC):
         classes = label_to_ids("".join(among), self.char_set)
         some = probabilities[:, classes + [-1] * self.spec.has_end_class]  # [P, classes of among]
         return some / np.maximum(some.sum(axis=-1, keepdims=True), np.finfo(some.dtype).tiny)
+
+
+def run_in_parts(run: Callable[[np.ndarray], Result], pixels: np.ndarray) -> Iterator[Result]:
+    """Yield what `run` gives of each IMAGES_PER_RUN images, in their order, on all cores."""
+    starts = range(0, len(pixels), IMAGES_PER_RUN)
+    parts = [pixels[start : start + IMAGES_PER_RUN] for start in starts]
+    if len(parts) < 2:
+        yield from map(run, parts)
+        return
+    with ThreadPoolExecutor(usable_cores()) as threads:
+        for start in range(0, len(parts), RUNS_AHEAD):  # results not taken yet are in memory
+            yield from threads.map(run, parts[start : start + RUNS_AHEAD])

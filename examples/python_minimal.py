@@ -43,18 +43,28 @@ def resize(image: Image.Image, size: tuple[int, int], pad: bool) -> Image.Image:
     return padded
 
 
-def main(model_file: str, *files: str) -> None:
-    session = onnxruntime.InferenceSession(model_file, providers=["CPUExecutionProvider"])
-    model = session.get_modelmeta().custom_metadata_map
-    characters = json.loads(model["char_set"])
+def main(model_file: str, *files: str) -> int:
+    try:
+        session = onnxruntime.InferenceSession(model_file, providers=["CPUExecutionProvider"])
+        model = session.get_modelmeta().custom_metadata_map
+        characters = json.loads(model["char_set"])
+    except Exception as error:
+        sys.exit(f"{model_file} cannot be used as a model of export_model.py: {error}")
+    failed = 0
     for file in files:
-        pixels = read_pixels(file, model)[np.newaxis]  # [1, H, W] or [1, H, W, 3]
+        try:
+            pixels = read_pixels(file, model)[np.newaxis]  # [1, H, W] or [1, H, W, 3]
+        except Exception as error:  # Pillow raises many kinds
+            print(f"{file}: {error}", file=sys.stderr)
+            failed = 1
+            continue
         [[char_ids], [confidence]] = session.run(["char_ids", "confidence"], {"image": pixels})
         text = "".join(characters[i] for i in char_ids if i >= 0)
         print(f"{file}\t{text}\t{confidence:.4f}")
+    return failed
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))

@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cnnlib import console
 from cnnlib.config import CAPTCHA_CONFIG, load_captcha_config
 from cnnlib.paths import resolve_output_path
-from gen_image.generator import draw_samples
 
 
 @console.script
@@ -29,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, metavar="N", help="same seed, same texts")
     args = parser.parse_args(argv)
+    from gen_image.generator import draw_samples  # its libraries are not in every installation
+
     config = load_captcha_config(args.config, count=args.count, root_dir=args.root_dir)
     written = draw_samples(config, args.seed)
     console.say(f"{written} images written to {config.root_dir}")

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any
 
-from captcha.image import DEFAULT_FONTS, ImageCaptcha
 from PIL import Image
 
 from cnnlib.config import CaptchaConfig
@@ -24,7 +23,11 @@ from cnnlib.cores import usable_cores
 from cnnlib.dataset.labels import file_name
 from cnnlib.errors import ConfigError, SampleError
 from cnnlib.files import reason, store_image
+from cnnlib.packages import importing, require
 from gen_image import styles, typefaces
+
+with importing("captcha"):
+    from captcha.image import DEFAULT_FONTS, ImageCaptcha
 
 PYCAPT_STYLE = "pycapt"
 FULL_HEIGHT, FULL_AREA = 60, 100 * 60  # from this size on the library draws as it is
@@ -66,7 +69,7 @@ class CaptchaGenerator:
         if style is not None:
             return lambda text: styles.draw(style, text, width, height, fonts)
         if self.config.style == PYCAPT_STYLE:
-            styles.check_pycapt()
+            require("pycapt")
             return lambda text: styles.draw_pycapt(text, width, height, fonts)
         library = _ScaledCaptcha(width, height, fonts)
         library.truefonts  # noqa: B018 - the library loads its fonts at the first access

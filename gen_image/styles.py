@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cnnlib.errors import ConfigError
 from gen_image import typefaces
 from gen_image.typefaces import FONT_DIR, LATIN
 
@@ -141,16 +140,6 @@ def draw(
         ground.paste(letter_colour, (round(left), round(top)), letter)
     _scribble(style, ground, colours, rng)
     return _distorted(style, ground, rng)
-
-
-def check_pycapt() -> None:
-    """Raise ConfigError where the pycapt library is not installed."""
-    try:
-        import pycapt  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            "style pycapt needs a library: pip install -r requirements-practice.txt"
-        ) from error
 
 
 def draw_pycapt(text: str, width: int, height: int, fonts: Sequence[str]) -> Image.Image:

@@ -7,10 +7,14 @@ import string
 from collections.abc import Iterable
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
+
+from cnnlib.packages import importing
+
+with importing("matplotlib"):
+    import matplotlib
+    from matplotlib import font_manager
 
 FONT_DIR = Path(matplotlib.get_data_path(), "fonts", "ttf")
 LATIN = string.digits + string.ascii_lowercase + string.ascii_uppercase

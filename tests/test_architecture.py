@@ -18,7 +18,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 
-LIGHT_SCRIPTS = (
+SCRIPTS = (
     "gen_image.gen_sample_by_captcha",
     "gen_image.collect_labels",
     "new_project",
@@ -27,8 +27,14 @@ LIGHT_SCRIPTS = (
     "recognize_local",
     "recognize_online",
     "recognize_time_test",
+    "train_model",
+    "test_batch",
+    "doctor",
+    "export_model",
+    "webserver_recognize_api",
+    "webserver_label_images",
+    "label_loop",
 )
-HEAVY_SCRIPTS = ("train_model", "test_batch", "doctor", "webserver_recognize_api")
 
 # Class or function -> its parameters in this order; more may follow if they have defaults.
 SIGNATURES = {
@@ -66,7 +72,7 @@ def imports(file: Path) -> set[str]:
 
 
 def scripts() -> list[Path]:
-    return [ROOT / f"{name.replace('.', '/')}.py" for name in LIGHT_SCRIPTS + HEAVY_SCRIPTS]
+    return [ROOT / f"{name.replace('.', '/')}.py" for name in SCRIPTS]
 
 
 def find(name: str) -> Callable[..., object]:
@@ -100,10 +106,10 @@ def in_path_setup(node: ast.Expr) -> bool:
     return ast.unparse(node).startswith("sys.path.")
 
 
-def test_light_scripts_start_without_tensorflow() -> None:
+def test_scripts_start_without_tensorflow() -> None:
     code = (
         "import importlib, sys\n"
-        f"for name in {LIGHT_SCRIPTS!r}:\n"
+        f"for name in {SCRIPTS!r}:\n"
         "    importlib.import_module(name)\n"
         "    assert 'tensorflow' not in sys.modules, name + ' imports TensorFlow'\n"
     )
@@ -142,6 +148,13 @@ def test_config_knows_every_network() -> None:
     from cnnlib.networks.architectures import NETWORKS
 
     assert tuple(NETWORKS) == NETWORK_NAMES
+
+
+def test_options_of_an_export_know_every_format() -> None:
+    from cnnlib.exporting.export import FORMATS
+    from cnnlib.networks.metadata import FORMAT_NAMES
+
+    assert tuple(FORMATS) == FORMAT_NAMES
 
 
 def test_config_knows_every_recipe() -> None:

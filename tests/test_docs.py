@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README_LIMIT = 9_000  # bytes
 TRANSLATED = (
     "own-images",
+    "labelling",
     "training",
     "serving",
     "deployment",

@@ -1,6 +1,7 @@
 """The script that says what is wrong with images, labels and model."""
 
 import shutil
+import sys
 
 import pytest
 
@@ -19,7 +20,7 @@ def surely_read(trained, paths, text):
     return [path for prediction, path in pairs if prediction.text == text]
 
 
-def test_wrong_labels_are_listed_and_drawn(trained, tmp_path, capsys):
+def test_wrong_labels_are_listed_and_drawn(trained, tmp_path, capsys, monkeypatch):
     project = tmp_path / "project"
     shutil.copytree(trained.root, project)
     wrong = []
@@ -32,6 +33,9 @@ def test_wrong_labels_are_listed_and_drawn(trained, tmp_path, capsys):
     assert all(f"  {path.name}: read as " in printed for path in wrong)
     assert f"look at them: {project / 'model/doubtful.png'}" in printed
     assert is_png(project / "model/doubtful.png")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert doctor.main(["--config", str(project / "conf/sample_config.json")]) == 0
+    assert "no picture: matplotlib is not installed" in capsys.readouterr().err
 
 
 def test_without_a_model_the_images_are_checked(project, draw_images, capsys):

@@ -41,8 +41,11 @@ JAVASCRIPT = """
   const gray = [...toPixels(bytes, model.width, model.height, model)];
   const rgb = [...toPixels(bytes, model.width, model.height, { ...model, channels: 3 })];
   const refused = [];
-  for (const wrong of [() => toPixels(bytes, 10, 6, model), () => readModel(bytes.subarray(0, 99))])
-    try { wrong(); } catch (error) { refused.push(error.message); }
+  const whole = readFileSync(modelFile), damaged = Buffer.from(whole);
+  damaged[damaged.indexOf("char_set") + 11] = 0;  // in the list of characters
+  const wrong = [bytes.subarray(0, 99), whole.subarray(0, 3000), damaged];
+  for (const use of [() => toPixels(bytes, 10, 6, model), ...wrong.map((b) => () => readModel(b))])
+    try { use(); refused.push("nothing"); } catch (error) { refused.push(error.message); }
   const outputs = {  // of two characters at most; ends after one
     probabilities: { dims: [1, 2, 3], data: [0.9, 0.1, 0, 0.15, 0.05, 0.8] },
     char_ids: { data: [0, -1] }, confidence: { data: [0.72] },
@@ -92,6 +95,27 @@ def test_python_reads_what_the_recognizer_reads(drawn, predictions):
     check([sys.executable, str(EXAMPLES / "python_minimal.py")], drawn, predictions)
 
 
+def test_python_goes_on_after_images_that_it_cannot_read(drawn, predictions, tmp_path):
+    small, text, none = (tmp_path / name for name in ("small.png", "text.png", "none.png"))
+    Image.new("L", (10, 6)).save(small)
+    text.write_text("no image")
+    files = [drawn[0], small, text, none, drawn[1]]
+    done = run_python(MODEL, *files)
+    answered = [line.split("\t")[1] for line in done.stdout.splitlines()]
+    assert answered == [prediction.text for prediction in predictions[:2]] and done.returncode == 1
+    for file, line in zip(files[1:4], done.stderr.splitlines(), strict=True):
+        assert line.startswith(f"{file}: ")
+    for wrong in (none, text):
+        done = run_python(wrong, drawn[0])
+        assert re.fullmatch(f"{re.escape(str(wrong))} cannot be used as a model .*\n", done.stderr)
+        assert (done.returncode, done.stdout) == (1, "")
+
+
+def run_python(*arguments: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / "python_minimal.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, encoding="utf-8")
+
+
 def test_node_reads_what_the_recognizer_reads(drawn, predictions):
     if not NODE:
         pytest.skip("node is not installed")
@@ -136,7 +160,10 @@ def test_javascript_reads_metadata_and_pixels_as_python_does(minimal, tmp_path):
         pixels = minimal.read_pixels(str(tmp_path / "layer.png"), said | {"input": kind})
         assert found[kind] == pixels.ravel().tolist()
     assert found["refused"][0] == "image of 10x6, expected 100x60"
-    assert "ONNX" in found["refused"][1] or "export_model.py" in found["refused"][1]
+    assert all(
+        message.startswith("not a whole model that export_model.py wrote (")
+        for message in found["refused"][1:]
+    )
     assert found["answer"]["text"] == "a"
     assert found["answer"]["shares"] == [pytest.approx(0.9 * 0.8)]
 
@@ -148,6 +175,13 @@ def test_the_files_that_the_readme_names_exist():
     assert len(links) > 5 and len(scripts) > 1
     for path in [EXAMPLES / link for link in links] + [PROJECT_ROOT / name for name in scripts]:
         assert path.exists(), path
+
+
+def test_packages_of_javascript_run_no_scripts_of_theirs():
+    folders = [file.parent for file in EXAMPLES.glob("*/package.json")]
+    assert {folder.name for folder in folders} == {"node", "browser"}
+    for folder in folders:
+        assert "ignore-scripts=true" in (folder / ".npmrc").read_text(encoding="utf-8")
 
 
 def test_the_page_loads_nothing_from_elsewhere():

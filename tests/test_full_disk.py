@@ -32,6 +32,7 @@ from cnnlib.dataset.verification import Rules
 from cnnlib.evaluation import TestBatch
 from cnnlib.evaluation.batch_test import compare
 from cnnlib.importing import copying
+from cnnlib.onnx_recognizer import OnnxRecognizer
 from cnnlib.paths import ProjectPath
 from cnnlib.recognizer import Prediction
 from cnnlib.serving.app import create_recognize_app
@@ -254,6 +255,7 @@ class WrongAnswers(TestBatch):
 
     def __init__(self, folder: Path) -> None:
         self.img_path, self._reporter = ProjectPath(folder), SilentReporter()
+        self.recognizer = OnnxRecognizer.__new__(OnnxRecognizer)  # it draws no pictures
 
     def test_batch(self):
         names = sorted(os.listdir(self.img_path))

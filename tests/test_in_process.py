@@ -1,6 +1,7 @@
 """The scripts that ask the API, recognising by themselves instead."""
 
 import shutil
+import sys
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_answers_are_those_of_the_recogniser(trained):
             asked.recognize(b"just text", "note.txt")
 
 
-def test_scripts_need_no_server(trained, tmp_path, capsys):
+def test_scripts_need_no_server(trained, tmp_path, capsys, monkeypatch):
     trained_elsewhere = Project(tmp_path / "project")
     shutil.copytree(trained.root, trained_elsewhere.root)
     options = ["--runtime", "tensorflow", "--config", str(trained_elsewhere.config_path)]
@@ -38,3 +39,6 @@ def test_scripts_need_no_server(trained, tmp_path, capsys):
     assert recognize_time_test.main([*paths, "--times", "10", *options]) == 0
     assert "10 answered, 0 failed" in capsys.readouterr().out
     assert (trained_elsewhere.root / "test.csv").exists()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert recognize_time_test.main([*paths, "--times", "1", *options]) == 0
+    assert "no pictures: matplotlib is not installed" in capsys.readouterr().err

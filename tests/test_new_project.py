@@ -276,3 +276,48 @@ def test_folder_whose_name_is_not_text_is_refused(root, tmp_path, capsys):
     assert new_project.main([os.fsdecode(folder), "--name", "cafe"]) == 2
     assert "is not text, which a configuration needs: rename the folder" in capsys.readouterr().err
     assert not (root / "conf/cafe.json").exists()
+
+
+def test_images_without_labels_become_a_project_to_label(root, tmp_path, draw_images, capsys):
+    folder = tmp_path / "shop"
+    draw_images(folder, 30)
+    before = contents(folder)
+    options = [str(folder), "--characters", "a-c0", "--length", "2-3"]
+    assert new_project.main(options) == 0
+    config = load_sample_config(root / "conf" / "shop.json")
+    assert config.char_set == ("0", "a", "b", "c") and config.ignore_case
+    assert (config.min_captcha, config.max_captcha) == (2, 3)
+    assert (config.image_width, config.image_height) == (40, 24)
+    images = contents(config.unlabelled_image_dir.full)
+    assert sorted(images.values()) == sorted(before.values()) and before == contents(folder)
+    assert not any("_" in name for name in images)  # the labels that names had are not taken
+    shown = capsys.readouterr().out
+    assert "30 images without a label" in shown and "no labels yet" in shown
+    assert "  python3 webserver_label_images.py --config conf/shop.json" in shown
+    assert new_project.main(options) == 0  # nothing is there twice
+    assert contents(config.unlabelled_image_dir.full) == images
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--characters", "0-9"], "belong together"),
+        (["--length", "4"], "belong together"),
+        (["--characters", "0-9", "--length", "4", "--go"], "leave out --go"),
+        (["--characters", "0-9", "--length", "4", "--labels", "stem"], "leave out"),
+    ],
+)
+def test_half_of_what_labels_will_be_is_refused(
+    root, tmp_path, draw_images, capsys, options, message
+):
+    draw_images(tmp_path / "shop", 2)
+    assert new_project.main([str(tmp_path / "shop"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (root / "sample" / "shop").exists()
+
+
+@pytest.mark.parametrize("length", ["x", "0", "6-4", "4-", "-4", "100", ""])
+def test_lengths_that_are_none_are_refused(tmp_path, capsys, length):
+    with pytest.raises(SystemExit):
+        new_project.main([str(tmp_path), "--characters", "0-9", f"--length={length}"])
+    assert "is not a length such as 4, or 4-6" in capsys.readouterr().err

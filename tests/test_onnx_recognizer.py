@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import cnnlib.onnx_recognizer
 import cnnlib.runtimes
 from cnnlib.config import load_sample_config
 from cnnlib.dataset.images import open_image
-from cnnlib.errors import CharsetError, ConfigError, ImageSizeError, ModelError
+from cnnlib.errors import CharsetError, ImageSizeError, ModelError
 from cnnlib.exporting.export import export_model
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.onnx_recognizer import OnnxRecognizer
 from cnnlib.paths import PROJECT_ROOT
 from cnnlib.recognizer import Recognizer
-from cnnlib.runtimes import load_recognizer
+from cnnlib.runtimes import load_recognizer, recognizer_of
 from cnnlib.text_reader import IMAGES_PER_RUN
-from tests.helpers import Project
+from tests.helpers import SPEC, Project
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,30 @@ def test_same_answers(exported, both):
         assert a.text == b.text
         assert a.char_confidences == pytest.approx(b.char_confidences, abs=0.05)  # bfloat16
     assert onnx.rec_image(many[0]) == recognizer.rec_image(many[0])
-    assert {**recognizer.describe(), "runtime": "onnx"} == onnx.describe()
-    assert onnx.predict([]) == []
+    assert {**recognizer.describe(), "runtime": "onnx", "outdated": False} == onnx.describe()
+    assert onnx.describe()["precision"] == "float32"
+
+
+def test_no_images_and_a_closed_recogniser_are_the_same_for_both(exported):
+    nothing = np.empty((0, 24, 40), np.uint8)
+    for load in (Recognizer.from_config, load_onnx):
+        recognizer = load(exported.sample)
+        assert recognizer.predict([]) == recognizer.predict_pixels(nothing) == []
+        recognizer.close()
+        recognizer.close()  # a second time does nothing
+        assert recognizer.predict([]) == []
+        with pytest.raises(RuntimeError, match="[Cc]losed"):
+            recognizer.rec_image(images(exported)[0])
+
+
+def load_onnx(config):
+    return OnnxRecognizer.in_folder(ModelFolder(config.model_save_dir), config.spec)
+
+
+def test_relative_path_belongs_to_the_project_as_that_of_a_recogniser(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with OnnxRecognizer("model/pretrained/model.onnx") as recognizer:
+        assert recognizer.image_width == 100
 
 
 def test_same_refusals(both):
@@ -123,13 +146,13 @@ def test_newer_file_is_loaded(exported, tmp_path):
         newer.close()
 
 
-def newer_weights(project, age_s):
+def newer_weights(project, age_s, checkpoint="best-9-00000000"):
     """Let model.json name other weights than the exported file, saved some seconds ago."""
     file = project / "model/model.json"
     values = json.loads(file.read_text(encoding="utf-8"))
     for part in [*(project / "model").glob(f"{values['best']}.*")]:
-        part.rename(part.with_name(part.name.replace(values["best"], "best-9-00000000")))
-    file.write_text(json.dumps({**values, "best": "best-9-00000000"}), encoding="utf-8")
+        part.rename(part.with_name(part.name.replace(values["best"], checkpoint)))
+    file.write_text(json.dumps({**values, "best": checkpoint}), encoding="utf-8")
     os.utime(file, times=(time.time() - age_s, time.time() - age_s))
 
 
@@ -139,6 +162,7 @@ def test_file_that_training_has_left_behind_is_reported(exported, tmp_path):
     with OnnxRecognizer(project / "model/model.onnx") as recognizer:
         newer_weights(project, age_s=10)  # it may be exported in a moment
         assert recognizer.load_newer() is None
+        assert recognizer.describe()["outdated"]
         newer_weights(project, age_s=1000)
         with pytest.raises(ModelError, match="has newer weights: run export_model.py"):
             recognizer.load_newer()
@@ -149,22 +173,80 @@ def runtime_of(config):
         return recognizer.describe()["runtime"]
 
 
-def test_auto_takes_the_file_where_it_is_as_new_as_the_weights(exported, tmp_path, monkeypatch):
+def test_auto_takes_the_file_where_it_is_as_new_as_the_weights(exported, tmp_path, caplog):
     root = tmp_path / "project"
     shutil.copytree(exported.root, root)
     config = Project(root).sample
     assert runtime_of(config) == "onnx"
     assert runtime_of(dataclasses.replace(config, runtime="tensorflow")) == "tensorflow"
+    assert not caplog.messages
     newer_weights(root, age_s=10)
     assert runtime_of(config) == "tensorflow"
+    assert "has other weights than the newest of its folder: run export" in caplog.messages.pop()
     assert runtime_of(dataclasses.replace(config, runtime="onnx")) == "onnx"
     (root / "model/model.onnx").write_bytes(b"damaged")
     assert runtime_of(config) == "tensorflow"
-    monkeypatch.setattr(cnnlib.runtimes, "is_installed", lambda name: name != "tensorflow")
-    with pytest.raises(ModelError, match="is damaged"):
-        load_recognizer(config)
-    with pytest.raises(ConfigError, match=r"TensorFlow is not installed: pip install"):
-        load_recognizer(dataclasses.replace(config, runtime="tensorflow"))
+    assert "the exported file is left aside: " in caplog.text and "is damaged" in caplog.text
+    caplog.clear()
+    (root / "model/model.onnx").unlink()
+    assert runtime_of(config) == "tensorflow" and not caplog.messages
+
+
+def test_auto_says_of_both_why_they_cannot_be_used(tmp_path):
+    file = tmp_path / "project/model/model.onnx"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"damaged")
+    with pytest.raises(ModelError, match=r"no model in .* Nor can the exported file .* is damaged"):
+        recognizer_of(SPEC, file.parent)
+
+
+def test_without_tensorflow_auto_takes_the_file_and_says_where_to_export(
+    exported, tmp_path, monkeypatch
+):
+    for module in (cnnlib.runtimes, cnnlib.onnx_recognizer):
+        monkeypatch.setattr(module, "is_installed", lambda name: name != "tensorflow")
+    assert runtime_of(exported.sample) == "onnx"
+    with pytest.raises(
+        ModelError,
+        match=r"no exported model in .*/model\.onnx: run export_model"
+        r"\.py where TensorFlow is installed, and copy the file here",
+    ):
+        recognizer_of(SPEC, tmp_path)
+
+
+def reloaded(served):
+    """Return which runtime takes the place of a recogniser, and that."""
+    newer = served.load_newer()
+    assert newer is not None and newer.load_newer() is None
+    return newer.describe()["runtime"], newer
+
+
+def test_auto_chooses_again_as_at_the_start(exported, tmp_path):
+    root = tmp_path / "project"
+    shutil.copytree(exported.root, root)
+    file, kept = root / "model/model.onnx", root / "kept.onnx"
+    served = load_recognizer(Project(root).sample)
+    assert served.load_newer() is None
+    newer_weights(root, age_s=10)
+    assert served.load_newer() is None  # they may be exported in a moment
+    newer_weights(root, age_s=1000, checkpoint="best-9-00000001")
+    runtime, served = reloaded(served)
+    assert runtime == "tensorflow"
+    kept.write_bytes(file.read_bytes())
+    os.utime(file)  # an older file that comes anew
+    assert reloaded(served)[0] == "tensorflow"
+    export_model(Project(root).sample)
+    runtime, served = reloaded(served)
+    assert runtime == "onnx"
+    shutil.copy(kept, file)  # of the weights before these
+    assert reloaded(served)[0] == "tensorflow"
+    file.unlink()
+    assert reloaded(served)[0] == "tensorflow"
+    assert served.rec_image(images(exported)[0]) == served.rec_image(images(exported)[0])
+    shutil.rmtree(root / "model")
+    with pytest.raises(ModelError, match="no model in"):
+        served.load_newer()
+    assert served.load_newer() is None  # not tried again at once
 
 
 ALONE = """

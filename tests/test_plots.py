@@ -30,6 +30,12 @@ def test_every_plot_is_a_png(tmp_path):
     plots.image_plot(pixels, tmp_path / "image.png", title="label 验证 $^$^_")
     plots.image_plot(colours, tmp_path / "colours.png", title="label")
     plots.image_grid([pixels, colours] * 4, list("abcdefgh"), tmp_path / "grid.png", columns=3)
+    panels = [("验 0.9 $^$^_", "b 0.1", pixels / 255)] * 8
+    for count in (0, 1, 8):
+        plots.explanation_plot(pixels, panels[:count], tmp_path / f"{count}.png", title="t")
+    plots.explanation_plot(colours, panels[:2], tmp_path / "in colour.png", title="t")
+    for name in ("0", "1", "8", "in colour"):
+        assert is_drawn(tmp_path / f"{name}.png")
     for name in ("box", "new folder/line", "dots", "image", "colours", "grid"):
         assert is_drawn(tmp_path / f"{name}.png")
 

@@ -6,27 +6,33 @@ import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from cnnlib import console
+from cnnlib import console, plots
 from cnnlib.captcha_spec import CaptchaSpec, parse_char_set
 from cnnlib.config import AUTO, SampleConfig
 from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.console import CONSOLE, Reporter
 from cnnlib.dataset.image_set import load_images
+from cnnlib.dataset.images import open_image
 from cnnlib.dataset.labels import SEPARATOR, file_name, parse_suffixes
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import CaptchaError
 from cnnlib.evaluation import metrics
 from cnnlib.evaluation.metrics import Coverage
+from cnnlib.explanation import CharExplanation, heat_map
 from cnnlib.files import read_bytes, replacing
 from cnnlib.networks.model_folder import fill_missing
+from cnnlib.onnx_recognizer import OnnxRecognizer
+from cnnlib.packages import is_installed
 from cnnlib.paths import AnyPath, ProjectPath
-from cnnlib.runtimes import recognizer_of
+from cnnlib.runtimes import AutoRecognizer, recognizer_of
 from cnnlib.text_reader import Prediction
 
 MAX_LISTED_ERRORS = 10  # confusions, and wrong answers
+MAX_EXPLAINED = 50  # wrong answers, in pictures
 
 
 @dataclass(frozen=True)
@@ -126,15 +132,16 @@ class TestBatch:
     def save_errors(self, result: BatchResult, folder: AnyPath) -> None:
         """Copy the wrong images to a folder, under their names with the answer before them.
 
-        Raises CaptchaError where that is impossible.
+        The MAX_EXPLAINED least certain get a picture each, NAME_explained.png: the answer, what
+        else each character could be, and where the network looked. An exported file and a machine
+        without matplotlib give none. Raises CaptchaError where something cannot be written.
         """
         target = ProjectPath(folder).full
         try:
             target.mkdir(parents=True, exist_ok=True)
             for item in result.wrong:
-                answer = file_name(item.prediction.text, "x").partition(SEPARATOR)[0]
                 data = read_bytes(self.img_path.full / item.name)
-                with replacing(target / f"{answer}_for_{item.name}") as temporary:
+                with replacing(target / _copy_name(item)) as temporary:
                     temporary.write_bytes(data)
         except OSError as error:
             raise CaptchaError(
@@ -144,6 +151,50 @@ class TestBatch:
         self._reporter.say(
             f"{len(result.wrong)} wrong images copied to {target}, named answer_for_label_serial"
         )
+        if result.wrong:
+            self._reporter.say(self._explain(result.wrong, target))
+
+    def _explain(self, wrong: list[WrongAnswer], target: Path) -> str:
+        """Draw pictures of wrong answers, the least certain first, and return what was done."""
+        recognizer = self.recognizer
+        if isinstance(recognizer, AutoRecognizer):
+            recognizer = recognizer.chosen
+        if isinstance(recognizer, OnnxRecognizer):
+            return (
+                "no pictures explain them: model.onnx gives answers alone; the runtime tensorflow "
+                "(--runtime tensorflow) draws them"
+            )
+        if not is_installed("matplotlib"):
+            return "no pictures explain them: matplotlib is not installed"
+        drawn = wrong[:MAX_EXPLAINED]
+        for item in self._reporter.progress(drawn, "drawing"):
+            with open_image(self.img_path.full / item.name) as image:
+                explanation = recognizer.explain(image)
+                pixels = recognizer.pixels_of(image)
+            answer = explanation.prediction
+            plots.explanation_plot(
+                pixels,
+                [_panel(character, pixels) for character in explanation.characters],
+                target / f"{Path(_copy_name(item)).stem}_explained.png",
+                title=f"label {item.label}, read as {answer.text}, confidence "
+                f"{answer.confidence:.3f}",
+            )
+        which = "each is" if len(drawn) == len(wrong) else f"the {len(drawn)} least certain are"
+        return f"{which} explained in a picture next to it, named ..._explained.png"
+
+
+def _copy_name(item: WrongAnswer) -> str:
+    answer = file_name(item.prediction.text, "x").partition(SEPARATOR)[0]
+    return f"{answer}_for_{item.name}"
+
+
+def _panel(character: CharExplanation, pixels: np.ndarray) -> tuple[str, str, np.ndarray]:
+    """Return what a picture shows of a character: two texts, and the heat map over the pixels."""
+    return (
+        f"{character.character}  {character.confidence:.3f}",
+        "\n".join(f"{other}  {probability:.3f}" for other, probability in character.runners_up),
+        heat_map(character.attention, (pixels.shape[0], pixels.shape[1])),
+    )
 
 
 def compare(

@@ -87,14 +87,15 @@ def compare(
         len(expected),
         int(differs.sum()),
         float(off),
-        _accuracy(expected_ids, labels),
-        _accuracy(char_ids, labels),
+        accuracy(expected_ids, labels),
+        accuracy(char_ids, labels),
         expected_ids[: len(labels)],
         metadata.precision == FLOAT32,
     )
 
 
-def _accuracy(char_ids: np.ndarray, labels: np.ndarray) -> float | None:
+def accuracy(char_ids: np.ndarray, labels: np.ndarray) -> float | None:
+    """Return the share of images that are read as labelled, the first of all; None without any."""
     if not len(labels):
         return None
     return float((char_ids[: len(labels)] == labels).all(axis=-1).mean())

@@ -17,14 +17,28 @@ from cnnlib.console import CONSOLE, Reporter, SilentReporter
 from cnnlib.dataset.image_set import ImageSet, load_images
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import CaptchaError, ModelError, SampleError
-from cnnlib.exporting.equality import Comparison, compare, made_up_images, run_in_parts
-from cnnlib.exporting.inference_graph import InferenceGraph, build_inference_graph
+from cnnlib.exporting.equality import (
+    Comparison,
+    accuracy,
+    compare,
+    made_up_images,
+    run_in_parts,
+)
+from cnnlib.exporting.inference_graph import CHAR_IDS, InferenceGraph, build_inference_graph
 from cnnlib.exporting.runners import Run, onnx_runner, saved_model_runner, tflite_runner
-from cnnlib.exporting.writers import TEXT, write_onnx, write_saved_model, write_tflite
+from cnnlib.exporting.writers import (
+    TEXT,
+    label_onnx,
+    label_tflite,
+    require_onnx,
+    write_onnx,
+    write_saved_model,
+    write_tflite,
+)
 from cnnlib.files import replacing, replacing_folder
 from cnnlib.networks.checkpoint import read_best
 from cnnlib.networks.decoding import decode
-from cnnlib.networks.metadata import FLOAT32, GRAY, INT8, RGB, ModelMetadata
+from cnnlib.networks.metadata import FLOAT32, GRAY, INT8, OF_FILE, RGB, ModelMetadata
 from cnnlib.networks.model_folder import ONNX_FILE, ModelFolder
 from cnnlib.networks.session import has_bfloat16
 from cnnlib.paths import ProjectPath
@@ -34,6 +48,7 @@ QUIET = SilentReporter()
 LEAST_COMPARED = 200  # images
 COMPARED_IN_TRAINING = 1000  # test images, at each new best
 CALIBRATED = 200  # images that say between which values int8 lies
+FEW_CALIBRATED = 20
 
 
 @dataclass(frozen=True)
@@ -43,21 +58,36 @@ class Format:
     write: Callable[[InferenceGraph, ModelMetadata, np.ndarray, Path], None]
     runner: Callable[..., AbstractContextManager[Run]]
     name: str  # of the file, by default
+    label: Callable[[ModelMetadata, Path], None]  # adds what a file says of itself
     mark: str = ""  # a file that tells this format's folder; "" where it is a file
     also: tuple[tuple[str, str], ...] = ()  # further outputs and their shapes
 
 
 FORMATS = {
-    "onnx": Format(write_onnx, onnx_runner, ONNX_FILE),
+    "onnx": Format(write_onnx, onnx_runner, ONNX_FILE, label_onnx),
     "savedmodel": Format(
         write_saved_model,
         saved_model_runner,
         "saved_model",
+        lambda *_: None,  # it was written with it
         "saved_model.pb",
         ((TEXT, "string [B]"),),
     ),
-    "tflite": Format(write_tflite, tflite_runner, "model.tflite"),
+    "tflite": Format(write_tflite, tflite_runner, "model.tflite", label_tflite),
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Captchas:
+    """The images that an export needs, as the file takes them."""
+
+    test: ImageSet
+    training: ImageSet  # to compare more, where the test images are few
+    calibration: np.ndarray  # pixels that say between which values int8 lies
+
+    @property
+    def compared(self) -> ImageSet:
+        return self.test.joined(self.training)
 
 
 @dataclass(frozen=True)
@@ -85,19 +115,21 @@ def export_model(
     Raises ConfigError for what the format does not have, and ModelError where there is no model or
     where the file does not read as it does; then nothing is written.
     """
+    if format_name == "onnx":
+        require_onnx()
     folder = ModelFolder(config.model_save_dir)
     info, values = read_best(folder)
     folder.check_fits(info, config.spec, info.network, "Correct conf/")
     metadata = ModelMetadata.of(info, input_kind, precision)
     captchas = _captchas(config, metadata, reporter)
-    samples = _calibration(config, metadata, reporter) if precision == INT8 else captchas.pixels
     target = output or folder.full / default_name(FORMATS[format_name], metadata)
     export = write_checked(
-        FORMATS[format_name], target, folder, metadata, values, captchas, samples, reporter
+        FORMATS[format_name], target, folder, metadata, values, captchas, reporter
     )
-    if not (has_bfloat16() and len(captchas)):
+    compared = captchas.compared
+    if not (has_bfloat16() and len(compared)):
         return export
-    probabilities = _probabilities(folder, metadata, captchas.pixels, float32=False)
+    probabilities = _probabilities(folder, metadata, compared.pixels, float32=False)
     texts, _ = decode(probabilities, metadata.spec.has_end_class)
     differing = (texts != export.comparison.model_char_ids).any(axis=-1).sum()
     return dataclasses.replace(export, bfloat16_differing=int(differing))
@@ -110,11 +142,10 @@ def export_new_best(folder: ModelFolder, test: ImageSet, reporter: Reporter = QU
     """
     info, values = read_best(folder)
     some = test.take(np.arange(min(len(test), COMPARED_IN_TRAINING)))
+    captchas = Captchas(some, some.take(np.arange(0)), some.pixels[:0])
     metadata = ModelMetadata.of(info)
     target = folder.full / ONNX_FILE
-    return write_checked(
-        FORMATS["onnx"], target, folder, metadata, values, some, some.pixels, reporter
-    )
+    return write_checked(FORMATS["onnx"], target, folder, metadata, values, captchas, reporter)
 
 
 def write_checked(
@@ -123,25 +154,30 @@ def write_checked(
     folder: ModelFolder,
     metadata: ModelMetadata,
     values: Mapping[str, np.ndarray],
-    captchas: ImageSet,
-    samples: np.ndarray,
+    captchas: Captchas,
     reporter: Reporter,
 ) -> Export:
     """Write weights to `target` in a format, once the file reads captchas as the folder's model.
 
-    `samples` calibrate int8. Raises what `export_model` raises.
+    The metadata of a file that may read otherwise get the accuracy that it has. Raises what
+    `export_model` raises.
     """
     if not kind.mark:
         _refuse_other_files(target)
     inference = build_inference_graph(metadata, values)
-    missing = max(0, LEAST_COMPARED - len(captchas))
-    images = np.concatenate([captchas.pixels, made_up_images(missing, captchas.pixels.shape[1:])])
+    compared = captchas.compared
+    missing = max(0, LEAST_COMPARED - len(compared))
+    images = np.concatenate([compared.pixels, made_up_images(missing, compared.pixels.shape[1:])])
     with replacing_folder(target, kind.mark) if kind.mark else replacing(target) as temporary:
-        kind.write(inference, metadata, samples, temporary)
+        kind.write(inference, metadata, captchas.calibration, temporary)
         with kind.runner(temporary) as run:
             outputs = run_in_parts(run, images, reporter)
         expected = _probabilities(folder, metadata, images, float32=True)
-        comparison = compare(outputs, expected, captchas.char_ids, metadata)
+        comparison = compare(outputs, expected, compared.char_ids, metadata)
+        measured = accuracy(outputs[CHAR_IDS], captchas.test.char_ids)
+        if metadata.precision != FLOAT32 and measured is not None:
+            metadata = dataclasses.replace(metadata, accuracy=measured, accuracy_of=OF_FILE)
+        kind.label(metadata, temporary)
     return Export(
         target,
         metadata,
@@ -190,14 +226,16 @@ def _sizes(tensor: Any, letters: str) -> Iterator[str]:
 # --- images ---
 
 
-def _captchas(config: SampleConfig, metadata: ModelMetadata, reporter: Reporter) -> ImageSet:
-    """Return the test images, as the file takes them; with training images where they are few."""
-    images = _load(config, config.test_image_dir, metadata, None, reporter)
-    if len(images) < LEAST_COMPARED:
-        limit = LEAST_COMPARED - len(images)
+def _captchas(config: SampleConfig, metadata: ModelMetadata, reporter: Reporter) -> Captchas:
+    """Load test images; training images where these are few, and to calibrate int8."""
+    test = _load(config, config.test_image_dir, metadata, None, reporter)
+    more = test.take(np.arange(0))
+    if len(test) < LEAST_COMPARED:
+        limit = LEAST_COMPARED - len(test)
         more = _load(config, config.train_image_dir, metadata, limit, reporter)
-        images = images.joined(more)
-    return images
+    calibrated = metadata.precision == INT8
+    calibration = _calibration(config, metadata, reporter) if calibrated else test.pixels[:0]
+    return Captchas(test, more, calibration)
 
 
 def _calibration(config: SampleConfig, metadata: ModelMetadata, reporter: Reporter) -> np.ndarray:
@@ -207,6 +245,11 @@ def _calibration(config: SampleConfig, metadata: ModelMetadata, reporter: Report
         raise SampleError(
             f"int8 is calibrated on training images, and there are none in "
             f"{config.train_image_dir}: put some there, or take another --precision"
+        )
+    if len(images) < FEW_CALIBRATED:
+        reporter.warn(
+            f"int8 is calibrated on {len(images)} training images alone: where it reads worse, put "
+            f"more in {config.train_image_dir}, {CALIBRATED} at best, or take --precision float16"
         )
     return images.pixels
 

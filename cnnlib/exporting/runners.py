@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cnnlib.exporting.inference_graph import CHAR_IDS, CONFIDENCE, IMAGE, PROBABILITIES
-from cnnlib.exporting.writers import SIGNATURE, missing
+from cnnlib.exporting.writers import SIGNATURE
 from cnnlib.networks.session import open_session, session_options
 from cnnlib.networks.tensorflow_v1 import quiet_log, tf, tf_lite, without_noise
 
@@ -23,10 +23,8 @@ Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 @contextmanager
 def onnx_runner(file: Path, threads: int = 0) -> Iterator[Run]:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise missing("onnxruntime") from error
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads

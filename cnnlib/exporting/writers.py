@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tempfile
 import zipfile
@@ -17,6 +16,7 @@ from cnnlib.exporting.inference_graph import CHAR_IDS, IMAGE, InferenceGraph
 from cnnlib.networks.metadata import FLOAT16, FLOAT32, INT8, ModelMetadata
 from cnnlib.networks.session import open_session, session_options
 from cnnlib.networks.tensorflow_v1 import quiet_log, tf, tf_lite, without_noise
+from cnnlib.packages import require
 
 SIGNATURE = "serving_default"
 TEXT = "text"
@@ -34,19 +34,23 @@ NOT_QUANTISED = [
 def write_onnx(
     inference: InferenceGraph, metadata: ModelMetadata, images: np.ndarray, file: Path
 ) -> None:
-    """Write an ONNX model whose metadata_props are the metadata.
+    """Write an ONNX model, without its metadata.
 
     `images`, uint8 as the graph takes them, say between which values int8 lies.
     """
-    try:
-        import onnx
+    from cnnlib.exporting.onnx_graph import to_onnx
 
-        from cnnlib.exporting.onnx_graph import to_onnx
-    except ImportError as error:
-        raise missing("onnx") from error
     model = to_onnx(inference, halve=metadata.precision == FLOAT16)
     if metadata.precision == INT8:
         model = _quantised_onnx(model, images)
+    file.write_bytes(model.SerializeToString())
+
+
+def label_onnx(metadata: ModelMetadata, file: Path) -> None:
+    """Make the metadata the metadata_props of an ONNX model."""
+    import onnx
+
+    model = onnx.load(file)
     onnx.helper.set_model_props(model, metadata.to_properties())
     file.write_bytes(model.SerializeToString())
 
@@ -54,12 +58,8 @@ def write_onnx(
 def _quantised_onnx(model: Any, images: np.ndarray) -> Any:
     """Return a model whose convolutions and dense layers compute with int8."""
     import onnx
-
-    try:
-        from onnxruntime import quantization
-        from onnxruntime.quantization import shape_inference
-    except ImportError as error:
-        raise missing("onnxruntime") from error
+    from onnxruntime import quantization
+    from onnxruntime.quantization import shape_inference
 
     class Images(quantization.CalibrationDataReader):
         def __init__(self) -> None:
@@ -80,13 +80,15 @@ def _quantised_onnx(model: Any, images: np.ndarray) -> Any:
             op_types_to_quantize=["Conv", "Gemm"],
             per_channel=True,
         )
-        return onnx.load(result)
+        quantised = onnx.load(result)
+        quantised.producer_name = model.producer_name  # by which its file may be replaced
+        return quantised
 
 
 def write_saved_model(
     inference: InferenceGraph, metadata: ModelMetadata, images: np.ndarray, folder: Path
 ) -> None:
-    """Write a SavedModel with one signature, whose outputs have the text too."""
+    """Write a SavedModel with one signature, whose outputs have the text too, and its metadata."""
     if metadata.precision != FLOAT32:
         raise ConfigError(
             f"a SavedModel has float32 alone: leave out --precision {metadata.precision}, or take "
@@ -103,7 +105,7 @@ def write_saved_model(
 def write_tflite(
     inference: InferenceGraph, metadata: ModelMetadata, images: np.ndarray, file: Path
 ) -> None:
-    """Write a TFLite model with one signature; its metadata are a ZIP archive at its end.
+    """Write a TFLite model with one signature, without its metadata.
 
     `images` as in `write_onnx`.
     """
@@ -122,6 +124,10 @@ def write_tflite(
         else:
             content = converter.convert()
     file.write_bytes(content)
+
+
+def label_tflite(metadata: ModelMetadata, file: Path) -> None:
+    """Append the metadata to a TFLite model, as a ZIP archive."""
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(METADATA_FILE, _json(metadata))
 
@@ -192,11 +198,5 @@ def _json(metadata: ModelMetadata) -> str:
 
 
 def require_onnx() -> None:
-    """Raise ConfigError where what an export to ONNX needs is not installed."""
-    for package in ("onnx", "onnxruntime"):
-        if importlib.util.find_spec(package) is None:
-            raise missing(package)
-
-
-def missing(package: str) -> ConfigError:
-    return ConfigError(f"{package} is not installed: pip install -r requirements-export.txt")
+    """Raise MissingPackageError where what an export to ONNX needs is not installed."""
+    require("onnx", "onnxruntime")

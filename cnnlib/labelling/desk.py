@@ -48,6 +48,7 @@ SECOND_AFTER = 20  # labels later at least
 DOUBTFUL = 0.9  # of a character: below, the page marks it and starts there
 MOST_AT_ONCE = 200
 PAUSE_S = 60.0  # without an answer: not counted as work
+LOOK_S = 10.0  # between two looks at the folders
 RECENT = 300  # steps, for the images an hour
 
 
@@ -76,6 +77,8 @@ class LabellingDesk:
         labelled = (config.new_image_dir, config.train_image_dir, config.test_image_dir)
         self.places = Places(config.root, [p.full for p in labelled], config.label_separator)
         self._folders = folders
+        self._changed: list[int] = []  # when each folder did, at the last look
+        self._look_again_s = 0.0
         self._rng = random.Random(seed)
         self._lock = threading.RLock()  # one step after the other: their files must not cross
         carry_out(self.store, self.places, self.store.unfinished())
@@ -96,8 +99,13 @@ class LabellingDesk:
         return self.config.spec
 
     def _find_images(self) -> Iterator[int]:
+        """Look for new images where a folder has changed, not too often; yield now and then."""
+        changed = [folder.stat().st_mtime_ns if folder.exists() else 0 for folder in self._folders]
+        if changed == self._changed or time.monotonic() < self._look_again_s:
+            return
         rules = Rules.from_config(self.config)
-        return unlabelled.find_images(self.store, self._folders, self.places, rules)
+        yield from unlabelled.find_images(self.store, self._folders, self.places, rules)
+        self._changed, self._look_again_s = changed, time.monotonic() + LOOK_S
 
     # --- what is shown ---
 

@@ -18,6 +18,9 @@ from cnnlib.networks.weights import Tensor, Weights, he_normal
 CLASSIFIER = "classifier"  # the layer whose outputs are the classes, at one or each position
 GLIMPSES = 4  # attention maps of a position
 HEADS = 4  # of self-attention
+# Names of tensors that explain an answer, which `Recognizer.explain` fetches.
+ATTENTION = "attention/maps"  # [B, places, P * GLIMPSES], each of sum 1; not in cnn5
+READ = "classifier/read"  # what the classifier reads: [B * P, F], in cnn5 [B, F]
 MAX_PLACES = 300  # that attend to each other, which costs the square of their number
 FILTERS = 16  # of the stem of the default network
 LN_EPSILON = 1e-5
@@ -45,7 +48,7 @@ def cnn5(images: Tensor, positions: int, classes: int, weights: Weights) -> Tens
     x = conv_relu_pool(x, "conv2", 64, weights)  # [B, H / 4, W / 4, 64]
     x = conv_relu_pool(x, "conv3", 128, weights)  # [B, H / 8, W / 8, 128]
     x = tf.reshape(x, [-1, int(np.prod(x.shape[1:]))])  # [B, H / 8 * W / 8 * 128]
-    x = tf.nn.relu(weights.dropout(dense(x, "dense1", 1024, weights)))  # [B, 1024]
+    x = tf.nn.relu(weights.dropout(dense(x, "dense1", 1024, weights)), name=READ)  # [B, 1024]
     x = dense(x, CLASSIFIER, positions * classes, weights)  # [B, P * C]
     return tf.reshape(x, [-1, positions, classes])  # [B, P, C]
 
@@ -138,8 +141,9 @@ def attention_head(features: Tensor, positions: int, classes: int, weights: Weig
     query = weights.get("attention/query", [depth, maps], initializer)
     scores = tf.matmul(tf.reshape(x, [-1, depth]), query)  # [B * places, maps]
     scores = tf.reshape(scores, [-1, places, maps])  # [B, places, maps]
-    glimpses = tf.matmul(tf.nn.softmax(scores, axis=1), x, transpose_a=True)  # [B, maps, D]
-    glimpses = tf.reshape(glimpses, [-1, GLIMPSES * depth])  # [B * P, GLIMPSES * D]
+    attention = tf.nn.softmax(scores, axis=1, name=ATTENTION)
+    glimpses = tf.matmul(attention, x, transpose_a=True)  # [B, maps, D]
+    glimpses = tf.reshape(glimpses, [-1, GLIMPSES * depth], name=READ)  # [B * P, GLIMPSES * D]
     logits = dense(weights.dropout(glimpses), CLASSIFIER, classes, weights)  # [B * P, C]
     return tf.reshape(logits, [-1, positions, classes])  # [B, P, C]
 

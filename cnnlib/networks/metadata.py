@@ -17,14 +17,18 @@ FORMAT = 1
 GRAY, RGB = "gray", "rgb"  # what an image is given as
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 PRECISIONS = (FLOAT32, FLOAT16, INT8)
+OF_MODEL, OF_FILE = "float32 model", "this file"  # what an accuracy was measured with
+FORMAT_NAMES = ("onnx", "savedmodel", "tflite")  # as `exporting.export.FORMATS` has them
 
 
 @dataclass(frozen=True)
 class ModelMetadata:
     """The captcha, where the model comes from, and how its file is used.
 
-    `accuracy` is that of whole images in its test set; `checkpoint` names the weights as model.json
-    does. `input` is GRAY for uint8 [B, H, W], RGB for [B, H, W, 3]; `precision` is of the weights.
+    `accuracy` is that of whole images in the test set: OF_MODEL as training measured it, which
+    holds for files of float32; OF_FILE as export measured it. `checkpoint` names the weights as
+    model.json does. `input` is GRAY for uint8 [B, H, W], RGB for [B, H, W, 3]; `precision` is of
+    the weights.
     """
 
     spec: CaptchaSpec
@@ -38,6 +42,7 @@ class ModelMetadata:
     precision: str = FLOAT32
     version: str = __version__  # of cnn_captcha
     format: int = FORMAT
+    accuracy_of: str = OF_MODEL
 
     @classmethod
     def of(cls, info: ModelInfo, input_kind: str = GRAY, precision: str = FLOAT32) -> ModelMetadata:
@@ -66,6 +71,7 @@ class ModelMetadata:
             "max_captcha": self.spec.max_captcha,
             "network": self.network,
             "runtime": runtime,
+            "precision": self.precision,
             "step": self.step,
             "accuracy": self.accuracy,
             "origin": self.origin,
@@ -103,10 +109,11 @@ class ModelMetadata:
 
 def _values(kind: type, properties: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of a dataclass's fields; texts are fields of type str."""
+    came_later = {"accuracy_of"} - properties.keys()
     return {
         field.name: properties[field.name]
         if field.type == "str"
         else json.loads(properties[field.name])
         for field in dataclasses.fields(kind)
-        if field.name != "spec"
+        if field.name not in {"spec", *came_later}
     }

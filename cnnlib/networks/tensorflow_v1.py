@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
+
+from cnnlib.packages import importing
 
 # What TensorFlow 2.16 to 2.21 prints on machines without a GPU; a line with one of these is noise.
 NOISE = (
@@ -76,16 +81,30 @@ def without_noise() -> Iterator[None]:
             passing_on.wait(PASS_ON_S)
 
 
-with without_noise():
+@contextmanager
+def heeding_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end where Ctrl-C was pressed and an import swallowed it."""
+    former = signal.getsignal(signal.SIGINT)
+    if not callable(former) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupts = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        former(number, frame)
+
+    signal.signal(signal.SIGINT, note)
     try:
-        import tensorflow.compat.v1 as tf
-    except ModuleNotFoundError as error:  # as where requirements-serve.txt alone is installed
-        if error.name != "tensorflow":
-            raise
-        raise ImportError(
-            "TensorFlow is not installed: pip install -r requirements.txt. Recognising does "
-            "without it, with a model that export_model.py wrote (--runtime onnx)"
-        ) from None
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+        if interrupts:
+            raise KeyboardInterrupt
+
+
+with without_noise(), heeding_interrupts(), importing("tensorflow"):
+    import tensorflow.compat.v1 as tf
 
 
 @contextmanager

@@ -200,12 +200,12 @@ class ModelReloader:
     def _reload(self, model: ServedModel) -> None:
         try:
             if model.reload():
-                log.info("model %s: new weights, %s", model.name, model.describe())
+                log.info("model %s is loaded again: %s", model.name, model.describe())
                 self._refused.pop(model.name, None)
         except CaptchaError as error:
             if self._is_new(model, error):
                 log.error(
-                    "model %s: new weights are refused, the old ones go on serving: %s",
+                    "model %s goes on with what it has loaded: %s",
                     model.name,
                     error,
                 )

@@ -10,6 +10,7 @@ import numpy as np
 
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.network import CNN
+from cnnlib.networks.saliency import saliency
 from cnnlib.networks.tensorflow_v1 import cond, tf
 from cnnlib.networks.weights import Tensor, TrainableWeights
 from cnnlib.training.augmentation import distort
@@ -122,9 +123,7 @@ def _saliency(cnn: CNN, images: Tensor) -> Tensor:
     """Return what each column of an image contributes to each character, float32 [B, L, W]."""
     chosen = tf.one_hot(cnn.Y, cnn.spec.classes)
     scores = tf.reduce_sum(cnn.logits * chosen, axis=-1)  # [B, L]
-    gradients = [tf.gradients(scores[:, k], images)[0] for k in range(cnn.max_captcha)]
-    columns = [tf.reduce_sum(tf.square(g), axis=[1, 3]) for g in gradients]  # each [B, W]
-    return tf.stack(columns, axis=1)
+    return saliency(scores, images, axis=[1, 3])  # of [B, H, W, channels]
 
 
 def _train_step(

@@ -1,13 +1,23 @@
 // What a program in JavaScript does around an exported model, in browsers and in Node alike.
 
-/** Read what an ONNX file says of its model; `bytes` is a Uint8Array. */
+/** Read what an ONNX file says of its model; `bytes` is a Uint8Array. Throws for other files. */
 export function readModel(bytes) {
+  try {
+    return readMetadata(bytes);
+  } catch (error) {
+    throw new Error(`not a whole model that export_model.py wrote (${error.message})`);
+  }
+}
+
+function readMetadata(bytes) {
   const said = {};
   for (const pair of fields(bytes, 14)) {  // metadata_props of ModelProto: key is 1, value 2
     const [key, value] = [1, 2].map((number) => new TextDecoder().decode(fields(pair, number)[0]));
     said[key] = value;
   }
-  if (!said.char_set) throw new Error("not a model that export_model.py wrote");
+  for (const key of ["char_set", "image_width", "image_height"]) {
+    if (!said[key]) throw new Error(`it does not say its ${key}`);
+  }
   return {
     charSet: JSON.parse(said.char_set),
     width: Number(said.image_width),

@@ -12,6 +12,7 @@ const WORDS = {
       `${name}: images of ${width}x${height}, ${charSet.length} characters, ${percent(accuracy)} of its test images right`,
     answer: (confidence, ms) => `confidence ${percent(confidence)}, ${ms.toFixed(1)} ms`,
     noFile: "not a file: save the image, then drop it",
+    noImage: "cannot be decoded: not an image, or damaged",
   },
   zh: {
     loading: "正在加载模型……",
@@ -21,6 +22,7 @@ const WORDS = {
       `${name}：图片 ${width}x${height}，${charSet.length} 个字符，测试集准确率 ${percent(accuracy)}`,
     answer: (confidence, ms) => `置信度 ${percent(confidence)}，${ms.toFixed(1)} 毫秒`,
     noFile: "不是文件：请先保存图片，再拖入",
+    noImage: "无法解码：不是图片，或已损坏",
   },
 };
 const language = navigator.language.startsWith("zh") ? "zh" : "en";
@@ -47,7 +49,9 @@ function say(text, name = "") {
 /** Return the pixels of an image file as they are stored, RGBA; transparent parts on white. */
 export async function decode(file) {
   const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-  const bitmap = await createImageBitmap(file, options);
+  const bitmap = await createImageBitmap(file, options).catch(() => {
+    throw new Error(words.noImage);
+  });
   const { width, height } = bitmap;
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -93,7 +97,7 @@ async function recognise(file) {
     const answer = await run(loaded, toPixels(data, width, height, loaded.model));
     show(row, answer, performance.now() - started);
   } catch (error) {
-    added(row, "div", error.message, "error");
+    added(row, "div", `${file.name}: ${error.message}`, "error");
   }
 }
 

@@ -41,8 +41,13 @@ func main() {
 	must(0, json.Unmarshal([]byte(said("char_set")), &charSet))
 	width, height := must(strconv.Atoi(said("image_width"))), must(strconv.Atoi(said("image_height")))
 	for _, path := range os.Args[2:] {
+		pixels, err := readPixels(path, width, height)
+		if err != nil {
+			log.Printf("%s: %v", path, err)
+			continue
+		}
 		shape := ort.NewShape(1, int64(height), int64(width), 3)
-		tensor := must(ort.NewTensor(shape, readPixels(path, width, height)))
+		tensor := must(ort.NewTensor(shape, pixels))
 		found := []ort.Value{nil, nil} // made by Run
 		must(0, session.Run([]ort.Value{tensor}, found))
 		text := ""
@@ -59,13 +64,18 @@ func main() {
 }
 
 // readPixels returns the RGB bytes of an image; transparent parts become white.
-func readPixels(path string, width, height int) (pixels []uint8) {
-	file := must(os.Open(path))
+func readPixels(path string, width, height int) (pixels []uint8, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
 	defer file.Close()
 	decoded, _, err := image.Decode(file)
-	must(0, err)
+	if err != nil {
+		return nil, err
+	}
 	if size := decoded.Bounds().Size(); size.X != width || size.Y != height {
-		log.Fatalf("%s: image of %dx%d, expected %dx%d", path, size.X, size.Y, width, height)
+		return nil, fmt.Errorf("image of %dx%d, expected %dx%d", size.X, size.Y, width, height)
 	}
 	ground := image.NewRGBA(image.Rect(0, 0, width, height))
 	draw.Draw(ground, ground.Rect, image.White, image.Point{}, draw.Src)
@@ -73,5 +83,5 @@ func readPixels(path string, width, height int) (pixels []uint8) {
 	for i := 0; i < len(ground.Pix); i += 4 {
 		pixels = append(pixels, ground.Pix[i:i+3]...)
 	}
-	return pixels
+	return pixels, nil
 }

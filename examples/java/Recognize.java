@@ -8,6 +8,7 @@ import ai.onnxruntime.OrtSession;
 import java.awt.Color;
 import java.awt.image.BufferedImage;
 import java.io.File;
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.Arrays;
 import java.util.Map;
@@ -25,7 +26,13 @@ public class Recognize {
             int width = Integer.parseInt(model.get("image_width"));
             int height = Integer.parseInt(model.get("image_height"));
             for (String file : Arrays.copyOfRange(args, 1, args.length)) {
-                ByteBuffer pixels = ByteBuffer.wrap(pixels(file, width, height));
+                ByteBuffer pixels;
+                try {
+                    pixels = ByteBuffer.wrap(pixels(file, width, height));
+                } catch (IOException | IllegalArgumentException error) {
+                    System.err.println(file + ": " + error.getMessage());
+                    continue;
+                }
                 long[] shape = {1, height, width, 3};
                 try (OnnxTensor image = OnnxTensor.createTensor(environment, pixels, shape, OnnxJavaType.UINT8);
                         OrtSession.Result answer = session.run(Map.of("image", image))) {
@@ -39,10 +46,10 @@ public class Recognize {
         }
     }
 
-    static byte[] pixels(String file, int width, int height) throws Exception {
+    static byte[] pixels(String file, int width, int height) throws IOException {
         BufferedImage decoded = ImageIO.read(new File(file));
         if (decoded == null || decoded.getWidth() != width || decoded.getHeight() != height)
-            throw new IllegalArgumentException(file + ": not an image of " + width + "x" + height);
+            throw new IllegalArgumentException("not an image of " + width + "x" + height);
         // On white. It also leaves grays as they are, which getRGB of a gray image would brighten.
         BufferedImage image = new BufferedImage(width, height, BufferedImage.TYPE_INT_RGB);
         image.createGraphics().drawImage(decoded, 0, 0, Color.WHITE, null);

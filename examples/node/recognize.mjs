@@ -18,9 +18,15 @@ if (!images.length) {
 process.env.ORT_DISABLE_TELEMETRY = "1"; // else onnxruntime reports to its makers since 1.29
 const ort = await import(wasm ? "onnxruntime-web" : "onnxruntime-node");
 if (wasm) ort.env.wasm.numThreads = 1;
-const bytes = await readFile(modelFile);
-const model = readModel(bytes);
-const session = await ort.InferenceSession.create(bytes);
+let model, session;
+try {
+  const bytes = await readFile(modelFile);
+  model = readModel(bytes);
+  session = await ort.InferenceSession.create(bytes);
+} catch (error) {
+  console.error(`${modelFile}: ${error.message}`);
+  process.exit(1);
+}
 
 for (const file of images) {
   try {

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
+from cnnlib import plots
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.console import SilentReporter
 from cnnlib.dataset.images import open_image
 from cnnlib.dataset.labels import label_of
 from cnnlib.errors import CaptchaError, ModelError, SampleError
-from cnnlib.evaluation import TestBatch
+from cnnlib.evaluation import TestBatch, batch_test
 from cnnlib.evaluation.batch_test import BatchResult, compare, summary
+from cnnlib.onnx_recognizer import OnnxRecognizer
+from cnnlib.paths import PROJECT_ROOT
 from cnnlib.recognizer import Prediction
+from tests.helpers import is_png
 
 
 @pytest.fixture
@@ -50,11 +57,76 @@ def test_wrong_answers_are_listed_least_certain_first_and_copied(
     printed = capsys.readouterr().out
     assert re.search(r"most frequent confusions: [01] read as \? \(\d+\)", printed)
     assert f"  {result.wrong[0].name}: read as 0?, confidence 0.510" in printed
+    monkeypatch.setattr(batch_test, "MAX_EXPLAINED", 2)
     test.save_errors(result, tmp_path / "wrong")
-    copies = {path.name: path.read_bytes() for path in (tmp_path / "wrong").iterdir()}
-    assert len(copies) == 40
+    files = {path.name: path for path in (tmp_path / "wrong").iterdir()}
+    assert len(files) == 42
     name = result.wrong[0].name
-    assert copies[f"0%3F_for_{name}"] == (trained.sample.test_image_dir.full / name).read_bytes()
+    copy = files[f"0%3F_for_{name}"].read_bytes()
+    assert copy == (trained.sample.test_image_dir.full / name).read_bytes()
+    assert "the 2 least certain are explained in a picture next to it" in capsys.readouterr().out
+    for wrong in result.wrong[:2]:
+        stem = wrong.name.removesuffix(".png")
+        assert is_png(files[f"0%3F_for_{stem}_explained.png"])
+
+
+@pytest.fixture
+def one_wrong(trained):
+    name = next((trained.root / "sample" / "test").iterdir()).name
+    return compare([name], ["01"], [Prediction("11", 0.8, (0.9, 0.9))], 0.5)
+
+
+def test_picture_shows_what_was_read_and_where_the_network_looked(
+    test, one_wrong, tmp_path, monkeypatch, capsys
+):
+    plotted = []
+    monkeypatch.setattr(plots, "explanation_plot", lambda *args, **more: plotted.append(args))
+    test.save_errors(one_wrong, tmp_path)
+    [(pixels, panels, path)] = plotted
+    assert path.name == f"11_for_{one_wrong.wrong[0].name.removesuffix('.png')}_explained.png"
+    [prediction] = test.recognizer.predict_pixels(pixels[np.newaxis])
+    assert [above for above, _, _ in panels] == [
+        f"{character}  {confidence:.3f}"
+        for character, confidence in zip(prediction.text, prediction.char_confidences, strict=True)
+    ]
+    for (_, below, heat), character in zip(panels, prediction.text, strict=True):
+        other = "1" if character == "0" else "0"
+        assert below == "" or below.startswith(f"{other}  0.")
+        assert heat.shape == pixels.shape and heat.max() == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("each is explained")
+
+
+def test_images_alone_are_copied_where_nothing_explains_them(
+    test, one_wrong, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(batch_test, "is_installed", lambda package: package != "matplotlib")
+    test.save_errors(one_wrong, tmp_path)
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "no pictures explain them: matplotlib is not installed"
+    ]
+    test.recognizer = OnnxRecognizer.__new__(OnnxRecognizer)
+    test.save_errors(one_wrong, tmp_path)
+    [line] = capsys.readouterr().out.splitlines()[1:]
+    assert line.startswith("no pictures explain them: model.onnx gives answers alone")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_nothing_is_explained_where_all_is_right(test, tmp_path, capsys):
+    test.save_errors(BatchResult(3, 3, 0.5, 1.0, [], 0.0, []), tmp_path)
+    assert capsys.readouterr().out.startswith("0 wrong images copied")
+    assert not list(tmp_path.iterdir())
+
+
+def test_batch_test_of_an_exported_file_loads_no_tensorflow():
+    code = (
+        "import sys; from cnnlib.evaluation import TestBatch;"
+        "TestBatch('sample', '0123456789abcdefghijklmnopqrstuvwxyz', 'model/pretrained', "
+        "runtime='onnx'); print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT_ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n"
 
 
 def test_total_takes_that_many_without_repetition(trained):

@@ -5,6 +5,9 @@ import functools
 import io
 import json
 import shutil
+import subprocess
+import sys
+import time
 import zipfile
 from contextlib import redirect_stdout
 
@@ -21,6 +24,7 @@ from cnnlib.exporting import export as export_module
 from cnnlib.exporting.runners import onnx_runner, saved_model_runner, tflite_runner
 from cnnlib.networks.metadata import ModelMetadata
 from cnnlib.networks.tensorflow_v1 import tf
+from cnnlib.paths import PROJECT_ROOT
 from cnnlib.recognizer import Recognizer
 from cnnlib.training import TrainModel
 from tests.helpers import new_project
@@ -107,6 +111,62 @@ def test_smaller_files_say_what_they_lose(trained, exported, kind, precision, sh
     with RUNNERS[kind](small) as run, RUNNERS[kind](whole) as exact:
         same = (run(images)["char_ids"] == exact(images)["char_ids"]).all(axis=-1)
     assert same.mean() > 0.7  # of 20; some are as likely one text as another
+    said = said_by(small)
+    assert said["accuracy_of"] == "this file" and said["precision"] == precision
+    assert said["accuracy"] == pytest.approx(accuracy_of(trained, kind, small))
+    assert said_by(whole)["accuracy_of"] == "float32 model"
+
+
+def said_by(file):
+    """Return the metadata of a file, ONNX or TFLite."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            assert archive.namelist() == ["cnn_captcha.json"]
+            return json.loads(archive.read("cnn_captcha.json"))
+    properties = {p.key: p.value for p in onnx.load(file).metadata_props}
+    return ModelMetadata.from_properties(properties, file.name).to_json()
+
+
+def accuracy_of(trained, kind, file):
+    """Return the share of all test images that a file reads as their names say."""
+    names = [path.name for path in sorted((trained.root / "sample/test").glob("*.png"))]
+    with RUNNERS[kind](file) as run:
+        found = run(pixels_of(trained, len(names)))["char_ids"]
+    texts = ["".join(trained.sample.char_set[i] for i in ids) for ids in found]
+    return np.mean([text == name[:2] for text, name in zip(texts, names, strict=True)])
+
+
+@pytest.mark.filterwarnings("ignore:.mapping:DeprecationWarning")  # in onnxruntime 1.17
+def test_few_images_to_calibrate_are_reported_and_none_to_measure_is_said(
+    trained, tmp_path, capsys
+):
+    project = new_project(tmp_path / "project")
+    few = project.root / "sample/train"
+    few.mkdir(parents=True)
+    for path in sorted((trained.root / "sample/train").glob("*.png"))[:10]:
+        shutil.copy(path, few)
+    config = dataclasses.replace(
+        trained.sample,
+        test_image_dir=project.sample.test_image_dir,
+        train_image_dir=project.sample.train_image_dir,
+    )
+    file = tmp_path / "int8.onnx"
+    for _ in range(2):  # the second takes the place of the first
+        export_module.export_model(config, precision="int8", output=file)
+    assert "calibrated on 10 training images" in capsys.readouterr().err
+    with Recognizer.from_config(trained.sample) as recognizer:
+        expected = recognizer.info.scores["image_accuracy"]
+    said = said_by(file)
+    assert (said["accuracy"], said["accuracy_of"]) == (expected, "float32 model")
+
+
+def test_files_of_before_have_the_accuracy_of_the_model(exported):
+    properties = {p.key: p.value for p in onnx.load(exported("onnx")[0]).metadata_props}
+    del properties["accuracy_of"]
+    assert ModelMetadata.from_properties(properties, "x").accuracy_of == "float32 model"
+    del properties["input"]
+    with pytest.raises(ModelError, match="does not say what captcha it is for"):
+        ModelMetadata.from_properties(properties, "x")
 
 
 def test_names_tell_what_is_unusual(trained):
@@ -130,6 +190,22 @@ def test_file_that_reads_something_else_is_not_kept(trained, tmp_path, monkeypat
     with pytest.raises(ModelError, match="does not read as the model does"):
         export_module.export_model(trained.sample, output=target)
     assert [*tmp_path.iterdir()] == [target] and target.read_bytes() == b"an export of cnn_captcha"
+
+
+def test_export_that_is_told_to_stop_leaves_nothing(trained, tmp_path):
+    command = [sys.executable, "export_model.py", "--config", str(trained.config_path)]
+    with subprocess.Popen(
+        [*command, "--output", str(tmp_path / "model.onnx")],
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as script:
+        while script.poll() is None and not [*tmp_path.iterdir()]:
+            time.sleep(0.01)
+        script.terminate()
+        assert script.communicate() == ("", "interrupted\n")
+    assert script.returncode == 130 and not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("taken", ["model.json", "folder"])
@@ -232,6 +308,8 @@ def test_what_is_missing_is_said_before_a_training(project, draw_images, monkeyp
     project.change(export_onnx=True)
     with pytest.raises(ConfigError, match=r"pip install -r requirements-export\.txt"):
         TrainModel.from_config(project.sample).train_cnn()
+    with pytest.raises(ConfigError, match=r"pip install -r requirements-export\.txt"):
+        export_module.export_model(project.sample)  # before it looks for a model
 
 
 def test_damaged_model_leaves_the_export_alone(trained, tmp_path):

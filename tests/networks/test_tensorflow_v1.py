@@ -35,6 +35,22 @@ raise SystemExit("an error")
     )
 
 
+SWALLOWS_INTERRUPTS = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except:
+    pass
+"""
+
+
+def test_ctrl_c_while_it_is_imported_ends_quietly(tmp_path):
+    (tmp_path / "tensorflow").mkdir()
+    (tmp_path / "tensorflow/__init__.py").write_text(SWALLOWS_INTERRUPTS, encoding="utf-8")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import train_model\n"
+    assert stderr_of(code + "sys.exit(train_model.main([]))") == (130, "interrupted\n")
+
+
 def test_building_a_network_says_nothing_and_the_end_of_an_aborted_process_passes():
     code = """
 import os, sys

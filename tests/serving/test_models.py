@@ -97,6 +97,7 @@ def test_refusal_is_logged_once_for_each_reason(serve_model, caplog):
         reloader.poll()
     reloader.close()
     assert (caplog.text.count("cut off"), caplog.text.count("too large")) == (2, 1)
+    assert "model a goes on with what it has loaded: cut off" in caplog.text
 
 
 def test_refusal_for_good_is_logged_once_though_it_is_tried_again(serve_model, caplog):
