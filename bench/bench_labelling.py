@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from bench.bench_start import STYLES, Case, published, style
+from bench.bench_start import STYLES, Case, published, style, use_backbone
 from bench.lib.pages import markdown_table, replace_in_pages
 from bench.lib.results import grouped, read_results, write_results
 from bench.lib.run_folders import runs_parser
@@ -39,7 +39,6 @@ from cnnlib.console import SilentReporter
 from cnnlib.labelling.desk import DOUBTFUL, LabellingDesk
 from cnnlib.labelling.rounds import run_round
 from cnnlib.labelling.unlabelled import SERIAL_DIGITS
-from cnnlib.networks import starting_weights
 from cnnlib.paths import PROJECT_ROOT, resolve_input_path
 
 RESULTS = PROJECT_ROOT / "bench" / "labelling_results.json"
@@ -211,7 +210,7 @@ class Simulation:
 
 def train_round(config_file: Path, backbone: Path | None) -> None:
     if backbone:
-        starting_weights.BACKBONE_DIR = backbone
+        use_backbone(backbone)
     config = load_sample_config(config_file, cycle_stop=STEPS)
     run_round(config, reporter=SilentReporter())
 

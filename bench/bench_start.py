@@ -36,6 +36,7 @@ from cnnlib.config import BACKBONE, RANDOM, SampleConfig
 from cnnlib.console import SilentReporter
 from cnnlib.dataset.image_set import ImageSet, load_images
 from cnnlib.dataset.verification import Rules
+from cnnlib.errors import ConfigError
 from cnnlib.importing.labelled_folder import read_labelled_folder
 from cnnlib.importing.project import Project
 from cnnlib.networks import starting_weights
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--backbone", type=resolve_input_path, metavar="FOLDER")
     args = parser.parse_args(argv)
     if args.backbone:
-        starting_weights.BACKBONE_DIR = args.backbone
+        use_backbone(args.backbone)
     for name in args.cases:
         case = style(name, args.folder) if name in STYLES else published(name, args.folder)
         for labels in args.labels:
@@ -91,6 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_table()
     write_table()
     return 0
+
+
+def use_backbone(folder: Path) -> None:
+    """Let trainings start from the weights of a folder; raises ConfigError where it has none."""
+    if not (folder / starting_weights.DESCRIPTION_FILE).exists():
+        raise ConfigError(f"{folder} has no {starting_weights.DESCRIPTION_FILE}: name another")
+    starting_weights.BACKBONE_DIR = folder
 
 
 def write_table() -> None:

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +86,12 @@ class Trial:
         return text, self.generator.encode(self.generator.draw(text))
 
     def truth_of(self, image: int) -> str:
-        with sqlite3.connect(self.config.labelling_dir.full / STATE_FILE) as state:
-            (digest,) = state.execute("SELECT digest FROM images WHERE id = ?", [image]).fetchone()
-        return self.truth[digest]
+        return self.truth[self.ask("SELECT digest FROM images WHERE id = ?", image)]
+
+    def ask(self, sql: str, value: Any) -> Any:
+        """Return the one value that a query of the page's state gives."""
+        with closing(sqlite3.connect(self.config.labelling_dir.full / STATE_FILE)) as state:
+            return state.execute(sql, [value]).fetchone()[0]
 
     @contextmanager
     def page(self) -> Iterator[Page]:
@@ -232,7 +235,7 @@ def go_on(trial: Trial, page: Page, wanted: float) -> bool:
             f"{training_s:.0f} s",
             flush=True,
         )
-        wait_for_suggestions(page)
+        wait_for_suggestions(trial, page)
         if labels == A_ROUND:
             show_all_views(trial, page)
         if accuracy >= wanted:
@@ -240,13 +243,18 @@ def go_on(trial: Trial, page: Page, wanted: float) -> bool:
     return False
 
 
-def wait_for_suggestions(page: Page) -> None:
-    """Wait until the new weights have read all images."""
-    page.wait_for_function(
-        "async () => { const s = await (await fetch('api/state')).json(); "
-        "return s.model && s.reading.done == s.reading.of; }",
-        timeout=120_000,
-    )
+def wait_for_suggestions(trial: Trial, page: Page) -> None:
+    """Wait until the new weights have read all images, and found their characters."""
+    url = page.url.partition("#")[0]
+    model = ModelFolder(trial.config.model_save_dir).read_required().best
+    for sql in (
+        "SELECT count(*) FROM images WHERE state = 'waiting' AND weights != ?",
+        "SELECT count(*) FROM images WHERE state = 'waiting' AND weights = ? "
+        "AND boxes = '[]' AND confidence >= 0.9",
+    ):
+        while trial.ask(sql, model):
+            time.sleep(1)
+    page.goto(f"{url}#one")
     page.reload()
 
 
