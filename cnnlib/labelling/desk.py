@@ -41,7 +41,7 @@ from cnnlib.labelling.store import (
 )
 from cnnlib.networks.model_folder import ModelFolder
 
-LEASE_S = 15 * 60.0  # that an image is a labeller's own without an answer
+LEASE_S = 5 * 60.0  # that an image is a labeller's own without an answer
 CHANCE_RATE = 0.1  # of the images shown: those that say how the model reads all
 SECOND_RATE = 0.05  # of the images shown: labelled ones, to be read again
 SECOND_AFTER = 20  # labels later at least
@@ -82,6 +82,7 @@ class LabellingDesk:
         self._rng = random.Random(seed)
         self._lock = threading.RLock()  # one step after the other: their files must not cross
         carry_out(self.store, self.places, self.store.unfinished())
+        self.store.release_all()  # pages that are still open say what they hold
         self.reader = SuggestionReader(
             self.store, self.places, ModelFolder(config.model_save_dir), self._find_images
         )

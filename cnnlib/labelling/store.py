@@ -225,13 +225,19 @@ class LabelStore:
         return found
 
     def renew(self, labeller: str, ids: Iterable[int], seconds: float) -> None:
-        """Lease for longer what a labeller has already."""
-        until = time.time() + seconds
+        """Lease for longer what a labeller has already, or had and nobody else has taken."""
+        now = time.time()
         with self.transaction():
             self._connection.executemany(
-                "UPDATE images SET leased_until = ? WHERE id = ? AND leased_by = ?",
-                [(until, image, labeller) for image in ids],
+                "UPDATE images SET leased_by = ?, leased_until = ? "
+                "WHERE id = ? AND (leased_by = ? OR leased_until < ?)",
+                [(labeller, now + seconds, image, labeller, now) for image in ids],
             )
+
+    def release_all(self) -> None:
+        """End the leases of all labellers."""
+        with self.transaction():
+            self._connection.execute("UPDATE images SET leased_by = '', leased_until = 0")
 
     def release(self, labeller: str, keep: Iterable[int] = ()) -> None:
         """End all leases of a labeller, but for some images."""

@@ -50,6 +50,7 @@ PICTURES = PROJECT_ROOT / "readme_image"
 WIDTH, HEIGHT = 1100, 720
 A_ROUND, MOST, FRESH = 200, 1000, 1000
 TRAINING_S = 1800
+HASTE_S = 0.35
 
 
 class Trial:
@@ -199,6 +200,8 @@ def type_label(page: Page, truth: str) -> int:
     if wrong[-1] < len(truth) - 1:
         page.keyboard.press("Enter")
         keys += 1
+    else:
+        time.sleep(HASTE_S)  # the page went on by itself, and ignores an Enter that comes at once
     return keys
 
 

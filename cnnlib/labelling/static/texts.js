@@ -60,6 +60,7 @@ export const TEXTS = {
   phase_compare: ["Comparing with the model in use", "正在与现用模型比较"],
   phase_install: ["Putting it to use", "正在启用"],
   step_of: ["{phase}: step {step} of {steps}, {time}", "{phase}：第 {step} / {steps} 步，{time}"],
+  phase_time: ["{phase}, {time}", "{phase}，{time}"],
   step: ["step", "步数"], images_right: ["images right", "正确率"],
   train_images: ["training images", "训练图片"], test_images: ["test images", "测试图片"],
   rounds: ["Rounds", "各轮训练"], no_rounds: ["None yet.", "还没有。"], output: ["Output", "输出"],

@@ -30,13 +30,15 @@ function show({ running, round, curve, lines, new_labels: n, rounds, error }) {
   if (running && round) {
     const { step, steps, phase, seconds } = round;
     const values = { phase: t(`phase_${phase}`), step, steps, time: duration(seconds) };
-    byId("train-phase").textContent = t("step_of", values);
+    byId("train-phase").textContent = t(steps ? "step_of" : "phase_time", values);
     Object.assign(byId("train-progress"), { max: steps || 1, value: step });
+    if (!steps) byId("train-progress").removeAttribute("value"); // it moves, and promises nothing
   }
   byId("curve").replaceChildren(...(curve?.step?.length ? [drawn(curve)] : []));
   const head = rounds.length ? COLUMNS.map((name) => t(name)) : [t("no_rounds")];
   byId("rounds").replaceChildren(row("th", head), ...[...rounds].reverse().map(roundRow));
   byId("train-lines").textContent = lines.join("\n");
+  byId("train-lines").scrollTop = byId("train-lines").scrollHeight;
   if (error) say(error, true);
 }
 

@@ -1,0 +1,645 @@
+"""The labelling page in Chromium, against a stand-in for its server."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+
+import pytest
+
+from tests.labelling.fake_backend import PAGE, FakeBackend, drawn
+from tests.serving.browser import CHROMIUM
+
+playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install it")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium")
+
+TIMEOUT_MS = 15_000
+CALLS = ("next", "many", "characters")  # that only ask for images
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def english(browser):
+    return browser.new_context(locale="en-GB")
+
+
+@pytest.fixture
+def opened(browser, english):
+    """Return opened(backend, view, **options of the browser) -> page; no page may have a fault."""
+    with ExitStack() as resources:
+        faults = []
+
+        def note(fault):
+            # The browser itself notes each refusal; others are faults, as what the policy forbids.
+            if "Failed to load resource" not in fault:
+                faults.append(fault)
+
+        def open_page(backend, view="one", **options):
+            url = resources.enter_context(backend.served())
+            context = english
+            if options:
+                context = browser.new_context(**{"locale": "en-GB", **options})
+                resources.callback(context.close)
+            page = context.new_page()
+            resources.callback(page.close)
+            page.set_default_timeout(TIMEOUT_MS)
+            page.on("pageerror", lambda error: note(str(error)))
+            page.on("console", lambda message: message.type == "error" and note(message.text))
+            page.goto(f"{url}#{view}")
+            page.locator("#name", has_text="shop").wait_for()
+            return page
+
+        yield open_page
+    assert not faults
+
+
+@pytest.fixture
+def backend():
+    return FakeBackend()
+
+
+def cut_connection(page):
+    """Let labels wait for an answer until `mend_connection`; then they get none."""
+    page.evaluate("""() => {
+        const real = window.fetch;
+        const cuts = [];
+        const cut = () => new Promise((_, reject) => cuts.push(reject));
+        window.fetch = (path, options) => path === "api/label" ? cut() : real(path, options);
+        window.mend = () => {
+            window.fetch = real;
+            for (const reject of cuts) reject(new TypeError("no connection"));
+        };
+    }""")
+
+
+def mend_connection(page):
+    page.evaluate("mend()")
+
+
+def shown_text(page):
+    return "".join(page.locator(".box").all_inner_texts())
+
+
+def wait_for_image(page, number):
+    page.wait_for_selector(f"#stage img[src$='image/{number}']")
+
+
+def wait_for(page, condition):
+    """Wait until a condition on the stand-in holds; the page's events go on meanwhile."""
+    for _ in range(TIMEOUT_MS // 10):
+        if condition():
+            return
+        page.wait_for_timeout(10)
+    raise AssertionError("it does not happen")
+
+
+def decisions(backend):
+    return [(name, body) for name, body in backend.posts if name not in CALLS]
+
+
+def labels_sent(backend):
+    return [(body["id"], body["text"]) for name, body in backend.posts if name == "label"]
+
+
+def test_enter_accepts_and_shows_the_next_image_enlarged_by_a_whole_factor(opened, backend):
+    page = opened(backend, viewport={"width": 1280, "height": 800})
+    wait_for_image(page, 1)
+    assert shown_text(page) == "7kmp"
+    box = page.locator("#stage img").bounding_box()
+    assert (box["width"], box["height"]) in [(100 * k, 60 * k) for k in (6, 7, 8)]
+    page.keyboard.press("Enter")
+    wait_for_image(page, 2)
+    wait_for(page, lambda: page.evaluate("labelling.lastLatencyMs !== null"))
+    print(f"latency {page.evaluate('labelling.lastLatencyMs'):.1f} ms")
+    wait_for(page, lambda: backend.labels == {1: "7kmp"})
+    name, body = decisions(backend)[0]
+    assert name == "label" and body["keys"] == 1 and body["accept_new"] is False
+    page.locator("#labelled", has_text="1").wait_for()
+
+
+def test_ten_images_are_loaded_ahead_and_the_progress_is_in_words(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    wait_for(page, lambda: sum(name == "next" for name, _ in backend.posts) == 2)
+    assert backend.posts[1][1]["held"] == list(range(1, 11))
+    facts = page.inner_text("#facts")
+    assert "The model reads 90 % of new images, 78 to 97 %." in facts
+    assert "Of 20 images that you read twice, 1 differed (5 %)." in facts
+    assert (page.inner_text("#left"), page.inner_text("#an-hour")) == ("30", "1200")
+
+
+def test_typing_replaces_from_the_first_doubtful_character(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    assert page.locator(".doubtful").all_inner_texts() == ["m"]
+    line = page.locator(".doubtful").evaluate("box => getComputedStyle(box).textDecorationLine")
+    assert line == "underline"
+    assert "Doubtful: m" in page.locator("#reading").inner_text()
+    page.keyboard.type("n")
+    assert shown_text(page) == "7knp" and not page.locator(".doubtful").count()
+    page.keyboard.press("Enter")
+    wait_for_image(page, 2)
+    page.keyboard.type("0")  # none is doubtful: the first
+    assert shown_text(page) == "02wx"
+
+
+KEYS = [
+    (["ArrowLeft", "x"], "7xmp"),
+    (["ArrowRight", "ArrowLeft", "ArrowLeft", "x"], "7xmp"),
+    (["Delete", "x"], "7kxp"),
+    (["Backspace", "x"], "7xmp"),
+    (["Backspace", "Backspace", "Backspace"], "mp"),
+    (["x", "Backspace", "y"], "7kyp"),
+    (["Home", "Delete", "Delete"], "mp"),
+    (["Control+a", "x"], "x"),
+    (["m"], "7kmp"),  # confirmed: no longer doubtful
+]
+
+
+def test_keys_correct_the_text(opened, backend):
+    backend.words = dict.fromkeys(range(1, 2 * len(KEYS) + 1), "7kmp")
+    page = opened(backend)
+    for number, (keys, text) in enumerate(KEYS):
+        wait_for_image(page, 2 * number + 1)  # the third character of these is doubtful
+        for key in keys:
+            page.keyboard.press(key)
+        assert shown_text(page) == text, keys
+        page.keyboard.press("Escape")
+        page.keyboard.press("Escape")
+    assert not backend.labels
+
+
+def test_a_click_on_a_character_and_the_button_erase(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    page.mouse.click(*middle(page.locator(".box").nth(1)))
+    page.click("#erase")
+    assert shown_text(page) == "7mp"
+    page.keyboard.type("h")
+    assert shown_text(page) == "7hmp"
+
+
+def middle(locator):
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_the_last_character_goes_on_by_itself_unless_switched_off(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    page.keyboard.type("np")
+    wait_for_image(page, 2)
+    page.keyboard.press("Enter")  # out of habit: the image that has just come stays
+    wait_for(page, lambda: labels_sent(backend) == [(1, "7knp")])
+    wait_for_image(page, 2)
+    page.click("#auto")
+    page.reload()
+    wait_for_image(page, 2)
+    assert not page.is_checked("#auto")
+    page.keyboard.type("q2wy")
+    assert shown_text(page) == "q2wy" and len(labels_sent(backend)) == 1
+
+
+def test_lengths_that_vary_do_not_go_on_and_are_checked(opened):
+    backend = FakeBackend(min_captcha=3, max_captcha=5)
+    page = opened(backend)
+    wait_for_image(page, 1)
+    assert page.is_hidden("#auto")
+    page.keyboard.type("npqr")
+    assert shown_text(page) == "7knpq"
+    for _ in range(3):
+        page.keyboard.press("Backspace")
+    page.keyboard.press("Enter")
+    assert "3 to 5" in page.inner_text("#message")
+    assert not labels_sent(backend)
+
+
+def test_ignored_case_and_pasted_text(opened):
+    page = opened(FakeBackend(ignore_case=True), permissions=["clipboard-read", "clipboard-write"])
+    wait_for_image(page, 1)
+    page.keyboard.type("N")
+    assert shown_text(page) == "7knp"
+    page.evaluate("navigator.clipboard.writeText(' ABCD ')")
+    page.keyboard.press("Control+v")
+    assert shown_text(page) == "abcd"
+
+
+def test_undo_shows_the_image_with_the_label_it_had(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    page.keyboard.press("ArrowUp")
+    page.get_by_text("There is nothing to undo").wait_for()
+    page.keyboard.type("n")
+    for key in ("ArrowUp", "Shift+Enter", ""):
+        page.keyboard.press("Enter")
+        wait_for_image(page, 2)
+        page.keyboard.press(key) if key else page.click("#undo")
+        wait_for_image(page, 1)
+        assert shown_text(page) == "7knp" and not backend.labels
+
+
+def test_skip_and_unreadable(opened, backend):
+    page = opened(backend)
+    for number, key in enumerate(("Escape", "F2", "#skip", "#unreadable"), 1):
+        wait_for_image(page, number)
+        page.click(key) if key.startswith("#") else page.keyboard.press(key)
+    wait_for(page, lambda: len(decisions(backend)) == 4)
+    assert [(name, body["id"]) for name, body in decisions(backend)] == [
+        ("skip", 1),
+        ("unreadable", 2),
+        ("skip", 3),
+        ("unreadable", 4),
+    ]
+
+
+def test_a_new_character_is_asked_about_once(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    page.keyboard.type("é")
+    page.keyboard.press("Enter")
+    assert "é" in page.inner_text("#question")
+    page.keyboard.press("Enter")  # the careful answer has the focus
+    wait_for_image(page, 1)
+    assert shown_text(page) == "7kép" and not decisions(backend)
+    page.keyboard.press("Enter")
+    page.click("#dialog button[value=yes]")
+    wait_for_image(page, 2)
+    wait_for(page, lambda: backend.labels == {1: "7kép"})
+    page.keyboard.type("é")
+    page.keyboard.press("Enter")
+    wait_for_image(page, 3)
+
+
+def test_a_character_that_is_new_to_the_server_alone_is_asked_about(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    answer = {"error": "new_characters", "characters": ["Ж"], "message": "new"}
+    backend.refusals["label"] = [(422, answer)]
+    page.keyboard.press("Enter")
+    page.click("#dialog button[value=yes]")
+    wait_for(page, lambda: backend.labels == {1: "7kmp"})
+    assert [body["accept_new"] for _, body in decisions(backend)] == [False, True]
+
+
+FAILURES = [
+    (422, {"error": "length", "message": "too long"}, "4 to 4"),
+    (422, {"error": "other", "message": "the disk is full"}, "the disk is full"),
+    (500, {}, "500"),
+    (None, None, "does not answer"),
+]
+
+
+def test_an_image_that_was_not_saved_comes_back(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    page.keyboard.type("n")
+    for status, answer, message in FAILURES:
+        if status is None:
+            cut_connection(page)
+        else:
+            backend.refusals["label"] = [(status, answer)]
+        page.keyboard.press("Enter")
+        if status is None:
+            mend_connection(page)
+        page.locator("#message.error", has_text=message).wait_for()
+        wait_for_image(page, 1)
+        assert shown_text(page) == "7knp"
+    page.keyboard.press("Enter")
+    wait_for_image(page, 2)
+    wait_for(page, lambda: backend.labels == {1: "7knp"})
+    assert page.inner_text("#message") == ""
+
+
+LEAVES = "dispatchEvent(new Event('beforeunload', {cancelable: true}))"
+
+
+def test_labels_without_a_connection_come_back_in_order_and_leaving_warns(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    assert page.evaluate(LEAVES)
+    cut_connection(page)
+    for number in (2, 3, 4):
+        page.keyboard.press("Enter")
+        wait_for_image(page, number)
+    assert page.inner_text("#unsent") == "3"
+    assert not page.evaluate(LEAVES)
+    mend_connection(page)
+    wait_for_image(page, 1)
+    for number in (2, 3, 4):
+        page.keyboard.press("Enter")
+        wait_for_image(page, number)
+    wait_for(page, lambda: [k for k, _ in labels_sent(backend)] == [1, 2, 3])
+    wait_for(page, lambda: page.evaluate(LEAVES))
+
+
+def test_an_image_does_not_come_back_under_the_fingers(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    cut_connection(page)
+    page.keyboard.press("Enter")
+    wait_for_image(page, 2)
+    page.keyboard.type("0")
+    mend_connection(page)
+    page.locator("#message.error").wait_for()
+    assert shown_text(page) == "02wx"
+    page.keyboard.press("Enter")
+    wait_for_image(page, 1)
+    assert "does not answer" in page.inner_text("#message")
+
+
+def test_an_image_that_is_taken_is_shown_and_not_sent_again(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    backend.refusals["label"] = [(409, {"error": "taken", "message": "taken"})]
+    page.keyboard.press("Enter")
+    page.locator("#message.error").wait_for()
+    wait_for_image(page, 1)
+    page.keyboard.press("Enter")
+    wait_for_image(page, 2)
+    page.keyboard.press("Enter")
+    wait_for(page, lambda: [k for k, _ in labels_sent(backend)] == [1, 2])
+
+
+def test_another_second_reading_is_noticed(opened, backend):
+    backend.earlier = {1: "1kmp", 2: "q2wz"}
+    page = opened(backend)
+    for number, notice, choice in (
+        (1, "as 1kmp before and as 7kmp now", "#keep"),
+        (2, "as q2wz before and as q2wx now", "#take"),
+    ):
+        wait_for_image(page, number)
+        page.keyboard.press("Enter")
+        page.locator("#notice", has_text=notice).wait_for()
+        page.click(choice)
+        assert page.inner_text("#notice") == ""
+    page.keyboard.press("Enter")  # the text has the focus again
+    wait_for_image(page, 4)
+    wait_for(page, lambda: len(labels_sent(backend)) == 3)
+    relabelled = [body for name, body in backend.posts if name == "relabel"]
+    assert [(body["id"], body["text"]) for body in relabelled] == [(2, "q2wx")]
+
+
+def test_the_end_and_no_model(opened):
+    page = opened(FakeBackend(images=1, model=None, problem="TensorFlow is missing"))
+    wait_for_image(page, 1)
+    assert "TensorFlow is missing" in page.inner_text("#facts")
+    assert "No model yet" in page.inner_text("#facts")
+    page.keyboard.press("Enter")
+    page.get_by_text("No image is waiting").wait_for()
+    assert page.is_disabled("#accept")
+    page.get_by_text("Look again").click()
+
+
+def test_a_model_that_comes_later_is_asked_for_its_suggestions(opened):
+    backend = FakeBackend(model=None)
+    page = opened(backend)
+    wait_for_image(page, 1)
+    wait_for(page, lambda: len(backend.posts) == 2)
+    backend.state["model"] = {"step": 100}
+    wait_for(page, lambda: len(backend.posts) > 2)
+    assert backend.posts[2][1]["held"] == [1]  # which is being looked at
+
+
+def compose(page, *texts, committed=""):
+    """Type with an input method: what is composed in between, and what comes of it."""
+    session = page.context.new_cdp_session(page)
+    for text in texts:
+        values = {"text": text, "selectionStart": len(text), "selectionEnd": len(text)}
+        session.send("Input.imeSetComposition", values)
+    if not committed:
+        return
+    enter = {"key": "Enter", "windowsVirtualKeyCode": 229}
+    session.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **enter})
+    session.send("Input.insertText", {"text": committed})
+
+
+def test_a_composition_does_not_submit_and_replaces_characters(opened):
+    backend = FakeBackend(char_set=["验", "证", "码", "图"], min_captcha=2, max_captcha=2)
+    backend.words = dict.fromkeys(range(1, 9), "码图")
+    page = opened(backend)
+    wait_for_image(page, 1)
+    page.click("#auto")
+    page.keyboard.press("Home")
+    compose(page, "y", "ya", "yan", committed="验")
+    assert shown_text(page) == "验图" and not decisions(backend)
+    page.keyboard.press("Home")
+    compose(page, "yan", "yanzheng", committed="验证")
+    assert shown_text(page) == "验证" and not decisions(backend)
+    page.click("#auto")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    compose(page, "m", "ma", committed="码")  # the last one typed: now it goes on
+    wait_for(page, lambda: labels_sent(backend) == [(1, "验码")])
+
+
+def test_what_is_still_being_composed_is_accepted_by_the_button(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    compose(page, "x")  # as keyboards on glass do with every letter
+    assert shown_text(page) == "7kxp"
+    page.click("#accept")
+    wait_for_image(page, 2)
+    wait_for(page, lambda: labels_sent(backend) == [(1, "7kxp")])
+
+
+def test_the_grid_accepts_all_but_the_wrong_ones(opened, backend):
+    page = opened(backend, "many")
+    page.wait_for_selector(".tile")
+    assert page.locator("#many-grid .tile").count() == 30
+    page.locator("#many-grid .tile").nth(1).click()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    assert page.locator("#many-grid [aria-pressed=true]").count() == 2
+    assert "28" in page.inner_text("#many-accept")
+    page.keyboard.press("Enter")
+    page.get_by_text("28 accepted").wait_for()
+    name, body = decisions(backend)[0]
+    assert name == "accept" and body["release"] == [2, 3] and len(body["items"]) == 28
+    assert page.locator("#many-grid .tile").count() == 2
+    page.click("#many-undo")
+    wait_for(page, lambda: page.locator("#many-grid .tile").count() == 28)
+    assert not backend.labels
+
+
+def test_what_the_server_refuses_of_a_grid_is_said_and_an_error_loses_nothing(opened, backend):
+    page = opened(backend, "many")
+    page.wait_for_selector(".tile")
+    refused = [{"id": 5, "message": "taken"}]
+    backend.refusals["accept"] = [
+        (500, {"message": "a fault"}),
+        (200, {"step": 1, "accepted": 29, "refused": refused}),
+    ]
+    page.locator("#many-grid .tile").first.click()
+    page.keyboard.press("Enter")
+    page.get_by_text("a fault").wait_for()
+    assert page.locator("#many-grid [aria-pressed=true]").count() == 1
+    page.keyboard.press("Enter")
+    page.get_by_text("1 not accepted: taken").wait_for()
+
+
+def test_characters_of_one_class_are_checked(opened, backend):
+    page = opened(backend, "characters")
+    page.wait_for_selector("#characters-grid .tile")
+    assert page.inner_text("#character") == "2"
+    count = page.locator("#characters-grid .tile").count()
+    assert page.get_by_role("button", name=f"2, {count} left").count() == 1
+    page.locator("#characters-grid .tile").first.click()
+    page.keyboard.press("Enter")
+    page.get_by_text("3 images are complete").wait_for()
+    body = dict(decisions(backend))["characters/accept"]
+    assert body["character"] == "2" and len(body["wrong"]) == 1 and len(body["right"]) == count - 1
+    page.get_by_role("button", name=re.compile("^b, ")).click()
+    page.locator("#character", has_text="b").wait_for()
+
+
+def test_images_marked_in_a_grid_are_asked_for_anew(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    page.click("text=Many at once")
+    page.locator("#many-grid .tile").first.click()
+    page.keyboard.press("Enter")
+    page.get_by_text("29 accepted").wait_for()
+    page.click("text=One by one")
+    wait_for_image(page, 1)
+    assert backend.posts[-1][0] == "next" and backend.posts[-1][1]["held"] == []
+
+
+ROUNDS = [
+    {"old_right": None, "new_right": 35, "p_value": None, "installed": True},
+    {"old_right": 30, "new_right": 39, "p_value": 0.01, "installed": True},
+    {"old_right": 38, "new_right": 39, "p_value": 0.9, "installed": True},
+    {"old_right": 39, "new_right": 28, "p_value": 0.002, "installed": False},
+]
+
+
+def test_a_training_is_started_and_watched(opened, backend):
+    fixed = {"date": "2026-11-27", "train_images": 160, "test_images": 40, "seconds": 120}
+    backend.rounds = [{**fixed, "round": k, "message": "m", **r} for k, r in enumerate(ROUNDS, 1)]
+    page = opened(backend, "train")
+    page.get_by_text("New labels: 130").wait_for()
+    rows = page.locator("#rounds tr").all_inner_texts()[1:]
+    words = ("worse (p = 0.002), therefore not used", "not worse", "better (p = 0.010)", "first")
+    assert all(word in row for word, row in zip(words, rows, strict=True))
+    assert "88 % (35 of 40)" in rows[3]
+    assert page.is_disabled("#train-stop") and backend.polls == 1
+    page.click("#train-start")
+    page.get_by_text("Training: step 400 of 1000, 1:15").wait_for()
+    assert page.locator("#train-progress").evaluate("bar => bar.value") == 400
+    assert page.locator("#curve polyline").count() == 2
+    assert "images right" in page.inner_text("#curve") and "step" in page.inner_text("#curve")
+    assert "loss 0.22" in page.inner_text("#train-lines")
+    page.click("#train-stop")
+    page.wait_for_selector("#train-stop:disabled")
+    assert not backend.round["running"]
+    polls = backend.polls
+    page.wait_for_timeout(1200)
+    assert backend.polls == polls  # only while one runs
+
+
+def test_a_training_that_cannot_start_says_why(opened, backend):
+    backend.refusals["train"] = [(422, {"error": "too_few", "message": "label 60 images first"})]
+    page = opened(backend, "train")
+    page.click("#train-start")
+    page.get_by_text("label 60 images first").wait_for()
+
+
+def test_a_chosen_image_is_explained(opened, backend):
+    page = opened(backend, "try")
+    data = drawn("ab3d")
+    page.set_input_files(
+        "#file", files=[{"name": "a.png", "mimeType": "image/png", "buffer": data}]
+    )
+    page.wait_for_selector(".reading")
+    assert backend.posts[-1] == ("try", data)
+    assert page.inner_text("#answer").split() == ["ab3d", "57", "%"]
+    assert page.locator(".reading b").all_inner_texts() == list("ab3d")
+    assert "8 2 %" in page.locator(".reading").first.inner_text()
+    column = "canvas => canvas.getContext('2d').getImageData({}, 2, 1, 1).data[3]"
+    heat = page.locator("#picture canvas")
+    assert heat.evaluate(column.format(5)) > 100  # at first that of the least certain, the third
+    page.locator(".reading").first.focus()
+    assert heat.evaluate(column.format(1)) > 100 and heat.evaluate(column.format(5)) == 0
+
+
+def test_an_image_can_be_pasted_and_an_error_is_said(opened, backend):
+    backend.refusals["try"] = [(422, {"error": "unreadable", "message": "not an image"})]
+    page = opened(backend, "try")
+    page.evaluate("""() => {
+        const files = new DataTransfer();
+        files.items.add(new File(["text"], "a.png", { type: "image/png" }));
+        const event = new ClipboardEvent("paste", { clipboardData: files, bubbles: true });
+        document.body.dispatchEvent(event);
+    }""")
+    page.get_by_text("not an image").wait_for()
+    assert backend.posts[-1] == ("try", b"text")
+
+
+def test_practice_counts_until_it_is_stopped(opened, backend):
+    page = opened(backend, "try")
+    page.click("#practice")
+    page.get_by_text("1 of 1 right (100 %)").wait_for()
+    backend.reads = "xb3d"
+    page.locator("#verdict", has_text="Wrong: it is ab3d").wait_for()
+    page.locator("#tally", has_text=re.compile(r"\d+ of \d+ right \(\d\d %\)")).wait_for()
+    page.click("#practice")
+    assert page.inner_text("#practice") == "Practice without end"
+
+
+def test_only_what_can_be_fetched_has_a_button(opened):
+    page = opened(FakeBackend(remote=False), "try")
+    assert page.is_hidden("#fetch-remote") and page.is_visible("#practice")
+
+
+def test_chinese_on_a_phone(opened, backend):
+    page = opened(backend, locale="zh-CN", viewport={"width": 375, "height": 700})
+    wait_for_image(page, 1)
+    assert page.locator("html").get_attribute("lang") == "zh-CN"
+    assert "确认" in page.inner_text("#accept") and "90 %" in page.inner_text("#facts")
+    for view in ("one", "many", "characters", "train", "try"):
+        page.goto(re.sub("#.*", f"#{view}", page.url))
+        page.wait_for_selector(f"#view-{view}:not([hidden])")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375, view
+
+
+NAMELESS = """elements => elements
+    .filter((e) => !(e.ariaLabel || e.innerText || e.alt || e.labels?.length))
+    .filter((e) => e.getAttribute("alt") !== "")
+    .map((e) => e.outerHTML)"""
+
+
+def test_everything_that_can_be_used_has_a_name(opened, backend):
+    page = opened(backend)
+    wait_for_image(page, 1)
+    for view in ("one", "many", "characters", "train", "try"):
+        page.goto(re.sub("#.*", f"#{view}", page.url))
+        page.wait_for_selector(f"#view-{view}:not([hidden])")
+        used = page.locator(":is(button, input, progress, img):visible")
+        assert used.evaluate_all(NAMELESS) == []
+
+
+def test_texts_exist_in_both_languages_and_are_used():
+    texts = (PAGE / "static" / "texts.js").read_text(encoding="utf-8")
+    keys = re.findall(r"(\w+): \[", texts)
+    page = (PAGE / "templates" / "label.html").read_text(encoding="utf-8")
+    page += "".join(file.read_text(encoding="utf-8") for file in (PAGE / "static").glob("*.js"))
+    page = page.replace(texts, "")
+    built = ("error_", "phase_")
+    assert len(keys) == len(set(keys)) and len(keys) > 80
+    unused = [k for k in keys if not k.startswith(built) and f'"{k}"' not in page]
+    assert not set(unused) - {"test_images"}
+    for entry in re.findall(r"\w+: \[(.*?)\](?=,)", texts, re.DOTALL):
+        english, chinese = re.findall(r'"([^"]*)"', entry)
+        assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", chinese))
+
+
+def test_nothing_is_asked_of_other_servers():
+    for file in [*(PAGE / "static").iterdir(), *(PAGE / "templates").iterdir()]:
+        text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"\w://|[\"'(]//", text), file
