@@ -4,9 +4,9 @@
 
 One round of the loop of webserver_label_images.py, whose button does the same: verifies and splits
 what is new in origin_image_dir and new_image_dir (into a test set the first time, which then stays
-as it is), trains from the start of the config in labelling_dir, compares the old weights and the
-new ones on the test set (McNemar's test), and replaces those in model_save_dir where the new ones
-are not worse. A recognition API that is running loads them by itself. Ctrl-C and SIGTERM save and
+as it is), trains with all labels in labelling_dir, compares the old weights and the new ones on
+the test set (McNemar's test), and replaces those in model_save_dir where the new ones are not worse.
+A recognition API that is running loads them by itself. Ctrl-C and SIGTERM save and
 leave (exit code 130); the same command goes on from there.
 """
 

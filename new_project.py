@@ -20,6 +20,7 @@ import argparse
 import dataclasses
 import re
 import shlex
+import string
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -149,7 +150,11 @@ def characters(text: str) -> str:
     """Read an option such as 0-9a-z; argparse shows the error."""
 
     def every(ends: re.Match[str]) -> str:
-        return "".join(map(chr, range(ord(ends[1]), ord(ends[2]) + 1)))
+        first, last = ends[1], ends[2]
+        kinds = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
+        if first >= last or not any({first, last} <= set(kind) for kind in kinds):
+            raise argparse.ArgumentTypeError(f"{ends[0]} is not a range such as 0-9, a-z or A-Z")
+        return "".join(map(chr, range(ord(first), ord(last) + 1)))
 
     found = "".join(dict.fromkeys(re.sub("([0-9A-Za-z])-([0-9A-Za-z])", every, text)))
     if not found:

@@ -16,9 +16,10 @@ import secrets
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 from cnnlib import console
-from cnnlib.config import SAMPLE_CONFIG, load_sample_config
+from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
 from cnnlib.errors import ConfigError
 from cnnlib.labelling.app import create_label_app
 from cnnlib.labelling.desk import LabellingDesk
@@ -35,10 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default=LOCALHOST, help="address to listen on")
     parser.add_argument("--port", type=int, default=6200, metavar="N", help="0 takes a free one")
     args = parser.parse_args(argv)
-    for folder in args.folders:
-        if not folder.is_dir():
-            raise ConfigError(f"{folder} is not a folder: name a folder of images")
     config = load_sample_config(args.config)
+    check_folders(args.folders, config)
     folders = [folder.resolve() for folder in args.folders] or [
         folder.full
         for folder in (
@@ -51,14 +50,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     log_to_stderr()
     is_local = args.host in (LOCALHOST, "localhost", "::1")
     token = "" if is_local else secrets.token_urlsafe(16)
-    with closing(LabellingDesk(config, resolve_input_path(args.config), folders)) as desk:
-        rounds = RoundFiles(config.labelling_dir.full)
+    rounds = RoundFiles(config.labelling_dir.full)
+    with (
+        rounds.served(),
+        closing(LabellingDesk(config, resolve_input_path(args.config), folders)) as desk,
+    ):
         server = Server(create_label_app(desk, rounds, access_token=token), args.host, args.port)
         desk.start()
         console.say("images are taken from " + ", ".join(map(str, folders)))
         console.say(f"label them at {server.url}/" + (f"?token={token}" if token else ""))
         server.run_until_signal()
     return 0
+
+
+def check_folders(folders: Sequence[Path], config: SampleConfig) -> None:
+    """Raise ConfigError for what is not a folder of images without labels."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder} is not a folder: name a folder of images")
+        for key in ("origin_image_dir", "new_image_dir", "train_image_dir", "test_image_dir"):
+            if folder.resolve() == getattr(config, key).full.resolve():
+                raise ConfigError(f"{folder} is {key}, whose images have labels: name another")
 
 
 if __name__ == "__main__":

@@ -154,7 +154,8 @@ class Simulation:
 
     def _round(self, way: str, count: int) -> dict[str, Any]:
         config = load_sample_config(self.config_file)
-        desk = LabellingDesk(config, self.config_file, [config.unlabelled_image_dir.full])
+        folders = [config.unlabelled_image_dir.full]
+        desk = LabellingDesk(config, self.config_file, folders, seed=1000 * self.seed + count)
         try:
             desk.reader.work()
             keys, plain = self._label(desk, way, count)

@@ -1,6 +1,6 @@
-"""Carry out what labellers decided: images move under their labels, and back when that is undone.
+"""Move images under their labels, and back when that is undone.
 
-The journal has each change before a file moves, so that `carry_out` can end at the next start what
+The store has each decision before a file moves, so that `carry_out` can end at the next start what
 was stopped at any moment (store.py).
 """
 
@@ -15,13 +15,15 @@ from pathlib import Path
 
 from cnnlib.console import SilentReporter
 from cnnlib.dataset import moving
+from cnnlib.dataset.folders import make_folder
 from cnnlib.dataset.labels import file_name
 from cnnlib.dataset.move_recovery import recover
+from cnnlib.dataset.verification import MAX_NAME_BYTES
 from cnnlib.errors import SampleError
-from cnnlib.files import make_folder
 from cnnlib.labelling.store import DUPLICATE, GONE, LABELLED, Change, LabelStore
+from cnnlib.paths import ProjectPath
 
-WAIT_S, PAUSE_S = 20.0, 0.05  # for another program that moves files in the same folders
+WAIT_S, POLL_S = 20.0, 0.05  # for another program that moves files in the same folders
 
 
 class Places:
@@ -41,9 +43,11 @@ class Places:
         return self.root / text
 
     def under_label(self, source: Path, label: str, digest: str) -> Path:
-        """Return the path that an image gets with its label."""
-        suffix = source.suffix.lstrip(".")
-        return self.labelled[0] / file_name(label, suffix, digest, self.separator)
+        """Return the path that an image gets with its label; raises SampleError for a long one."""
+        name = file_name(label, source.suffix.lstrip("."), digest, self.separator)
+        if len(os.fsencode(name)) > MAX_NAME_BYTES:
+            raise SampleError(f"a label of {len(label)} characters is too long for a file name")
+        return self.labelled[0] / name
 
     def find(self, text: str) -> Path | None:
         """Return where the image of a path is, also when it was split since; None: nowhere."""
@@ -54,58 +58,64 @@ class Places:
         return next((place for place in places if os.path.lexists(place)), None)
 
 
-def carry_out(
-    store: LabelStore, places: Places, changes: Iterable[tuple[int, Change]]
-) -> dict[int, str]:
-    """Carry out changes that the journal has; return the state of each image afterwards.
+def carry_out(store: LabelStore, places: Places, changes: Iterable[tuple[int, Change]]) -> str:
+    """Move the files of changes that were decided; return why some could not be moved, or "".
 
-    It may be called again for changes that were stopped. Raises SampleError where files cannot be
-    moved; what was moved before stays moved, and the rest is carried out at the next call.
+    It may be called again for changes that were stopped.
     """
-    states: dict[int, str] = {}
-    by_folder: dict[Path, list[tuple[int, Change, Path]]] = defaultdict(list)
-    for step, change in changes:
-        source, target = places.path(change.source), places.path(change.target)
-        if source == target:
-            store.carried_out(step, change, change.source, change.state)
-            states[change.image] = change.state
-        else:
-            found = places.find(change.source) or source
-            by_folder[found.parent].append((step, change, found))
-    for folder, some in by_folder.items():
-        states |= _move(store, places, folder, some)
-    return states
+    by_folder: dict[Path, list[tuple[Change, Path]]] = defaultdict(list)
+    for _, change in changes:
+        found = places.find(change.source) or places.path(change.source)
+        by_folder[found.parent].append((change, found))
+    failure = ""
+    for folder, moves in by_folder.items():
+        try:
+            _move(store, places, folder, moves)
+        except SampleError as error:
+            failure = str(error)
+    return failure
 
 
 def _move(
-    store: LabelStore, places: Places, folder: Path, some: list[tuple[int, Change, Path]]
-) -> dict[int, str]:
-    targets = sorted({places.path(change.target).parent for _, change, _ in some})
+    store: LabelStore, places: Places, folder: Path, moves: list[tuple[Change, Path]]
+) -> None:
+    """Move files out of one folder; what was moved before an error is noted."""
+    pairs = [(found, places.path(change.target)) for change, found in moves]
+    targets = sorted({target.parent for _, target in pairs})
     for target in targets:
-        make_folder(target)
-    moves = [(found, places.path(change.target)) for _, change, found in some]
-    states = {}
+        make_folder(ProjectPath(target))
     with _waiting_for(folder, *targets):
-        recover({folder: _same_name}, targets, SilentReporter())
-        _end_doubled(moves)
-        moving.move_all([move for move in moves if os.path.lexists(move[0])], SilentReporter())
-        for (step, change, source), (_, target) in zip(some, moves, strict=True):
-            state, path = _result(change, source, places.find(places.text(target)))
-            store.carried_out(step, change, places.text(path), state)
-            states[change.image] = state
-    return states
+        recover({folder: lambda name: name}, targets, SilentReporter())
+        _end_doubled(pairs)
+        try:
+            present = [pair for pair in pairs if os.path.lexists(pair[0])]
+            moving.move_all(present, SilentReporter())
+        except SampleError:
+            _note_moves(store, places, moves, are_all=False)
+            raise
+        _note_moves(store, places, moves, are_all=True)
 
 
-def _result(change: Change, source: Path, arrived: Path | None) -> tuple[str, Path]:
-    """Return the state of an image and where it is, after an attempt to move it."""
-    if os.path.lexists(source):  # the name is taken, by the same content under the same label
-        return (DUPLICATE if change.state == LABELLED else change.state), source
-    return (change.state, arrived) if arrived else (GONE, source)
+def _note_moves(
+    store: LabelStore, places: Places, moves: Iterable[tuple[Change, Path]], *, are_all: bool
+) -> None:
+    """Note where images are after an attempt to move them.
+
+    `are_all`: it came to its end, and what has both names is the same content under the same label.
+    """
+    for change, source in moves:
+        arrived = places.find(change.target)
+        if not os.path.lexists(source):
+            where = {"path": places.text(arrived)} if arrived else {"state": GONE}
+            store.update(change.image, pending=0, **where)
+        elif are_all and arrived and change.state == LABELLED:
+            path = places.text(source)
+            store.update(change.image, pending=0, state=DUPLICATE, path=path)
 
 
-def _end_doubled(moves: Sequence[moving.Move]) -> None:
+def _end_doubled(pairs: Sequence[moving.Move]) -> None:
     """Remove the old names of files that have both, of a move whose record is gone."""
-    for source, target in moves:
+    for source, target in pairs:
         if os.path.lexists(source) and os.path.lexists(target) and os.path.samefile(source, target):
             os.unlink(source)
 
@@ -122,9 +132,5 @@ def _waiting_for(*folders: Path) -> Iterator[None]:
             except SampleError:
                 if time.monotonic() > deadline_s:
                     raise
-                time.sleep(PAUSE_S)
+                time.sleep(POLL_S)
         yield
-
-
-def _same_name(name: str) -> str:
-    return name

@@ -10,6 +10,7 @@ import base64
 import hmac
 import io
 import logging
+import mimetypes
 import re
 import secrets
 import urllib.parse
@@ -17,14 +18,18 @@ from typing import Any
 
 import numpy as np
 import requests
+import urllib3
 from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, request
 from PIL import Image
-from werkzeug.exceptions import Forbidden, HTTPException
+from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 
+from cnnlib.client.proxies import is_near
 from cnnlib.dataset.images import open_image
 from cnnlib.errors import CaptchaError
+from cnnlib.labelling import progress
 from cnnlib.labelling.desk import LabelError, LabellingDesk
-from cnnlib.labelling.round_files import RoundFiles
+from cnnlib.labelling.round_files import LEAST_LABELS, RoundFiles, count_labels
+from cnnlib.networks.model_folder import CURVES_FILE
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +37,7 @@ TOKEN_HEADER, TOKEN_COOKIE = "X-Label-Token", "label_token"
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
 MAX_REQUEST_BYTES = 8 << 20
 CHARACTER_HEIGHT = 60  # pixels of a cut-out
-YEAR_S = 365 * 24 * 3600
+MOST_INT = 2**63 - 1  # of an id
 FETCH_S, MAX_FETCHED_BYTES = 10.0, 4 << 20
 PRACTICE_URL = "http://127.0.0.1:6100/captcha/"  # webserver_captcha_image.py
 ANSWER_HEADER = "X-Captcha-Text"
@@ -63,6 +68,9 @@ def create_label_app(
     Without one only requests to this machine's own names are answered: another site's name that
     leads here (DNS rebinding) is not.
     """
+    # Windows takes types from its registry, which may be wrong, and a module of another type is
+    # not run: see nosniff in _harden.
+    mimetypes.add_type("text/javascript", ".js")
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     app.json.ensure_ascii = False  # type: ignore[attr-defined]  # of Flask's default provider
@@ -189,7 +197,12 @@ class _Body:
 
     @staticmethod
     def _item(name: str, value: Any, kind: type) -> Any:
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        good = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+        if kind is int:
+            good = good and 0 <= value <= MOST_INT
+        if kind is str:
+            good = good and value.isprintable()
+        if not good:
             raise LabelError("malformed", f"{name} must be of type {kind.__name__}")
         return value
 
@@ -208,7 +221,8 @@ def page() -> Response:
 @api.get("/api/state")
 def state() -> Response:
     desk = _desk()
-    return jsonify({**desk.state(), "practice": True, "remote": bool(desk.config.remote_url)})
+    shown = progress.describe(desk)
+    return jsonify({**shown, "practice": True, "remote": bool(desk.config.remote_url)})
 
 
 @api.post("/api/next")
@@ -218,12 +232,12 @@ def next_images() -> Response:
     return jsonify(items=_desk().next_images(body.labeller(), count, body.numbers("held")))
 
 
-@api.get("/api/image/<int:image>")
+@api.get(f"/api/image/<int(max={MOST_INT}):image>")
 def image(image: int) -> Response:
     return _png(_desk().picture(image))
 
 
-@api.get("/api/character/<int:image>/<int:position>")
+@api.get(f"/api/character/<int(max={MOST_INT}):image>/<int:position>")
 def character(image: int, position: int) -> Response:
     cut = _desk().character(image, position)
     width = max(1, round(cut.width * CHARACTER_HEIGHT / cut.height))
@@ -231,9 +245,9 @@ def character(image: int, position: int) -> Response:
 
 
 def _png(picture: Image.Image) -> Response:
-    response = Response(_encoded(picture), mimetype="image/png")
-    response.headers["Cache-Control"] = f"private, max-age={YEAR_S}, immutable"
-    return response
+    """Answer a picture; at the same address other projects have other ones, and so do weights."""
+    headers = {"Cache-Control": "no-store"}
+    return Response(_encoded(picture), mimetype="image/png", headers=headers)
 
 
 def _encoded(picture: Image.Image) -> bytes:
@@ -271,7 +285,8 @@ def skip() -> Response:
 @api.post("/api/unreadable")
 def unreadable() -> Response:
     body = _Body()
-    return jsonify(step=_desk().mark_unreadable(body.labeller(), body.number("id")))
+    done = _desk().mark_unreadable(body.labeller(), body.number("id"))
+    return jsonify({"second": None, **done})
 
 
 @api.post("/api/undo")
@@ -296,13 +311,14 @@ def accept() -> Response:
 
 @api.post("/api/characters")
 def characters() -> Response:
-    desk, asked = _desk(), _Body().optional("character", str, "")
-    classes = desk.character_classes()
+    desk, body = _desk(), _Body()
+    labeller, asked = body.labeller(), body.optional("character", str, "")
+    classes = desk.character_classes(labeller)
     chosen = asked if asked in classes else next(iter(classes), "")
     return jsonify(
         classes=[{"character": c, "left": n} for c, n in classes.items()],
         character=chosen,
-        items=desk.characters_read_as(chosen) if chosen else [],
+        items=desk.characters_read_as(labeller, chosen) if chosen else [],
     )
 
 
@@ -310,7 +326,9 @@ def characters() -> Response:
 def accept_characters() -> Response:
     body = _Body()
     return jsonify(
-        _desk().accept_characters(body.labeller(), body.pairs("right"), body.pairs("wrong"))
+        _desk().accept_characters(
+            body.labeller(), body.text("character"), body.pairs("right"), body.pairs("wrong")
+        )
     )
 
 
@@ -319,7 +337,16 @@ def accept_characters() -> Response:
 
 @api.get("/api/train")
 def training() -> Response:
-    return jsonify({**_rounds().describe(), "new_labels": _desk().new_labels()})
+    return jsonify({**_rounds().describe(), "new_labels": count_labels(_desk().config)[1]})
+
+
+@api.get("/api/curve.png")
+def curve() -> Response:
+    try:
+        picture = (_rounds().candidate / CURVES_FILE).read_bytes()
+    except OSError as error:
+        raise NotFound("no training has drawn a curve yet") from error
+    return Response(picture, mimetype="image/png", headers={"Cache-Control": "no-store"})
 
 
 @api.post("/api/train")
@@ -327,7 +354,13 @@ def train() -> Response:
     rounds, desk = _rounds(), _desk()
     if rounds.is_running():
         raise LabelError("running", "a round is running already")
-    desk.require_labels()
+    total, new = count_labels(desk.config)
+    if total < LEAST_LABELS or not new:
+        raise LabelError(
+            "too_few",
+            f"{total} images are labelled, {new} of them new: a training needs {LEAST_LABELS} "
+            "labels, and a new one",
+        )
     rounds.start(desk.config_file)
     return jsonify({})
 
@@ -350,12 +383,16 @@ def try_image() -> Response:
 def fetch() -> Response | tuple[Response, int]:
     is_practice = _Body().text("from") == "practice"
     url = current_app.extensions["practice_url"] if is_practice else _desk().config.remote_url
+    # A proxy could not reach what is on this machine.
+    no_proxy = (
+        {"http": "", "https": ""} if is_near(urllib.parse.urlsplit(url).hostname or "") else None
+    )
     try:
-        with requests.get(url, timeout=FETCH_S, stream=True) as answer:
+        with requests.get(url, timeout=FETCH_S, stream=True, proxies=no_proxy) as answer:
             answer.raise_for_status()
             data = answer.raw.read(MAX_FETCHED_BYTES, decode_content=True)
             text = urllib.parse.unquote(answer.headers.get(ANSWER_HEADER, ""))
-    except (requests.RequestException, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         hint = ": start python3 webserver_captcha_image.py --show-answers" if is_practice else ""
         message = f"{url} cannot be fetched ({type(error).__name__}){hint}"
         return jsonify({"error": "unreachable", "message": message}), 502

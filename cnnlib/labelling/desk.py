@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import random
 import sqlite3
 import threading
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,12 +24,11 @@ from cnnlib.dataset.images import open_image, to_pixels
 from cnnlib.dataset.labels import clean_label, unknown_characters
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import CaptchaError, SampleError
-from cnnlib.evaluation.metrics import wilson_interval
 from cnnlib.labelling import new_characters, unlabelled
 from cnnlib.labelling.acceptance import Places, carry_out
 from cnnlib.labelling.reading import CONFIDENT, SuggestionReader
-from cnnlib.labelling.round_files import LEAST_LABELS
 from cnnlib.labelling.store import (
+    CONFIRM,
     DUPLICATE,
     GONE,
     LABEL,
@@ -42,17 +44,13 @@ from cnnlib.labelling.store import (
 from cnnlib.networks.model_folder import ModelFolder
 
 LEASE_S = 5 * 60.0  # that an image is a labeller's own without an answer
+MANY, CHARACTERS = "#many", "#characters"  # leases of these views are apart
 CHANCE_RATE = 0.1  # of the images shown: those that say how the model reads all
 SECOND_RATE = 0.05  # of the images shown: labelled ones, to be read again
 SECOND_AFTER = 20  # labels later at least
 DOUBTFUL = 0.9  # of a character: below, the page marks it and starts there
 MOST_AT_ONCE = 200
-PAUSE_S = 60.0  # without an answer: not counted as work
-LOOK_S = 10.0  # between two looks at the folders
-RECENT = 300  # steps, for the images an hour
-
-
-Values = sqlite3.Row | dict[str, Any]  # of an image
+RESCAN_S = 10.0  # between two looks at the folders
 
 
 class LabelError(CaptchaError):
@@ -76,16 +74,16 @@ class LabellingDesk:
         self.store = LabelStore(config.labelling_dir.full)
         labelled = (config.new_image_dir, config.train_image_dir, config.test_image_dir)
         self.places = Places(config.root, [p.full for p in labelled], config.label_separator)
-        self._folders = folders
+        self._folders = list(dict.fromkeys(folders))
         self._changed: list[int] = []  # when each folder did, at the last look
-        self._look_again_s = 0.0
+        self._rescan_at_s = 0.0
         self._rng = random.Random(seed)
         self._lock = threading.RLock()  # one step after the other: their files must not cross
-        carry_out(self.store, self.places, self.store.unfinished())
-        self.store.release_all()  # pages that are still open say what they hold
         self.reader = SuggestionReader(
-            self.store, self.places, ModelFolder(config.model_save_dir), self._find_images
+            self.store, self.places, ModelFolder(config.model_save_dir), self
         )
+        self.reader.problem = carry_out(self.store, self.places, self.store.pending())
+        self.store.release_all()  # pages that are still open say what they hold
 
     def start(self) -> None:
         """Find the images and have them read, in the background."""
@@ -99,14 +97,15 @@ class LabellingDesk:
     def spec(self) -> CaptchaSpec:
         return self.config.spec
 
-    def _find_images(self) -> Iterator[int]:
+    def find_images(self) -> Iterator[int]:
         """Look for new images where a folder has changed, not too often; yield now and then."""
         changed = [folder.stat().st_mtime_ns if folder.exists() else 0 for folder in self._folders]
-        if changed == self._changed or time.monotonic() < self._look_again_s:
+        if changed == self._changed or time.monotonic() < self._rescan_at_s:
             return
         rules = Rules.from_config(self.config)
-        yield from unlabelled.find_images(self.store, self._folders, self.places, rules)
-        self._changed, self._look_again_s = changed, time.monotonic() + LOOK_S
+        known = [*self.places.labelled, self.config.origin_image_dir.full]
+        yield from unlabelled.find_images(self.store, self._folders, known, self.places, rules)
+        self._changed, self._rescan_at_s = changed, time.monotonic() + RESCAN_S
 
     # --- what is shown ---
 
@@ -118,30 +117,29 @@ class LabellingDesk:
         items: list[dict[str, Any]] = []
         while len(items) < min(count, MOST_AT_ONCE):
             row = self._next_image(labeller)
-            if row is None:
+            if row is None or self._is_folder_away(row):
                 break
             items += self._shown([row])
         return items
 
-    def _next_image(self, labeller: str) -> Values | None:
+    def _is_folder_away(self, row: sqlite3.Row) -> bool:
+        """Return whether an image's folder is not there, as that of a disk that is not mounted."""
+        return not self.places.path(row["path"]).parent.is_dir()
+
+    def _next_image(self, labeller: str) -> sqlite3.Row | None:
         if self._rng.random() < SECOND_RATE and (again := self._second_reading(labeller)):
             return again
-        ways = ["by_chance", "NOT by_chance"]
+        ways = [("by_chance = 1", "skipped, digest"), ("by_chance = 0", "skipped, rank, digest")]
         if self._rng.random() >= CHANCE_RATE:
             ways.reverse()
-        for way in ("urgent", *ways):
-            found = self.store.lease(
-                labeller,
-                f"state = '{WAITING}' AND {way}",
-                "skipped, rank IS NULL, rank, digest" if "NOT" in way else "skipped, digest",
-                1,
-                LEASE_S,
-            )
-            if found:
+        for where, order in (("urgent = 1", "skipped, digest"), *ways):
+            where = f"state = '{WAITING}' AND {where}"
+            if found := self.store.lease(labeller, where, order, 1, LEASE_S):
                 return found[0]
         return None
 
-    def _second_reading(self, labeller: str) -> Values | None:
+    def _second_reading(self, labeller: str) -> sqlite3.Row | None:
+        """Lease an image that has a label, and is shown as it was before it had one."""
         last = self.store.count("SELECT coalesce(max(id), 0) FROM steps")
         found = self.store.lease(
             labeller,
@@ -152,37 +150,36 @@ class LabellingDesk:
             LEASE_S,
             (last - SECOND_AFTER,),
         )
-        if not found:
-            return None
-        first = self.store.changes_of(found[0]["step"])
-        suggestion = next(c.suggestion for c in first if c.image == found[0]["id"])
-        return dict(found[0]) | {"text": suggestion, "char_confidences": "[]"}  # as the first time
+        return found[0] if found else None
 
     def confident_images(self, labeller: str, count: int) -> list[dict[str, Any]]:
         """Lease images that the model is sure of, sorted by what it reads."""
-        self.store.release(labeller)
+        self.store.release(labeller + MANY)
         found = self.store.lease(
-            labeller,
-            f"state = '{WAITING}' AND NOT by_chance AND NOT urgent AND confidence >= ?",
+            labeller + MANY,
+            f"state = '{WAITING}' AND by_chance = 0 AND urgent = 0 AND confidence >= ?",
             "text, digest",
-            min(count, MOST_AT_ONCE),
+            max(0, min(count, MOST_AT_ONCE)),
             LEASE_S,
             (CONFIDENT,),
         )
         return self._shown(found)
 
-    def character_classes(self) -> Counter[str]:
+    def character_classes(self, labeller: str) -> Counter[str]:
         """Return how many characters of confident images are not confirmed yet, by what is read."""
         counts: Counter[str] = Counter()
-        for row in self._confident_rows():
+        for row in self._confident_rows(labeller):
             confirmed = set(json.loads(row["confirmed"]))
             counts.update(c for i, c in enumerate(row["text"]) if i not in confirmed)
         return Counter(dict(sorted(counts.items())))
 
-    def characters_read_as(self, character: str) -> list[dict[str, Any]]:
-        """Return single characters that were all read as this one, the least certain first."""
+    def characters_read_as(self, labeller: str, character: str) -> list[dict[str, Any]]:
+        """Return single characters that were all read as this one, the least certain first.
+
+        Their images are leased to the labeller.
+        """
         found = []
-        for row in self._confident_rows():
+        for row in self._confident_rows(labeller):
             confirmed = set(json.loads(row["confirmed"]))
             confidences = json.loads(row["char_confidences"])
             found += [
@@ -190,32 +187,47 @@ class LabellingDesk:
                 for i, c in enumerate(row["text"])
                 if c == character and i not in confirmed
             ]
-        return sorted(found, key=lambda item: item["confidence"])[:MOST_AT_ONCE]
+        found = sorted(found, key=lambda item: item["confidence"])[:MOST_AT_ONCE]
+        shown = {item["id"] for item in found}
+        self.store.release(labeller + CHARACTERS, keep=shown)
+        self.store.renew(labeller + CHARACTERS, shown, LEASE_S)
+        return found
 
-    def _confident_rows(self) -> list[sqlite3.Row]:
+    def _confident_rows(self, labeller: str) -> list[sqlite3.Row]:
         return self.store.rows(
             "SELECT id, text, confirmed, char_confidences FROM images WHERE state = ? "
-            "AND NOT by_chance AND NOT urgent AND confidence >= ? AND boxes != '[]'",
+            "AND by_chance = 0 AND urgent = 0 AND confidence >= ? AND boxes != '[]' "
+            "AND (leased_until < ? OR leased_by = ?)",
             WAITING,
             CONFIDENT,
+            time.time(),
+            labeller + CHARACTERS,
         )
 
     def picture(self, image: int) -> Image.Image:
         """Return an image as it is shown; raises LabelError where its file is gone or damaged."""
         row = self._required(image)
         try:
-            path = self.places.find(row["path"])
-            if path is None:
-                raise SampleError("the file of the image is gone")
-            return open_image(unlabelled.read_plain(path))
+            return open_image(self._content(row))
         except SampleError as error:
-            if row["state"] == WAITING:
-                self.store.update(image, state=GONE, reason=str(error))
-            raise LabelError(GONE, str(error)) from error
+            raise self._lost(row, str(error)) from error
 
-    def shown(self, image: int) -> list[dict[str, Any]]:
-        """Return what the page needs to show an image; nothing where its file is gone."""
-        return self._shown([self._required(image)])
+    def _content(self, row: sqlite3.Row) -> bytes:
+        """Return an image's file; raises SampleError where it is gone, or another one."""
+        path = self.places.find(row["path"])
+        if path is None:
+            raise SampleError("the file of the image is gone")
+        data = unlabelled.read_plain(path)
+        if hashlib.sha256(data).hexdigest()[: unlabelled.SERIAL_DIGITS] != row["digest"]:
+            raise SampleError("the file of the image is another one than before")
+        return data
+
+    def _lost(self, row: sqlite3.Row, why: str) -> LabelError:
+        """Note that an image cannot be shown any more; the next look at the folders may find it."""
+        if not self._is_folder_away(row):
+            self.store.update_waiting(("state", "reason"), [(GONE, why, row["id"])])
+            self._changed = []
+        return LabelError(GONE, why)
 
     def character(self, image: int, position: int) -> Image.Image:
         """Return the part of an image that shows one character; raises LabelError if none is."""
@@ -226,8 +238,11 @@ class LabellingDesk:
         spec = self.spec  # the boxes are those of the network's image
         return Image.fromarray(to_pixels(picture, spec)).crop(boxes[position])
 
-    def _shown(self, rows: Iterable[Values]) -> list[dict[str, Any]]:
-        """Return what the page needs to show images; those whose files are gone are left out."""
+    def shown(self, image: int) -> list[dict[str, Any]]:
+        """Return what the page needs to show an image; nothing where its file is gone."""
+        return self._shown([self._required(image)])
+
+    def _shown(self, rows: Iterable[sqlite3.Row]) -> list[dict[str, Any]]:
         items = []
         for row in rows:
             with suppress(LabelError):
@@ -253,12 +268,18 @@ class LabellingDesk:
 
         Raises LabelError where the text cannot be a label, or the image is somebody else's.
         """
-        row = self._required(image)
-        text = self._checked(text, accept_new)
-        if row["state"] == LABELLED and row["leased_by"] == labeller:
-            return self._compare(labeller, row, text, keys)
-        self._require_free(row, labeller)
-        return {"step": self._apply(labeller, LABEL, [self._labelling(row, text, keys)])}
+        with self._lock:
+            row = self._required(image)
+            if not self._is_second(row, labeller):
+                self._require_free(row, labeller)
+            text = self._checked(text, accept_new)
+            if self._is_second(row, labeller):
+                return self._compare(labeller, row, text, keys)
+            return {"step": self._apply(labeller, LABEL, [self._labelling(row, text, keys)])}
+
+    @staticmethod
+    def _is_second(row: sqlite3.Row, labeller: str) -> bool:
+        return bool(row["state"] == LABELLED and row["leased_by"] == labeller)
 
     def _compare(
         self, labeller: str, row: sqlite3.Row, text: str, keys: int | None
@@ -266,86 +287,95 @@ class LabellingDesk:
         """Note a second reading; the first label stays."""
         where = row["path"]
         change = Change(row["id"], where, where, LABELLED, text, row["label"], "", keys)
-        step = self.store.write_step(labeller, SECOND, [change])
-        self.store.update(row["id"], leased_by="", leased_until=0.0)
+        with self.store.transaction():
+            step = self.store.write_step(labeller, SECOND, [change])
+            self.store.update(row["id"], leased_by="", leased_until=0.0)
         return {"step": step, "second": {"earlier": row["label"]} if text != row["label"] else None}
 
     def relabel(self, labeller: str, image: int, text: str) -> dict[str, Any]:
         """Give a labelled image another label."""
-        row = self._required(image)
-        if row["state"] != LABELLED:
-            raise LabelError("taken", "the image has no label any more")
-        text = self._checked(text, accept_new=False)
-        current = self.places.find(row["path"])
-        if current is None:
-            raise LabelError("gone", "the file of the image is gone")
-        name = self.places.under_label(current, text, row["digest"]).name
-        change = Change(
-            image,
-            self.places.text(current),
-            self.places.text(current.with_name(name)),
-            LABELLED,
-            text,
-            row["text"],
-            row["weights"],
-        )
-        return {"step": self._apply(labeller, LABEL, [change])}
+        with self._lock:
+            row = self._required(image)
+            text = self._checked(text, accept_new=False)
+            current = self.places.find(row["path"])
+            if row["state"] != LABELLED or current is None:
+                raise LabelError("taken", "the image has no label any more")
+            if text == row["label"]:
+                return {"step": None}
+            name = self._under_label(row, current, text).name
+            source, target = self.places.text(current), self.places.text(current.with_name(name))
+            self.store.update(image, path=source)
+            change = Change(image, source, target, LABELLED, text, row["text"], row["weights"])
+            return {"step": self._apply(labeller, LABEL, [change])}
 
     def skip(self, labeller: str, image: int) -> None:
         """Show an image again later."""
         row = self._required(image)
         if row["leased_by"] == labeller:
-            self.store.update(image, skipped=row["skipped"] + 1, leased_by="", leased_until=0.0)
+            skipped = row["skipped"] + 1
+            self.store.update(image, skipped=skipped, urgent=0, leased_by="", leased_until=0.0)
 
-    def mark_unreadable(self, labeller: str, image: int) -> int:
-        """Leave an image out, where it is; return the step."""
-        row = self._required(image)
-        if row["state"] == LABELLED and row["leased_by"] == labeller:  # a second reading
-            return int(self._compare(labeller, row, "", None)["step"])
-        self._require_free(row, labeller)
-        change = Change(image, row["path"], row["path"], UNREADABLE, "", row["text"])
-        return self._apply(labeller, MARK_UNREADABLE, [change])
+    def mark_unreadable(self, labeller: str, image: int) -> dict[str, Any]:
+        """Leave an image out, where it is."""
+        with self._lock:
+            row = self._required(image)
+            if self._is_second(row, labeller):
+                return self._compare(labeller, row, "", None)
+            self._require_free(row, labeller)
+            change = Change(image, row["path"], row["path"], UNREADABLE, "", row["text"])
+            return {"step": self._apply(labeller, MARK_UNREADABLE, [change])}
 
     def accept(
         self, labeller: str, texts: Mapping[int, str], wrong: Iterable[int]
     ) -> dict[str, Any]:
         """Label many images in one step; those that are wrong are shown first, one by one."""
         changes, refused = [], []
-        for image, text in texts.items():
-            try:
-                row = self._required(image)
-                self._require_free(row, labeller)
-                changes.append(self._labelling(row, self._checked(text, False), None))
-            except LabelError as error:
-                refused.append({"id": image, "message": str(error)})
-        self._show_first(wrong)
-        step = self._apply(labeller, LABEL, changes) if changes else None
-        self.store.release(labeller)
+        with self._lock:
+            for image, text in texts.items():
+                try:
+                    row = self._required(image)
+                    self._require_free(row, labeller)
+                    changes.append(self._labelling(row, self._checked(text, False), None))
+                except LabelError as error:
+                    refused.append({"id": image, "message": str(error)})
+            self._show_first(labeller, wrong)
+            step = self._apply(labeller, LABEL, changes) if changes else None
+        self.store.release(labeller + MANY)
         return {"step": step, "accepted": len(changes), "refused": refused}
 
     def accept_characters(
         self,
         labeller: str,
+        character: str,
         right: Iterable[tuple[int, int]],
         wrong: Iterable[tuple[int, int]],
     ) -> dict[str, Any]:
-        """Note characters that are read right; an image of which all are is labelled."""
-        confirmed: dict[int, set[int]] = {}
+        """Note characters that were read as this one, rightly; label images of which all are.
+
+        What newer weights have read otherwise since it was shown does not count.
+        """
+        asked: dict[int, set[int]] = {}
         for image, position in right:
-            confirmed.setdefault(image, set()).add(position)
+            asked.setdefault(image, set()).add(position)
         wrong_images = {image for image, _ in wrong}
-        self._show_first(wrong_images)
-        changes, count = [], 0
-        for image, positions in confirmed.items():
-            row = self.store.image(image)
-            if row is None or row["state"] != WAITING or self._is_others(row, labeller):
-                continue
-            known = set(json.loads(row["confirmed"]))
-            count += len(positions - known)
-            positions |= known
-            self.store.update(image, confirmed=json.dumps(sorted(positions)))
-            if image not in wrong_images and positions >= set(range(len(row["text"]))):
-                changes.append(self._labelling(row, row["text"], None))
+        confirmations, complete, count = [], [], 0
+        with self._lock, self.store.transaction():
+            self._show_first(labeller, wrong_images)
+            for image in asked.keys() - wrong_images:
+                row = self.store.image(image)
+                if row is None or row["state"] != WAITING or self._is_others(row, labeller):
+                    continue
+                known = set(json.loads(row["confirmed"]))
+                new = {i for i in asked[image] if row["text"][i : i + 1] == character} - known
+                count += len(new)
+                where = row["path"]
+                confirmations.append(Change(image, where, where, WAITING, row["confirmed"]))
+                self.store.update(image, confirmed=json.dumps(sorted(known | new)))
+                if len(known | new) == len(row["text"]):
+                    complete.append(row)
+            if confirmations:
+                self.store.write_step(labeller, CONFIRM, confirmations)
+        changes = [self._labelling(row, row["text"], None) for row in complete]
         step = self._apply(labeller, LABEL, changes) if changes else None
         return {"step": step, "confirmed": count, "labelled": len(changes)}
 
@@ -356,42 +386,57 @@ class LabellingDesk:
             if last is None:
                 raise LabelError("nothing", "there is nothing to undo")
             done = self.store.changes_of(last["id"])
-            changes = []
+            if last["kind"] == SECOND:
+                self.store.write_step(labeller, UNDO, [], last["id"])
+            elif last["kind"] == CONFIRM:
+                self._take_back_confirmations(labeller, last["id"], done)
+                done = []
+            else:
+                self._take_back(labeller, last["id"], done)
             for change in done:
-                row = self._required(change.image)
-                if row["step"] != last["id"]:
-                    continue  # of a later step, which has its own way back
-                before = self._before(change)
-                changes.append(
-                    Change(change.image, row["path"], change.source, *before, row["text"])
-                )
-            self._apply(labeller, UNDO, changes, last["id"])
-            ids = [change.image for change in changes]
-            for image in ids:
-                self.store.update(image, leased_by=labeller, leased_until=time.time() + LEASE_S)
-            rows = [self._required(image) for image in ids]
+                until = time.time() + LEASE_S
+                self.store.update(change.image, leased_by=labeller, leased_until=until)
             return {
-                "items": self._shown(rows),
+                "items": self._shown(self._required(change.image) for change in done),
                 "labels": {str(change.image): change.label for change in done},
                 "left": self.store.last_step(labeller) is not None,
             }
 
-    def _before(self, change: Change) -> tuple[str, str]:
-        """Return state and label that an image had before a change."""
-        earlier = self.store.rows(
-            "SELECT changes.* FROM changes JOIN steps ON steps.id = changes.step WHERE image = ? "
-            "AND target = ? AND kind != ? ORDER BY changes.step DESC LIMIT 1",
-            change.image,
-            change.source,
-            SECOND,
-        )
-        if earlier and change.source != change.target:
-            return earlier[0]["state"], earlier[0]["label"]
-        return WAITING, ""
+    def _take_back(self, labeller: str, step: int, done: Sequence[Change]) -> None:
+        """Give the images of a step the state that they had before it."""
+        changes, in_force = [], {}
+        for change in done:
+            row = self._required(change.image)
+            if row["step"] != step:
+                continue  # a later step has its own way back
+            before = self.store.change_before(change.image, step)
+            state, label = (before["state"], before["label"]) if before else (WAITING, "")
+            in_force[change.image] = before["step"] if before else 0
+            target = self._free_path(change.source, row)
+            changes.append(Change(change.image, row["path"], target, state, label, row["text"]))
+        self._apply(labeller, UNDO, changes, step, in_force)
+
+    def _free_path(self, text: str, row: sqlite3.Row) -> str:
+        """Return the path that an image had, or one next to it where another file has that now."""
+        path = self.places.path(text)
+        if row["path"] == text or not os.path.lexists(path):
+            return text
+        return self.places.text(path.with_name(f"{path.stem}-{row['digest']}{path.suffix}"))
+
+    def _take_back_confirmations(self, labeller: str, step: int, done: Sequence[Change]) -> None:
+        with self.store.transaction():
+            self.store.write_step(labeller, UNDO, [], step)
+            self.store.update_waiting(
+                ("confirmed",), [(change.label, change.image) for change in done]
+            )
 
     def _labelling(self, row: sqlite3.Row, text: str, keys: int | None) -> Change:
-        source = self.places.path(row["path"])
-        target = self.places.under_label(source, text, row["digest"])
+        """Return what labels an image; raises LabelError where its file is not the one shown."""
+        try:
+            self._content(row)
+        except SampleError as error:
+            raise self._lost(row, str(error)) from error
+        target = self._under_label(row, self.places.path(row["path"]), text)
         return Change(
             row["id"],
             row["path"],
@@ -403,21 +448,50 @@ class LabellingDesk:
             keys,
         )
 
+    def _under_label(self, row: sqlite3.Row, source: Path, text: str) -> Path:
+        try:
+            return self.places.under_label(source, text, row["digest"])
+        except SampleError as error:
+            raise LabelError("length", str(error)) from error
+
     def _apply(
-        self, labeller: str, kind: str, changes: Sequence[Change], undoes: int | None = None
+        self,
+        labeller: str,
+        kind: str,
+        changes: Sequence[Change],
+        undoes: int | None = None,
+        in_force: Mapping[int, int] | None = None,
     ) -> int:
-        with self._lock:
+        """Decide a step, and carry it out; raises LabelError where a file cannot be moved.
+
+        What could not be moved has then its state of before.
+        """
+        before = {change.image: self._required(change.image) for change in changes}
+        with self.store.transaction():
             step = self.store.write_step(labeller, kind, changes, undoes)
-            states = carry_out(self.store, self.places, [(step, change) for change in changes])
-        if len(changes) == 1 and states[changes[0].image] in (GONE, DUPLICATE):
-            state = states[changes[0].image]
-            raise LabelError(
-                state,
-                "the file of the image is gone"
-                if state == GONE
-                else "the same image is there already under this label",
-            )
+            for change in changes:
+                self.store.decide(step, change, in_force=(in_force or {}).get(change.image))
+        failure = carry_out(self.store, self.places, self._moves(step, changes))
+        left = [c for c in changes if self._required(c.image)["pending"] == step]
+        if left:
+            with self.store.transaction():
+                everything = len(left) == len(changes)
+                self.store.write_step(labeller, UNDO, [], step if everything else None)
+                for change in left:
+                    row = before[change.image]
+                    self.store.update(
+                        change.image, pending=0, **{n: row[n] for n in ("step", "state", "label")}
+                    )
+            raise LabelError("failed", failure or "the name of a file is taken: try again")
+        if kind == LABEL and len(changes) == 1:
+            state = self._required(changes[0].image)["state"]
+            if state != LABELLED:
+                raise LabelError(state, NOT_LABELLED[state])
         return step
+
+    @staticmethod
+    def _moves(step: int, changes: Iterable[Change]) -> list[tuple[int, Change]]:
+        return [(step, change) for change in changes if change.source != change.target]
 
     def _checked(self, text: str, accept_new: bool) -> str:
         """Return a text as a label; raises LabelError where it cannot be one."""
@@ -429,14 +503,15 @@ class LabellingDesk:
             expected = f"{most}" if least == most else f"{least} to {most}"
             raise LabelError("length", f"{len(text)} characters, expected {expected}")
         if unknown := unknown_characters(text, spec.char_set):
+            if any(unicodedata.category(c)[0] in "CMZ" for c in unknown):
+                raise LabelError("malformed", "control characters and lone accents are no labels")
             if not accept_new:
                 raise LabelError(
                     "new_characters",
                     f"{' '.join(unknown)} is new: not in char_set",
                     characters=unknown,
                 )
-            with self._lock:
-                self.config = new_characters.add(self.config_file, self.config, unknown)
+            self.config = new_characters.add(self.config_file, self.config, unknown)
         return text
 
     def _required(self, image: int) -> sqlite3.Row:
@@ -451,87 +526,19 @@ class LabellingDesk:
 
     @staticmethod
     def _is_others(row: sqlite3.Row, labeller: str) -> bool:
-        return row["leased_by"] not in ("", labeller) and row["leased_until"] >= time.time()
+        holder = row["leased_by"].partition("#")[0]
+        return holder not in ("", labeller) and row["leased_until"] >= time.time()
 
-    def _show_first(self, images: Iterable[int]) -> None:
-        self.store.update_many(
+    def _show_first(self, labeller: str, images: Iterable[int]) -> None:
+        rows = [row for image in images if (row := self.store.image(image))]
+        own = [row["id"] for row in rows if not self._is_others(row, labeller)]
+        self.store.update_waiting(
             ("urgent", "confirmed", "leased_by", "leased_until"),
-            [(True, "[]", "", 0.0, image) for image in images],
+            [(1, "[]", "", 0.0, image) for image in own],
         )
 
-    # --- how it goes ---
 
-    def state(self) -> dict[str, Any]:
-        """Return what is the same for all labellers: counts, agreement, speed (JSON values)."""
-        spec, info = self.spec, self.reader.info
-        done, total = self.reader.progress()
-        return {
-            "name": self.config_file.stem,
-            "char_set": list(spec.char_set),
-            "min_captcha": spec.min_captcha,
-            "max_captcha": spec.max_captcha,
-            "ignore_case": spec.ignore_case,
-            "width": spec.image_width,
-            "height": spec.image_height,
-            "model": info and {"step": info.step, **info.scores},
-            "counts": self.store.counts(),
-            "images_per_hour": self._images_per_hour(),
-            "agreement": self._agreement(),
-            "second_readings": self._second_readings(),
-            "reading": {"done": done, "of": total},
-            "problem": self.reader.problem,
-        }
-
-    def new_labels(self) -> int:
-        """Return how many images wait in new_image_dir for the next training."""
-        return len(unlabelled.image_names_in(self.places.labelled[0]))
-
-    def require_labels(self) -> None:
-        """Raise LabelError where there is nothing new to train with, or too little."""
-        new = self.new_labels()
-        total = sum(len(unlabelled.image_names_in(folder)) for folder in self.places.labelled)
-        if not new or total < LEAST_LABELS:
-            raise LabelError(
-                "too_few",
-                f"{total} images are labelled, {new} of them new: a training needs {LEAST_LABELS} "
-                "labels, and a new one",
-            )
-
-    def _agreement(self) -> dict[str, Any]:
-        """Compare the labels of images chosen by chance with what the current weights had read."""
-        counts = self.store.row(
-            "SELECT count(*) AS n, coalesce(sum(images.label = changes.suggestion), 0) AS same "
-            "FROM images JOIN changes ON changes.image = images.id AND changes.step = images.step "
-            "WHERE images.state = ? AND images.by_chance AND changes.suggestion != '' "
-            "AND changes.weights = ?",
-            LABELLED,
-            self.reader.weights,
-        )
-        assert counts is not None
-        low, high = wilson_interval(counts["same"], counts["n"])
-        return {"same": counts["same"], "of": counts["n"], "low": low, "high": high}
-
-    def _second_readings(self) -> dict[str, Any]:
-        counts = self.store.row(
-            "SELECT count(*) AS n, coalesce(sum(label != suggestion), 0) AS different FROM changes "
-            "JOIN steps ON steps.id = changes.step WHERE kind = ?",
-            SECOND,
-        )
-        assert counts is not None
-        low, high = wilson_interval(counts["different"], counts["n"])
-        return {"different": counts["different"], "of": counts["n"], "low": low, "high": high}
-
-    def _images_per_hour(self) -> int | None:
-        """Return the speed of the last steps; pauses are not counted."""
-        rows = self.store.rows(
-            "SELECT time, (SELECT count(*) FROM changes WHERE step = steps.id) AS images "
-            "FROM steps WHERE kind = ? ORDER BY id DESC LIMIT ?",
-            LABEL,
-            RECENT,
-        )
-        gaps = [(a["time"] - b["time"], a["images"]) for a, b in zip(rows, rows[1:], strict=False)]
-        work = [(gap, images) for gap, images in gaps if gap < PAUSE_S]
-        seconds = sum(gap for gap, _ in work)
-        if len(work) < 5 or seconds <= 0:
-            return None
-        return round(sum(images for _, images in work) / seconds * 3600)
+NOT_LABELLED = {
+    GONE: "the file of the image is gone",
+    DUPLICATE: "the same image is there already under this label",
+}

@@ -33,3 +33,5 @@ def _write(file: Path, values: Any) -> None:
     with replacing(file) as temporary:
         text = json.dumps(values, ensure_ascii=False, indent=2)
         temporary.write_text(text + "\n", encoding="utf-8")
+        if isinstance(values, dict):
+            load_sample_config(temporary)  # or the file stays as it is

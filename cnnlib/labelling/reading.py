@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -18,40 +18,48 @@ from cnnlib.dataset.images import read_pixels
 from cnnlib.errors import CaptchaError, SampleError
 from cnnlib.labelling.acceptance import Places
 from cnnlib.labelling.selection import MAX_ORDERED, MAX_POOL, GradientSketch, order_by_gain
-from cnnlib.labelling.store import GONE, UNUSABLE, WAITING, LabelStore
+from cnnlib.labelling.store import UNRANKED, WAITING, LabelStore
+from cnnlib.labelling.unlabelled import read_plain
 from cnnlib.networks.model_folder import ModelFolder, ModelInfo
-from cnnlib.runtimes import is_installed
+from cnnlib.packages import require
 
 if TYPE_CHECKING:
     from cnnlib.recognizer import Recognizer
 
 log = logging.getLogger(__name__)
 
-POLL_S = 2.0  # between two looks at the model folder and at the folders of images
+PAUSE_S = 2.0  # between two looks at the model folder and at the folders of images
 IMAGES_PER_PASS = 128
 CONFIDENT = 0.9  # of a whole text, for views of many images
+UNORDERED_SHARE = 0.02  # of the images: from here on a new order is worth its time
+
+
+class Source(Protocol):
+    """Where the images come from, and what they are."""
+
+    @property
+    def spec(self) -> CaptchaSpec: ...
+
+    def find_images(self) -> Iterator[int]:
+        """Look for new images; yield now and then."""
 
 
 class SuggestionReader:
     """Reads the waiting images again with each new weights, and puts them in order.
 
-    `find_images` looks for new images, and yields now and then. `recognizer` is the one of the
-    newest weights, or None: to be used under `lock`.
+    `recognizer` is that of the newest weights, or None: to be used under `lock`. `problem` says why
+    there are no suggestions.
     """
 
     def __init__(
-        self,
-        store: LabelStore,
-        places: Places,
-        folder: ModelFolder,
-        find_images: Callable[[], Any],
+        self, store: LabelStore, places: Places, folder: ModelFolder, source: Source
     ) -> None:
         self._store, self._places, self._folder = store, places, folder
-        self._find_images = find_images
+        self._source = source
         self.lock = threading.RLock()
         self.recognizer: Recognizer | None = None
         self.info: ModelInfo | None = None
-        self.problem = ""  # why there are no suggestions
+        self.problem = ""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="suggestions", daemon=True)
 
@@ -79,32 +87,44 @@ class SuggestionReader:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
+            is_busy = False
             try:
-                self.work()
+                is_busy = self.work_once()
             except Exception:  # the page goes on without suggestions
                 log.exception("suggestions are not made")
-            self._stopped.wait(POLL_S)
+            if not is_busy:
+                self._stopped.wait(PAUSE_S)
 
     def work(self) -> None:
-        """Do once what is to be done: new images, newer weights, suggestions, the order."""
-        for _ in self._find_images():
+        """Do all that is to be done."""
+        while self.work_once():
+            pass
+
+    def work_once(self) -> bool:
+        """Do a part of it: new images, newer weights, suggestions, the order; return if more is."""
+        for _ in self._source.find_images():
             if self._stopped.is_set():
-                return
+                return False
         try:
             self._load_newer()
         except CaptchaError as error:
             if str(error) != self.problem:
                 log.warning("no suggestions: %s", error)
             self.problem = str(error)
-        if self.recognizer is not None:
-            if self._read_all():
-                self._put_in_order()
-            self._locate_characters()
+        if self.recognizer is None:
+            return False
+        return self._read_some() or self._put_in_order() or self._locate_some_characters()
 
     def _load_newer(self) -> None:
         info = self._folder.read()
-        if info is None or info.best == self.weights or not is_installed("tensorflow"):
+        if info is None or info.best == self.weights:
             return
+        require("tensorflow")
+        if info.spec.shape != self._source.spec.shape:
+            raise CaptchaError(
+                f"the model in {self._folder.path} reads images of another size or colour than the "
+                "configuration says: train with what is new, or correct the configuration"
+            )
         from cnnlib.recognizer import Recognizer  # here: TensorFlow takes seconds to load
 
         newer = Recognizer.from_spec(info.spec, self._folder.path)
@@ -114,106 +134,114 @@ class SuggestionReader:
                 former.close()
         self.problem = ""
 
-    def _read_all(self) -> bool:
-        """Read what these weights have not read yet; return whether there was anything."""
-        sql = "SELECT id, path FROM images WHERE state = ? AND weights != ? LIMIT ?"
-        has_read = False
-        while not self._stopped.is_set():
-            rows = self._store.rows(sql, WAITING, self.weights, IMAGES_PER_PASS)
-            if not rows:
-                break
-            self._read([(row["id"], row["path"]) for row in rows])
-            has_read = True
-        return has_read
-
-    def _read(self, images: list[tuple[int, str]]) -> None:
+    def _read_some(self) -> bool:
+        """Read some images that these weights have not read yet; return whether there were any."""
+        rows = self._store.rows(
+            "SELECT id, path FROM images WHERE state = ? AND (weights < ? OR weights > ?) LIMIT ?",
+            WAITING,
+            self.weights,  # the two comparisons use an index
+            self.weights,
+            IMAGES_PER_PASS,
+        )
+        if not rows:
+            return False
         with self.lock:
             recognizer, weights = self.recognizer, self.weights
-            assert recognizer is not None, "work says so"
-            ids, pixels = self._pixels(images, recognizer.spec)
+            assert recognizer is not None, "work_once says so"
+            ids, pixels = self._pixels([(row["id"], row["path"]) for row in rows], recognizer.spec)
             if not ids:
-                return
+                return True
             details = recognizer.explain_pixels(pixels)
             read = [recognizer.read(p) for p in details.probabilities]
-        self._store.update_many(
-            ("text", "confidence", "char_confidences", "boxes", "weights", "sketch", "rank"),
+        sketch = GradientSketch(details.probabilities.shape[-1], details.glimpses.shape[-1])
+        sketches = sketch.describe(details.probabilities, details.glimpses).astype(np.float16)
+        self._store.update_waiting(
+            (
+                *("text", "confidence", "char_confidences", "weights", "sketch"),
+                *("boxes", "confirmed", "rank"),  # of what was read before
+            ),
             [
                 (
                     prediction.text,
                     prediction.confidence,
                     json.dumps([round(c, 4) for c in prediction.char_confidences]),
-                    "[]",
                     weights,
-                    sketch.astype(np.float16).tobytes(),
-                    None,
+                    described.tobytes(),
+                    *("[]", "[]", UNRANKED),
                     image,
                 )
-                for image, prediction, sketch in zip(
-                    ids, read, self._sketches(details), strict=True
-                )
+                for image, prediction, described in zip(ids, read, sketches, strict=True)
             ],
         )
+        return True
 
     def _pixels(
         self, images: Sequence[tuple[int, str]], spec: CaptchaSpec
     ) -> tuple[list[int], np.ndarray]:
-        """Return the ids and the pixels of the images that can be read; note the others."""
-        pixels, ids = [], []
+        """Return ids and pixels of the images that can be read; the others get no suggestion."""
+        pixels, ids, others = [], [], []
         for image, text in images:
             try:
-                pixels.append(read_pixels(self._places.path(text), spec))
+                pixels.append(read_pixels(read_plain(self._places.path(text)), spec))
                 ids.append(image)
             except SampleError as error:
-                state = UNUSABLE if self._places.path(text).exists() else GONE
-                self._store.update(image, state=state, reason=str(error))
+                others.append(("", 0.0, "[]", str(error), self.weights, image))
+        columns = ("text", "confidence", "char_confidences", "reason", "weights")
+        self._store.update_waiting(columns, others)
         return ids, np.stack(pixels) if pixels else np.empty((0, *spec.shape), np.uint8)
 
-    def _locate_characters(self) -> None:
-        """Find where the characters are in the images that the weights are sure of."""
-        from cnnlib.explanation import character_boxes
-
-        sql = (
-            "SELECT id, path, text FROM images WHERE state = ? AND weights = ? AND boxes = '[]' "
-            "AND confidence >= ? AND text != '' LIMIT ?"
-        )
-        while not self._stopped.is_set():
-            rows = self._store.rows(sql, WAITING, self.weights, CONFIDENT, IMAGES_PER_PASS)
-            if not rows:
-                return
-            length = {row["id"]: len(row["text"]) for row in rows}
-            with self.lock:
-                recognizer = self.recognizer
-                assert recognizer is not None, "work says so"
-                images = [(row["id"], row["path"]) for row in rows]
-                ids, pixels = self._pixels(images, recognizer.spec)
-                if not ids:
-                    continue
-                attention = recognizer.explain_pixels(pixels).attention
-                saliency = recognizer.saliency_of(pixels)
-            size = pixels.shape[1], pixels.shape[2]
-            boxes = [
-                character_boxes(a, length[image], size, s)
-                for image, a, s in zip(ids, attention, saliency, strict=True)
-            ]
-            self._store.update_many(
-                ("boxes",),
-                [(json.dumps(b.tolist()), image) for b, image in zip(boxes, ids, strict=True)],
-            )
-
-    def _sketches(self, details: Any) -> np.ndarray:
-        sketch = GradientSketch(details.probabilities.shape[-1], details.glimpses.shape[-1])
-        return sketch.describe(details.probabilities, details.glimpses)
-
-    def _put_in_order(self) -> None:
+    def _put_in_order(self) -> bool:
         """Give the waiting images their ranks: first what teaches most, then by confidence."""
+        sql = "SELECT count(*) FROM images WHERE state = ? AND weights = ?"
+        total = self._store.count(sql, WAITING, self.weights)
+        unordered = self._store.count(f"{sql} AND rank = ?", WAITING, self.weights, UNRANKED)
+        if unordered <= UNORDERED_SHARE * total:
+            return False
         rows = self._store.rows(
             "SELECT id, sketch FROM images WHERE state = ? AND weights = ? ORDER BY confidence",
             WAITING,
             self.weights,
         )
-        pool = rows[:MAX_POOL]
-        sketches = np.array([np.frombuffer(row["sketch"], np.float16) for row in pool], np.float32)
-        chosen = order_by_gain(sketches, MAX_ORDERED, np.random.default_rng(0)).tolist()
+        pool = [i for i, row in enumerate(rows) if row["sketch"]][:MAX_POOL]
+        sketches = np.array(
+            [np.frombuffer(rows[i]["sketch"], np.float16) for i in pool], np.float32
+        )
+        chosen = [pool[k] for k in order_by_gain(sketches, MAX_ORDERED, np.random.default_rng(0))]
         rest = sorted(set(range(len(rows))) - set(chosen))
         ids = [rows[i]["id"] for i in (*chosen, *rest)]
-        self._store.update_many(("rank",), [(rank, image) for rank, image in enumerate(ids)])
+        self._store.update_waiting(("rank",), [(rank, image) for rank, image in enumerate(ids)])
+        return True
+
+    def _locate_some_characters(self) -> bool:
+        """Find where the characters are in some images that the weights are sure of."""
+        from cnnlib.explanation import character_boxes
+
+        rows = self._store.rows(
+            "SELECT id, path, text FROM images WHERE state = ? AND weights = ? AND boxes = '[]' "
+            "AND confidence >= ? AND text != '' LIMIT ?",
+            WAITING,
+            self.weights,
+            CONFIDENT,
+            IMAGES_PER_PASS,
+        )
+        if not rows:
+            return False
+        length = {row["id"]: len(row["text"]) for row in rows}
+        with self.lock:
+            recognizer = self.recognizer
+            assert recognizer is not None, "work_once says so"
+            images = [(row["id"], row["path"]) for row in rows]
+            ids, pixels = self._pixels(images, recognizer.spec)
+            if not ids:
+                return True
+            attention = recognizer.explain_pixels(pixels).attention
+            saliency = recognizer.saliency_of(pixels)
+        size = pixels.shape[1], pixels.shape[2]
+        boxes = [
+            character_boxes(a, length[image], size, s)
+            for image, a, s in zip(ids, attention, saliency, strict=True)
+        ]
+        self._store.update_waiting(
+            ("boxes",), [(json.dumps(b.tolist()), i) for b, i in zip(boxes, ids, strict=True)]
+        )
+        return True

@@ -5,33 +5,48 @@ A round is a process of its own (`label_loop.py`), which outlives the page's ser
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cnnlib import locks
+from cnnlib.config import SampleConfig
 from cnnlib.config_reader import read_json
 from cnnlib.console import STEP_LINE
 from cnnlib.errors import CaptchaError, ConfigError
 from cnnlib.files import make_folder, reason, replacing
-from cnnlib.networks.model_folder import HISTORY_FILE
+from cnnlib.labelling.unlabelled import image_names_in
 from cnnlib.paths import PROJECT_ROOT
 
-CANDIDATE_DIR, LOCK_FILE = "candidate", ".round.lock"
+CANDIDATE_DIR = "candidate"
+LOCK_FILE, SERVER_LOCK_FILE = ".round.lock", ".server.lock"
 PHASE_FILE, ROUNDS_FILE, LOG_FILE = "phase.json", "rounds.json", "round.log"
 SCRIPT = PROJECT_ROOT / "label_loop.py"
 LEAST_LABELS = 60  # for a first round
 LOG_LINES, LOG_BYTES = 12, 1 << 16  # that the page shows, and that are read for it
-START_S = 20.0  # until a round that was started holds its lock
+
+
+def count_labels(config: SampleConfig) -> tuple[int, int]:
+    """Return how many labels there are, and how many of them no round has split off yet."""
+    count = {
+        folder: len(image_names_in(folder.full))
+        for folder in (
+            config.origin_image_dir,
+            config.new_image_dir,
+            config.train_image_dir,
+            config.test_image_dir,
+        )
+    }
+    return sum(count.values()), count[config.origin_image_dir] + count[config.new_image_dir]
 
 
 class RoundFiles:
@@ -41,22 +56,33 @@ class RoundFiles:
         self.folder = folder
         self.candidate = folder / CANDIDATE_DIR
         self._process: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
 
     # --- for the round ---
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep a second round off; raises CaptchaError."""
+        return self._locked(
+            LOCK_FILE, f"a round is running in {self.folder}: wait until it has ended, or stop it"
+        )
+
+    def served(self) -> AbstractContextManager[None]:
+        """Keep a second page's server off; raises CaptchaError."""
+        return self._locked(
+            SERVER_LOCK_FILE,
+            f"the page of {self.folder} is served already: open that, or stop its server",
+        )
+
+    @contextmanager
+    def _locked(self, name: str, refusal: str) -> Iterator[None]:
         with ExitStack() as resources:
             try:
                 make_folder(self.folder)
-                resources.enter_context(locks.locked_file(self.folder / LOCK_FILE))
+                resources.enter_context(locks.locked_file(self.folder / name))
             except locks.NoLocksError:
                 pass
             except BlockingIOError as error:
-                raise CaptchaError(
-                    f"a round is running in {self.folder}: wait until it has ended, or stop it"
-                ) from error
+                raise CaptchaError(refusal) from error
             except OSError as error:
                 raise CaptchaError(
                     f"cannot write to {self.folder}: {reason(error)}; make it writable"
@@ -94,9 +120,10 @@ class RoundFiles:
 
     def start(self, config_file: Path) -> None:
         """Start a round as a process of its own; raises CaptchaError while one runs."""
-        if self.is_running():
-            raise CaptchaError("a round is running: wait until it has ended, or stop it")
-        with open(self.folder / LOG_FILE, "wb") as log:
+        with self._starting, open(self.folder / LOG_FILE, "ab") as log:
+            if self.is_running():
+                raise CaptchaError("a round is running: wait until it has ended, or stop it")
+            log.truncate(0)
             self._process = subprocess.Popen(
                 [sys.executable, str(SCRIPT), "--config", str(config_file)],
                 stdin=subprocess.DEVNULL,
@@ -109,7 +136,8 @@ class RoundFiles:
         """Ask the round that is running to save and leave."""
         if not self.is_running():
             return
-        pid = self._process.pid if self._process else self._phase().get("pid")
+        own = self._process is not None and self._process.poll() is None
+        pid = self._process.pid if self._process and own else self._phase().get("pid")
         if isinstance(pid, int):
             with suppress(OSError):
                 os.kill(pid, signal.SIGTERM)
@@ -133,7 +161,6 @@ class RoundFiles:
         return {
             "running": running,
             "round": current,
-            "curve": self._curve() if running else {"step": [], "train": [], "test": []},
             "lines": lines[-LOG_LINES:],
             "rounds": self.rounds(),
             "error": next((line for line in reversed(lines) if line.strip()), "") if failed else "",
@@ -151,19 +178,6 @@ class RoundFiles:
                 return log.read().decode("utf-8", "replace").splitlines()
         except OSError:
             return []
-
-    def _curve(self) -> dict[str, list[float]]:
-        """Return the accuracies, 0 to 1, at the steps that were saved."""
-        curve: dict[str, list[float]] = {"step": [], "train": [], "test": []}
-        with (
-            suppress(OSError, ValueError, KeyError),
-            open(self.candidate / HISTORY_FILE, encoding="utf-8", newline="") as file,
-        ):
-            for row in csv.DictReader(file):
-                curve["step"].append(int(row["step"]))
-                curve["train"].append(float(row["accuracy/train_images"]))
-                curve["test"].append(float(row["accuracy/test_images"]))
-        return curve
 
 
 def _progress(lines: list[str]) -> tuple[int, int]:

@@ -8,28 +8,30 @@ not worse on it. Stopped at any moment, the next round goes on from there.
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from cnnlib.config import SampleConfig
 from cnnlib.console import CONSOLE, Reporter, SilentReporter
+from cnnlib.dataset import moving
 from cnnlib.dataset.image_set import load_images
 from cnnlib.dataset.splitting import verify_and_split
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
 from cnnlib.evaluation.metrics import mcnemar_p_value, wilson_interval
-from cnnlib.labelling.round_files import LEAST_LABELS, RoundFiles
+from cnnlib.labelling.round_files import LEAST_LABELS, RoundFiles, count_labels
 from cnnlib.labelling.unlabelled import image_names_in
-from cnnlib.networks.model_folder import ModelFolder
-from cnnlib.paths import ProjectPath
+from cnnlib.networks.model_folder import MODEL_FILE, ModelFolder
+from cnnlib.paths import AnyPath, ProjectPath
 
 TEST_SHARE, MIN_TEST, MAX_TEST = 5, 20, 200  # a fifth of the first labels, of these bounds
-SAVE_STEPS = 100  # the curve of the page has a point for each
-WORSE_BELOW = 0.05  # p-value with fewer right images: the new weights are not used
+SAVE_STEPS = 100  # and the curve that the page shows is drawn anew
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class RoundResult:
     new_right: int
     p_value: float | None
     installed: bool
+    weights: str  # the new ones, by their name in model.json
     seconds: float
     message: str
 
@@ -67,7 +70,7 @@ def run_round(config: SampleConfig, *, reporter: Reporter = CONSOLE) -> RoundRes
         _split(config, reporter)
         reporter.say("\n[2 of 4] train")
         files.note_phase("train")
-        if not _train(config, candidate, is_new, reporter):
+        if not _train(config, candidate, files.rounds(), is_new, reporter):
             return None
         reporter.say("\n[3 of 4] compare the old weights and the new ones on the test set")
         files.note_phase("compare")
@@ -82,14 +85,14 @@ def run_round(config: SampleConfig, *, reporter: Reporter = CONSOLE) -> RoundRes
         else:
             reporter.say("\n[4 of 4] the old weights stay")
         files.add_round(dataclasses.asdict(result))
+        (candidate.full / MODEL_FILE).unlink()  # first: without it nothing is gone on with
         shutil.rmtree(files.candidate)
         return result
 
 
 def _has_new_labels(config: SampleConfig, may_be_none: bool) -> bool:
     """Return whether there are labels that were not split yet; raises SampleError for too few."""
-    new = len(_names(config.new_image_dir)) + len(_names(config.origin_image_dir))
-    total = new + len(_names(config.train_image_dir)) + len(_names(config.test_image_dir))
+    total, new = count_labels(config)
     if total < LEAST_LABELS:
         raise SampleError(
             f"{total} images are labelled, and a training needs {LEAST_LABELS}: label some more"
@@ -102,43 +105,63 @@ def _has_new_labels(config: SampleConfig, may_be_none: bool) -> bool:
     return new > 0
 
 
-def _names(folder: ProjectPath) -> list[str]:
-    return image_names_in(folder.full)
-
-
 def _split(config: SampleConfig, reporter: Reporter) -> None:
-    """Verify and split; a test set that is there stays as it is."""
-    has_test_set = bool(_names(config.test_image_dir))
+    """Verify what is new, and add it to the training set; draw the test set where there is none."""
+    verify_and_split(config, config.seed, reporter, for_testing=lambda images: 0)
+    train, test = config.train_image_dir, config.test_image_dir
+    names = image_names_in(train.full)
+    if image_names_in(test.full) or len(names) < MIN_TEST * 2:
+        return
+    count = min(MAX_TEST, max(MIN_TEST, len(names) // TEST_SHARE))
+    order = np.random.default_rng(config.seed).permutation(len(names))[:count]
+    chosen = [names[i] for i in sorted(order)]
+    with moving.locked([train.full, test.full], reporter):
+        moves = [(train.full / name, test.full / name) for name in chosen]
+        moving.move_all(moves, reporter)
+    reporter.say(f"{count} of {len(names)} images become the test set, which stays as it is")
 
-    def for_testing(images: int) -> int:
-        if has_test_set or images < LEAST_LABELS:
-            return 0
-        return min(MAX_TEST, max(MIN_TEST, images // TEST_SHARE))
 
-    verify_and_split(config, config.seed, reporter, for_testing=for_testing)
-
-
-def _train(config: SampleConfig, candidate: ModelFolder, is_new: bool, reporter: Reporter) -> bool:
+def _train(
+    config: SampleConfig,
+    candidate: ModelFolder,
+    rounds: Sequence[Mapping[str, Any]],
+    is_new: bool,
+    reporter: Reporter,
+) -> bool:
     """Train in the candidate's folder; return whether the run came to its end.
 
     One that was interrupted goes on. One that had ended, and was not compared, is taken as it is
     where nothing is new.
     """
     info = candidate.read()
-    is_stale = info is not None and (info.spec != config.spec or (info.run.done and is_new))
+    is_stale = info is not None and (
+        (info.spec, info.network, info.recipe) != (config.spec, config.network, config.recipe)
+        or (info.run.done and is_new)
+    )
     if info is not None and info.run.done and not is_stale:
         return True
     from cnnlib.training import TrainModel  # here: TensorFlow takes seconds to load
 
-    has_model = ModelFolder(config.model_save_dir).read() is not None
     in_candidate = dataclasses.replace(
         config,
         model_save_dir=candidate.path,
         cycle_save=min(config.cycle_save, SAVE_STEPS),
-        start=config.model_save_dir if has_model else config.start,
+        start=_start(config, rounds),
     )
     trainer = TrainModel.from_config(in_candidate, fresh=is_stale, reporter=reporter)
     return not trainer.train_cnn().interrupted
+
+
+def _start(config: SampleConfig, rounds: Sequence[Mapping[str, Any]]) -> AnyPath:
+    """Return what a round starts from: what the configuration says, or the weights in place.
+
+    Those of an earlier round have learned from nothing but the training set, by heart: a fresh
+    start reads more images right. Those from elsewhere know more than is in it.
+    """
+    info = ModelFolder(config.model_save_dir).read()
+    if info is None or any(r["installed"] and r.get("weights") == info.best for r in rounds):
+        return config.start
+    return config.model_save_dir
 
 
 def _compared(
@@ -153,18 +176,19 @@ def _compared(
     comparable = info is not None and info.spec.shape == config.spec.shape
     old = right_images(current, test.pixels, labels) if comparable else None
     p_value = None if old is None else mcnemar_p_value(new, old)
-    is_worse = old is not None and new.sum() < old.sum() and (p_value or 0.0) < WORSE_BELOW
+    is_worse = old is not None and is_clearly_worse(new, old)
     return RoundResult(
         round=number,
         date=time.strftime("%Y-%m-%d %H:%M"),
-        train_images=len(_names(config.train_image_dir)),
+        train_images=len(image_names_in(config.train_image_dir.full)),
         test_images=len(test),
         old_right=None if old is None else int(old.sum()),
         new_right=int(new.sum()),
         p_value=p_value,
         installed=not is_worse,
+        weights=candidate.read_required().best,
         seconds=round(time.monotonic() - began_s, 1),
-        message=_in_words(new, old, p_value, is_worse),
+        message=_in_words(new, old, p_value, is_worse, has_model=info is not None),
     )
 
 
@@ -177,14 +201,24 @@ def right_images(folder: ModelFolder, pixels: np.ndarray, labels: Sequence[str])
     return np.array([text == label for text, label in zip(texts, labels, strict=True)])
 
 
+def is_clearly_worse(new: np.ndarray, old: np.ndarray) -> bool:
+    """Return whether fewer images are right, both bool [N], by more than a standard error."""
+    lost, gained = int((old & ~new).sum()), int((new & ~old).sum())
+    return lost - gained > math.sqrt(lost + gained)  # as Scores.clearly_above
+
+
 def _in_words(
-    new: np.ndarray, old: np.ndarray | None, p_value: float | None, is_worse: bool
+    new: np.ndarray, old: np.ndarray | None, p_value: float | None, is_worse: bool, has_model: bool
 ) -> str:
     total, right = len(new), int(new.sum())
     low, high = wilson_interval(right, total)
     words = f"{right} of {total} test images right ({low:.0%} to {high:.0%})"
     if old is None or p_value is None:
-        return f"{words}: the first weights"
+        return f"{words}: " + (
+            "the weights before were for images of another size"
+            if has_model
+            else "the first weights"
+        )
     words += f", {int(old.sum())} with the old weights (McNemar's p = {p_value:.2g})"
     return f"{words}: " + (
         "the new ones are worse and are not used" if is_worse else "the new ones are used"

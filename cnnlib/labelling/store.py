@@ -1,8 +1,8 @@
 """The state of labelling, in one SQLite file; the images themselves stay files.
 
 Everything that a labeller does is a row in `steps` and `changes`, the journal, to which rows are
-added alone. A change is written down before its file moves, and `images.step` says which change of
-an image was carried out last: what was stopped between the two is carried out at the next start.
+added alone. A step and the new states of its images are written down at once, before a file moves;
+`images.pending` names the step whose move is still to be made, by the next start if need be.
 """
 
 from __future__ import annotations
@@ -28,9 +28,17 @@ ABSENT_S = 60.0  # without a step: others may undo
 WAITING, LABELLED, UNREADABLE = "waiting", "labelled", "unreadable"
 UNUSABLE, DUPLICATE, GONE = "unusable", "duplicate", "gone"
 # Of a step.
-LABEL, MARK_UNREADABLE, SECOND, UNDO = "label", "unreadable", "second", "undo"
+LABEL, MARK_UNREADABLE, CONFIRM = "label", "unreadable", "confirm"
+SECOND, UNDO = "second", "undo"
+UNRANKED = 1 << 40  # the rank of an image that is not in order yet
 
-SCHEMA = """
+# Steps that were undone; an undoing that failed was undone itself.
+UNDONE = (
+    "SELECT undoes FROM steps WHERE undoes IS NOT NULL AND id NOT IN "
+    "(SELECT undoes FROM steps WHERE undoes IS NOT NULL)"
+)
+
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS images (
     id INTEGER PRIMARY KEY,
     path TEXT NOT NULL UNIQUE,
@@ -39,6 +47,7 @@ CREATE TABLE IF NOT EXISTS images (
     by_chance INTEGER NOT NULL DEFAULT 0,
     reason TEXT NOT NULL DEFAULT '',
     step INTEGER NOT NULL DEFAULT 0,
+    pending INTEGER NOT NULL DEFAULT 0,
     label TEXT NOT NULL DEFAULT '',
     text TEXT NOT NULL DEFAULT '',
     confidence REAL NOT NULL DEFAULT 0,
@@ -47,14 +56,19 @@ CREATE TABLE IF NOT EXISTS images (
     confirmed TEXT NOT NULL DEFAULT '[]',
     weights TEXT NOT NULL DEFAULT '',
     sketch BLOB NOT NULL DEFAULT x'',
-    rank INTEGER,
+    rank INTEGER NOT NULL DEFAULT {UNRANKED},
     urgent INTEGER NOT NULL DEFAULT 0,
     skipped INTEGER NOT NULL DEFAULT 0,
     leased_by TEXT NOT NULL DEFAULT '',
     leased_until REAL NOT NULL DEFAULT 0
 );
-CREATE INDEX IF NOT EXISTS images_by_state ON images (state, by_chance, skipped, rank);
-CREATE INDEX IF NOT EXISTS images_by_digest ON images (digest);
+CREATE INDEX IF NOT EXISTS in_order ON images (state, by_chance, skipped, rank, digest);
+CREATE INDEX IF NOT EXISTS in_chance_order ON images (state, by_chance, skipped, digest);
+CREATE INDEX IF NOT EXISTS urgent ON images (state, urgent, skipped, digest);
+CREATE INDEX IF NOT EXISTS by_text ON images (state, text, digest);
+CREATE INDEX IF NOT EXISTS by_weights ON images (state, weights);
+CREATE INDEX IF NOT EXISTS by_pending ON images (pending) WHERE pending;
+CREATE INDEX IF NOT EXISTS by_lease ON images (leased_by);
 CREATE TABLE IF NOT EXISTS steps (
     id INTEGER PRIMARY KEY,
     time REAL NOT NULL,
@@ -165,11 +179,16 @@ class LabelStore:
     # --- images ---
 
     def add_images(self, images: Iterable[tuple[str, str, str, bool, str]]) -> None:
-        """Add images that are not known yet: path, digest, state, by_chance, reason."""
+        """Add images: path, digest, state, by_chance, reason; those that are known stay as they are
+
+        but for files that could not be used, or were gone.
+        """
         with self.transaction():
             self._connection.executemany(
-                "INSERT OR IGNORE INTO images (path, digest, state, by_chance, reason) "
-                "VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO images (path, digest, state, by_chance, reason) "
+                "VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET digest = excluded.digest, "
+                "state = excluded.state, by_chance = excluded.by_chance, "
+                f"reason = excluded.reason, weights = '' WHERE state IN ('{UNUSABLE}', '{GONE}')",
                 images,
             )
 
@@ -183,11 +202,13 @@ class LabelStore:
                 f"UPDATE images SET {names} WHERE id = ?", (*values.values(), image_id)
             )
 
-    def update_many(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Set columns of many images; a row has their values, then the id."""
+    def update_waiting(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Set columns of images that still wait; a row has their values, then the id."""
         names = ", ".join(f"{name} = ?" for name in columns)
         with self.transaction():
-            self._connection.executemany(f"UPDATE images SET {names} WHERE id = ?", rows)
+            self._connection.executemany(
+                f"UPDATE images SET {names} WHERE id = ? AND state = '{WAITING}'", rows
+            )
 
     def counts(self) -> dict[str, int]:
         """Return how many images are in each state."""
@@ -229,24 +250,26 @@ class LabelStore:
         now = time.time()
         with self.transaction():
             self._connection.executemany(
-                "UPDATE images SET leased_by = ?, leased_until = ? "
-                "WHERE id = ? AND (leased_by = ? OR leased_until < ?)",
+                "UPDATE images SET leased_by = ?, leased_until = ? WHERE id = ? "
+                f"AND (leased_by = ? OR (leased_until < ? AND state = '{WAITING}'))",
                 [(labeller, now + seconds, image, labeller, now) for image in ids],
+            )
+
+    def release(self, labeller: str, keep: Iterable[int] = ()) -> None:
+        """End all leases of a labeller, but for some images."""
+        kept = set(keep)
+        with self.transaction():
+            held = self.rows("SELECT id FROM images WHERE leased_by = ?", labeller)
+            self._connection.executemany(
+                "UPDATE images SET leased_by = '', leased_until = 0 WHERE id = ?",
+                [(row["id"],) for row in held if row["id"] not in kept],
             )
 
     def release_all(self) -> None:
         """End the leases of all labellers."""
         with self.transaction():
-            self._connection.execute("UPDATE images SET leased_by = '', leased_until = 0")
-
-    def release(self, labeller: str, keep: Iterable[int] = ()) -> None:
-        """End all leases of a labeller, but for some images."""
-        kept = set(keep)
-        held = self.rows("SELECT id FROM images WHERE leased_by = ?", labeller)
-        with self.transaction():
-            self._connection.executemany(
-                "UPDATE images SET leased_by = '', leased_until = 0 WHERE id = ?",
-                [(row["id"],) for row in held if row["id"] not in kept],
+            self._connection.execute(
+                "UPDATE images SET leased_by = '', leased_until = 0 WHERE leased_by != ''"
             )
 
     # --- the journal ---
@@ -266,25 +289,27 @@ class LabelStore:
             )
         return int(step or 0)
 
-    def carried_out(self, step: int, change: Change, path: str, state: str) -> None:
-        """Note that a change of a step was carried out, and where the image is now."""
+    def decide(self, step: int, change: Change, *, in_force: int | None = None) -> None:
+        """Give an image the state that a change of a step says; its file is still to move.
+
+        `in_force` is the step whose decision the image then has: for an undoing an earlier one.
+        """
         self.update(
             change.image,
-            step=step,
-            path=path,
-            state=state,
-            label=change.label if state == LABELLED else "",
+            step=step if in_force is None else in_force,
+            pending=0 if change.source == change.target else step,
+            state=change.state,
+            label=change.label if change.state == LABELLED else "",
+            urgent=0,
             leased_by="",
             leased_until=0.0,
         )
 
-    def unfinished(self) -> list[tuple[int, Change]]:
-        """Return the changes that were written down and not carried out, the oldest first."""
+    def pending(self) -> list[tuple[int, Change]]:
+        """Return the changes that were decided and whose files have not moved, the oldest first."""
         found = self.rows(
-            "SELECT changes.* FROM changes JOIN images ON images.id = changes.image "
-            "JOIN steps ON steps.id = changes.step "
-            "WHERE changes.step > images.step AND steps.kind != ? ORDER BY changes.step",
-            SECOND,
+            "SELECT changes.* FROM images JOIN changes ON changes.image = images.id "
+            "AND changes.step = images.pending WHERE images.pending ORDER BY changes.step"
         )
         return [(row["step"], change_of(row)) for row in found]
 
@@ -295,14 +320,25 @@ class LabelStore:
         undone are left out, and so are undoings.
         """
         sql = (
-            "SELECT * FROM steps WHERE kind IN (?, ?) AND id NOT IN "
-            "(SELECT undoes FROM steps WHERE undoes IS NOT NULL) AND labeller {} "
-            "ORDER BY id DESC LIMIT 1"
+            f"SELECT * FROM steps WHERE kind != '{UNDO}' AND id NOT IN ({UNDONE}) "
+            "AND labeller {} ORDER BY id DESC LIMIT 1"
         )
-        own = self.row(sql.format("= ?"), LABEL, MARK_UNREADABLE, labeller)
+        own = self.row(sql.format("= ?"), labeller)
         present = "NOT IN (SELECT labeller FROM steps WHERE time > ?)"
-        since = time.time() - ABSENT_S
-        return own or self.row(sql.format(present), LABEL, MARK_UNREADABLE, since)
+        return own or self.row(sql.format(present), time.time() - ABSENT_S)
+
+    def change_before(self, image: int, step: int) -> sqlite3.Row | None:
+        """Return the change that an image had before a step; those that were undone are left out.
+
+        It has the columns of a change.
+        """
+        return self.row(
+            "SELECT changes.* FROM changes JOIN steps ON steps.id = changes.step "
+            f"WHERE image = ? AND step < ? AND kind IN ('{LABEL}', '{MARK_UNREADABLE}') "
+            f"AND step NOT IN ({UNDONE}) ORDER BY step DESC LIMIT 1",
+            image,
+            step,
+        )
 
     def changes_of(self, step: int) -> list[Change]:
         return [change_of(row) for row in self.rows("SELECT * FROM changes WHERE step = ?", step)]

@@ -18,7 +18,7 @@ from cnnlib.dataset.labels import has_suffix
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
 from cnnlib.labelling.acceptance import Places
-from cnnlib.labelling.store import DUPLICATE, UNUSABLE, WAITING, LabelStore
+from cnnlib.labelling.store import DUPLICATE, GONE, UNUSABLE, WAITING, LabelStore
 
 SERIAL_DIGITS = 16  # of the SHA-256 of the content, as new_project.py names images
 MAX_BYTES = 20 << 20  # of an image file
@@ -26,16 +26,22 @@ CHANCE_SHARE = 10  # one image in so many is shown whatever the model thinks of 
 
 
 def find_images(
-    store: LabelStore, folders: Sequence[Path], places: Places, rules: Rules
+    store: LabelStore,
+    folders: Sequence[Path],
+    labelled: Sequence[Path],
+    places: Places,
+    rules: Rules,
 ) -> Iterator[int]:
     """Add the images of folders that the store does not know; yield how many were added so far.
 
-    A file that is not an image of this captcha is noted with the reason. Symbolic links are left
-    out: they may lead anywhere. A content that is known, or labelled already, is a duplicate.
+    A file that is not an image of this captcha is noted with the reason, and looked at again the
+    next time. Symbolic links are left out: they may lead anywhere. A content that is known, or in a
+    `labelled` folder already, is a duplicate.
     """
-    known = {row["path"] for row in store.rows("SELECT path FROM images")}
-    digests = {row["digest"] for row in store.rows("SELECT digest FROM images")}
-    digests |= _labelled_digests(places)
+    sql = "SELECT path, digest FROM images WHERE state NOT IN (?, ?)"
+    rows = store.rows(sql, UNUSABLE, GONE)
+    known, digests = {row["path"] for row in rows}, {row["digest"] for row in rows}
+    digests |= _labelled_digests(labelled, places.separator)
     count = 0
     for folder in folders:
         names = [name for name in image_names_in(folder) if places.text(folder / name) not in known]
@@ -44,7 +50,8 @@ def find_images(
             found = []
             for path, digest, reason in part:
                 state = UNUSABLE if reason else DUPLICATE if digest in digests else WAITING
-                digests.add(digest)
+                if state == WAITING:
+                    digests.add(digest)
                 found.append((places.text(path), digest, state, is_by_chance(digest), reason))
             store.add_images(found)
             count += len(found)
@@ -76,13 +83,18 @@ _O_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def image_names_in(folder: Path) -> list[str]:
-    """Return the sorted names of images in a folder that are plain files; none without a folder."""
+    """Return the sorted names of images in a folder that are plain files; none without a folder.
+
+    Names that are not text are left out: they cannot be written down.
+    """
     try:
         with os.scandir(folder) as entries:
             return sorted(
                 entry.name
                 for entry in entries
-                if entry.is_file(follow_symlinks=False) and has_suffix(entry.name, IMAGE_SUFFIXES)
+                if entry.is_file(follow_symlinks=False)
+                and has_suffix(entry.name, IMAGE_SUFFIXES)
+                and not any("\ud800" <= c <= "\udfff" for c in entry.name)
             )
     except OSError:
         return []
@@ -105,10 +117,8 @@ def _checked(path: Path, rules: Rules) -> tuple[Path, str, str]:
     return path, digest, ""
 
 
-def _labelled_digests(places: Places) -> set[str]:
+def _labelled_digests(folders: Sequence[Path], separator: str) -> set[str]:
     """Return the contents that are labelled already, as far as file names say so."""
-    names = (
-        os.path.splitext(name)[0] for folder in places.labelled for name in image_names_in(folder)
-    )
-    serials = (name.rpartition(places.separator)[2] for name in names)
+    names = (os.path.splitext(name)[0] for folder in folders for name in image_names_in(folder))
+    serials = (name.rpartition(separator)[2] for name in names)
     return {serial for serial in serials if re.fullmatch(rf"[0-9a-f]{{{SERIAL_DIGITS}}}", serial)}

@@ -126,7 +126,7 @@ def test_project_has_places_of_its_own(tmp_path):
         for key, value in config.items()
         if key.endswith(("_dir", "_file")) and isinstance(value, str)
     ]
-    assert len(places) == 10 and all("/shop/" in place for place in places)
+    assert len(places) == 12 and all("/shop/" in place for place in places)
     moved = proposed_config(SEEN, "shop", ProjectPath(tmp_path))
     assert moved.pop("origin_image_dir") == str(tmp_path)
     assert moved.items() < config.items()

@@ -119,20 +119,20 @@ class FakeBackend:
             self.round["step"] += 400
             if self.round["step"] > 1000:
                 self.round = {"running": False, "step": 1000}
-        steps = list(range(0, self.round["step"] + 1, 100)) if self.round["step"] else []
+        step = {"step": self.round["step"], "steps": 1000, "phase": "train", "seconds": 75}
         return {
             "running": self.round["running"],
-            "round": {"step": self.round["step"], "steps": 1000, "phase": "train", "seconds": 75},
-            "curve": {
-                "step": steps,
-                "train": [1 - 0.9 ** (s / 60) for s in steps],
-                "test": [1 - 0.9 ** (s / 80) for s in steps],
-            },
+            "round": step if self.round["running"] else None,
             "lines": ["step 400: loss 0.31", "step 500: loss 0.22"],
             "new_labels": 130,
             "rounds": self.rounds,
             "error": "",
         }
+
+    def curve(self) -> flask.Response:
+        if not self.round["running"]:
+            flask.abort(404)
+        return flask.Response(drawn("curve", 320, 240), mimetype="image/png")
 
     def described(self) -> dict[str, Any]:
         counts = {"waiting": len(self.waiting()), "labelled": len(self.labels)}
@@ -199,7 +199,7 @@ class FakeBackend:
     def characters(self, wanted: str | None) -> dict[str, Any]:
         found = [(c, k, p) for k in self.waiting() for p, c in enumerate(self.words[k])]
         classes = sorted({c for c, _, _ in found})
-        character = wanted or classes[0]
+        character = wanted if wanted in classes else classes[0]
         return {
             "classes": [
                 {"character": c, "left": sum(1 for f in found if f[0] == c)} for c in classes
@@ -246,6 +246,8 @@ class FakeBackend:
         @app.get("/api/train")
         def train() -> dict[str, Any]:
             return self.training()
+
+        app.add_url_rule("/api/curve.png", view_func=self.curve)
 
         @app.get("/api/image/<int:k>")
         def image(k: int) -> flask.Response:

@@ -42,7 +42,9 @@ def test_an_image_is_shown_labelled_and_taken_back(app, post, labels, desk):
     assert (item["width"], item["height"], item["text"]) == (40, 24, "")
     picture = app.test_client().get(f"/api/image/{item['id']}")
     assert Image.open(io.BytesIO(picture.data)).size == (40, 24)
-    assert "immutable" in picture.headers["Cache-Control"]
+    assert picture.headers["Cache-Control"] == "no-store"  # another project has others there
+    with app.test_client().get("/static/one.js") as script:
+        assert script.mimetype == "text/javascript"
     text = labels.of(desk, item["id"])
     assert post("/api/label", labeller="ann", id=item["id"], text=text, keys=2)[0] == 200
     assert app.test_client().get("/api/state").get_json()["counts"]["labelled"] == 1
@@ -128,6 +130,16 @@ def test_others_need_the_token_of_the_address(project, desk):
         and "SameSite=Strict" in (page.headers["Set-Cookie"])
     )
     assert client.get("/api/state").status_code == 200  # by the cookie
+
+
+def test_the_curve_of_a_training_is_served_while_there_is_one(app):
+    client, candidate = app.test_client(), app.extensions["rounds"].candidate
+    assert client.get("/api/curve.png").status_code == 404
+    candidate.mkdir(parents=True)
+    (candidate / "accuracy.png").write_bytes(b"a picture")
+    answer = client.get("/api/curve.png")
+    assert (answer.data, answer.mimetype) == (b"a picture", "image/png")
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_the_token_of_the_page_outlives_the_server(app, desk, project):

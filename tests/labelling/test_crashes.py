@@ -42,7 +42,7 @@ def test_a_crash_at_any_change_loses_nothing(project, labels, open_desk, monkeyp
         desk = open_desk()  # what was decided is carried out
         after = whole(project, labels)
         assert after in ((before + 2,) if ended else (before, before + 2))
-        assert desk.state()["counts"]["labelled"] == after
+        assert desk.store.counts()["labelled"] == after
         if after > before:
             desk.undo("ann")
             assert whole(project, labels) == before

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 
 import pytest
 
 from cnnlib.config import load_sample_config
 from cnnlib.console import SilentReporter
 from cnnlib.dataset import moving, splitting
-from cnnlib.errors import SampleError
 from cnnlib.labelling import desk as desk_module
+from cnnlib.labelling import progress
 from cnnlib.labelling.desk import LabelError
 from cnnlib.labelling.store import WAITING
 from tests.helpers import names_in
@@ -43,7 +44,7 @@ def test_labelled_images_move_under_their_labels(project, desk, labels):
     give(desk, labels, count=5)
     assert len(labelled(project)) == 5 and len(unlabelled(project)) == 35
     assert labels.are_right(project.sample.new_image_dir.full)
-    assert desk.state()["counts"] == {
+    assert desk.store.counts() == {
         "waiting": 35,
         "labelled": 5,
         "unreadable": 0,
@@ -127,7 +128,7 @@ def test_undo_goes_back_step_by_step_also_after_a_restart(project, desk, labels,
     assert unlabelled(project) == before and not labelled(project)
     with pytest.raises(LabelError, match="nothing to undo"):
         desk.undo("ann")
-    assert desk.state()["counts"]["waiting"] == 40
+    assert desk.store.counts()["waiting"] == 40
 
 
 def test_undo_finds_images_that_were_split_since(project, desk, labels):
@@ -169,8 +170,8 @@ def test_a_second_reading_says_how_often_a_labeller_errs(project, desk, labels, 
     differs = desk.label("ann", wrong, other, keys=3, accept_new=False)
     assert differs["second"] == {"earlier": truth}
     assert labels.are_right(project.sample.new_image_dir.full)  # the first label stays
-    assert desk.state()["second_readings"]["different"] == 1
-    assert desk.state()["second_readings"]["of"] == 2
+    readings = progress.second_readings(desk.store)
+    assert (readings["different"], readings["of"]) == (1, 2)
     desk.relabel("ann", wrong, other)
     assert desk.store.image(wrong)["label"] == other
     assert not labels.are_right(project.sample.new_image_dir.full)
@@ -201,19 +202,142 @@ def test_characters_confirmed_one_by_one_make_a_label(project, desk, labels):
             weights="w",
         )
     wrong = rows[0]["id"]
-    while classes := desk.character_classes():
+    while classes := desk.character_classes("ann"):
         character, left = next(iter(classes.items()))
-        items = desk.characters_read_as(character)
+        items = desk.characters_read_as("ann", character)
         assert len(items) == left
         assert {item["text"][item["position"]] for item in items} == {character}
         places = [(item["id"], item["position"]) for item in items]
         desk.accept_characters(
-            "ann", [p for p in places if p[0] != wrong], [p for p in places if p[0] == wrong]
+            "ann",
+            character,
+            [p for p in places if p[0] != wrong],
+            [p for p in places if p[0] == wrong],
         )
     assert len(labelled(project)) == len(rows) - 1
     assert labels.are_right(project.sample.new_image_dir.full)
     assert desk.store.image(wrong)["state"] == WAITING
     assert desk.character(wrong, 1).size == (20, 24)
+
+
+def test_a_character_that_is_read_otherwise_meanwhile_is_not_confirmed(desk):
+    [row, *_] = desk.store.rows("SELECT id FROM images WHERE NOT by_chance")
+    desk.store.update(row["id"], text="01", confidence=0.99, char_confidences="[1, 1]")
+    done = desk.accept_characters("ann", "2", [(row["id"], 0), (row["id"], 1), (row["id"], 7)], [])
+    assert done["confirmed"] == done["labelled"] == 0
+    assert desk.accept_characters("ann", "0", [(row["id"], 0)], [])["confirmed"] == 1
+    assert desk.accept_characters("ann", "1", [(row["id"], 1)], [])["labelled"] == 1
+    assert desk.store.image(row["id"])["label"] == "01"
+
+
+def test_a_folder_that_is_away_for_a_moment_loses_nothing(project, desk, labels, open_desk):
+    folder = project.sample.unlabelled_image_dir.full
+    folder.rename(folder.with_name("away"))
+    assert desk.next_images("ann", 10, []) == []
+    folder.with_name("away").rename(folder)
+    assert len(desk.next_images("ann", 10, [])) == 10
+    assert open_desk().store.counts()["waiting"] == 40
+
+
+def test_an_image_that_becomes_another_is_not_labelled_as_before(project, desk, draw_images):
+    [item] = desk.next_images("ann", 1, [])
+    path = desk.places.path(desk.store.image(item["id"])["path"])
+    [other] = draw_images(project.root / "other", 1, seed=99)
+    path.write_bytes(other.read_bytes())
+    with pytest.raises(LabelError, match="another one than before"):
+        desk.label("ann", item["id"], "00", keys=1, accept_new=False)
+    assert not labelled(project)
+
+
+def test_what_could_not_be_used_is_looked_at_again(project, labels, open_desk):
+    project.change(image_suffix="jpg")
+    assert open_desk().store.counts()["unusable"] == 40
+    project.change(image_suffix="png")
+    assert open_desk().store.counts()["waiting"] == 40
+
+
+def test_undo_gives_back_each_label_that_an_image_had(project, desk, labels):
+    give(desk, labels, count=45)
+    [image] = [row["id"] for row in desk.store.rows("SELECT max(id) AS id FROM images")]
+    truth = labels.of(desk, image)
+    other = "00" if truth != "00" else "11"
+    splitting.verify_and_split(project.sample)
+    desk.relabel("ann", image, other)
+    assert desk.places.find(desk.store.image(image)["path"]).name.startswith(f"{other}_")
+    desk.undo("ann")
+    row = desk.store.image(image)
+    assert (row["state"], row["label"]) == ("labelled", truth)
+    assert desk.places.find(row["path"]).name.startswith(f"{truth}_")
+    for _ in range(40):
+        desk.undo("ann")
+    assert desk.store.counts()["waiting"] == 40 and len(unlabelled(project)) == 40
+
+
+def test_undo_takes_a_free_name_where_the_old_one_is_taken(project, desk, labels, draw_images):
+    [image] = give(desk, labels)
+    old = desk.store.changes_of(1)[0].source
+    [other] = draw_images(project.root / "other", 1, seed=99)
+    shutil.copyfile(other, desk.places.path(old))
+    desk.undo("ann")
+    assert not labelled(project) and len(unlabelled(project)) == 41
+    assert desk.places.path(desk.store.image(image)["path"]).exists()
+    assert desk.places.path(old).read_bytes() == other.read_bytes()
+
+
+def test_a_second_reading_and_confirmations_can_be_undone(desk, labels, monkeypatch):
+    give(desk, labels, count=30)
+    monkeypatch.setattr(desk_module, "SECOND_RATE", 1.0)
+    [again] = desk.next_images("ann", 1, [])
+    desk.label("ann", again["id"], "00", keys=1, accept_new=False)
+    assert desk.undo("ann")["labels"] == {str(again["id"]): "00"}
+    assert progress.second_readings(desk.store)["of"] == 0
+    [row, *_] = desk.store.rows("SELECT id FROM images WHERE state = 'waiting' AND NOT by_chance")
+    desk.store.update(row["id"], text="01", confidence=0.99, char_confidences="[1, 1]")
+    desk.accept_characters("ann", "0", [(row["id"], 0)], [])
+    assert desk.store.image(row["id"])["confirmed"] == "[0]"
+    desk.undo("ann")
+    assert desk.store.image(row["id"])["confirmed"] == "[]"
+    assert desk.store.counts()["labelled"] == 30
+
+
+def test_two_answers_at_once_give_one_label(project, desk, labels):
+    [item] = desk.next_images("ann", 1, [])
+    outcomes = []
+
+    def answer(text):
+        try:
+            desk.label("ann", item["id"], text, keys=1, accept_new=False)
+            outcomes.append(text)
+        except LabelError:
+            outcomes.append("")
+
+    threads = [threading.Thread(target=answer, args=[text]) for text in ("00", "11")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    [text] = filter(None, outcomes)
+    assert labelled(project)[0].startswith(f"{text}_")
+    assert desk.store.image(item["id"])["label"] == text
+    desk.undo("ann")
+    assert len(unlabelled(project)) == 40
+
+
+def test_a_move_that_can_never_be_made_does_not_keep_the_page_away(
+    project, desk, labels, open_desk, monkeypatch
+):
+    [item] = desk.next_images("ann", 1, [])
+    with monkeypatch.context() as stopped:
+        stopped.setattr(desk_module, "carry_out", lambda *_: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            desk.label("ann", item["id"], "00", keys=1, accept_new=False)
+    folder = project.sample.new_image_dir.full
+    folder.write_text("a file where the folder should be")
+    again = open_desk()
+    assert "sample/new_train" in again.reader.problem
+    folder.unlink()
+    assert open_desk().store.image(item["id"])["state"] == "labelled"
+    assert labelled(project)[0].startswith("00_")
 
 
 def test_files_are_checked_when_they_are_found(project, labels, open_desk):
@@ -227,7 +351,7 @@ def test_files_are_checked_when_they_are_found(project, labels, open_desk):
     os.symlink(outside, folder / "link2.png")
     (folder / "notes.txt").write_text("not an image")
     desk = open_desk()
-    counts = desk.state()["counts"]
+    counts = desk.store.counts()
     assert (counts["waiting"], counts["unusable"], counts["duplicate"]) == (40, 1, 1)
     assert not desk.store.rows("SELECT * FROM images WHERE path LIKE '%link%'")
 
@@ -250,8 +374,8 @@ def test_an_image_that_is_labelled_already_is_not_shown(project, desk, labels, o
     desk.store.close()
     (project.sample.labelling_dir.full / "labelling.sqlite").unlink()
     desk = open_desk()
-    assert desk.state()["counts"]["duplicate"] == 1
-    assert desk.state()["counts"]["waiting"] == 39
+    assert desk.store.counts()["duplicate"] == 1
+    assert desk.store.counts()["waiting"] == 39
 
 
 def test_images_that_vanish_are_left_out(project, desk, labels):
@@ -293,7 +417,7 @@ def test_agreement_counts_images_chosen_by_chance_alone(desk, labels, project):
         right = image != by_chance[0]
         desk.store.update(image, text=truth if right else truth[::-1] + "0", weights="")
         desk.label("ann", image, truth, keys=1, accept_new=False)
-    agreement = desk.state()["agreement"]
+    agreement = progress.agreement(desk.store, "")
     assert (agreement["same"], agreement["of"]) == (len(by_chance) - 1, len(by_chance))
     assert 0 <= agreement["low"] < agreement["high"] <= 1
 
@@ -306,8 +430,11 @@ def test_the_desk_works_while_another_program_moves_files(project, desk, labels,
     folder = project.sample.new_image_dir.full
     with (
         moving.locked([folder], SilentReporter()),
-        pytest.raises(SampleError, match="another run moves files"),
+        pytest.raises(LabelError, match="another run moves files"),
     ):
         desk.label("ann", item["id"], text, keys=1, accept_new=False)
+    assert desk.store.image(item["id"])["state"] == WAITING
+    assert not desk.store.pending()  # the next start does not carry it out
     desk.label("ann", item["id"], text, keys=1, accept_new=False)
     assert len(labelled(project)) == 2
+    assert desk.undo("ann")["items"][0]["id"] == item["id"]

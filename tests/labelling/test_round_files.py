@@ -64,7 +64,6 @@ def test_nothing_has_run_yet(files):
     assert files.describe() == {
         "running": False,
         "round": None,
-        "curve": {"step": [], "train": [], "test": []},
         "lines": [],
         "rounds": [],
         "error": "",
@@ -93,14 +92,8 @@ def test_why_a_round_failed_is_shown(files, start):
     assert files.describe()["error"] == "error: the disk is full"
 
 
-def test_rounds_and_curve_are_read(files):
+def test_rounds_are_read(files):
     files.add_round({"round": 1})
     files.add_round({"round": 2})
     assert [r["round"] for r in files.rounds()] == [1, 2]
-    files.candidate.mkdir()
-    (files.candidate / "history.csv").write_text(
-        "step,accuracy/train_images,accuracy/test_images\n100,0.5,0.25\n"
-    )
-    with files.locked():
-        assert files.describe()["curve"] == {"step": [100], "train": [0.5], "test": [0.25]}
     assert json.loads((files.folder / "rounds.json").read_text())[0]["round"] == 1

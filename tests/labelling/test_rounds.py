@@ -43,7 +43,7 @@ def trains_well(trained, monkeypatch):
     """Let a training end with the trained model; return what each was asked."""
     asked = []
 
-    def train(config, candidate, is_new, reporter):
+    def train(config, candidate, done, is_new, reporter):
         asked.append(config)
         candidate.adopt(ModelFolder(trained.sample.model_save_dir))
         return True
@@ -78,8 +78,6 @@ def test_worse_weights_are_not_used(project, label, trains_well, trained, monkey
     label(20, seed=2)
     right = iter([np.arange(20) >= 8, np.arange(20) >= 0])  # new, old
     monkeypatch.setattr(rounds, "right_images", lambda *_: next(right))
-    monkeypatch.setattr(ModelFolder, "adopt", lambda self, other: None)
-    (project.sample.labelling_dir.full / "candidate").mkdir()
     result = run(project)
     assert not result.installed and (result.old_right, result.new_right) == (20, 12)
     assert "worse and are not used" in result.message and result.p_value < 0.01
@@ -112,7 +110,7 @@ def test_a_round_that_was_stopped_goes_on(project, label, trained, monkeypatch):
     assert run(project) is None
     asked = []
 
-    def go_on(config, candidate, is_new, reporter):
+    def go_on(config, candidate, done, is_new, reporter):
         asked.append(is_new)
         candidate.adopt(ModelFolder(trained.sample.model_save_dir))
         return True
@@ -126,7 +124,7 @@ def test_a_round_that_was_stopped_goes_on(project, label, trained, monkeypatch):
 def test_what_was_trained_and_not_compared_is_not_trained_again(project, trained):
     candidate = ModelFolder(project.sample.labelling_dir.full / "candidate")
     candidate.adopt(ModelFolder(trained.sample.model_save_dir))
-    assert rounds._train(project.sample, candidate, is_new=False, reporter=QUIET)
+    assert rounds._train(project.sample, candidate, [], is_new=False, reporter=QUIET)
 
 
 def test_a_real_round_trains_from_what_is_there(project, label, trained):
@@ -139,6 +137,17 @@ def test_a_real_round_trains_from_what_is_there(project, label, trained):
     model = ModelFolder(project.sample.model_save_dir).read()
     assert model.run.cycle_stop == 4 and model.spec == project.sample.spec
     assert result.new_right >= result.old_right - 3
+
+
+def test_weights_of_a_round_are_no_start_and_others_are(project, label, trains_well, trained):
+    assert rounds._start(project.sample, []) == "backbone"
+    own = ModelFolder(project.sample.model_save_dir)
+    own.adopt(ModelFolder(trained.sample.model_save_dir))
+    assert rounds._start(project.sample, []) == own.path
+    label(100, seed=1)
+    run(project)
+    done = RoundFiles(project.sample.labelling_dir.full).rounds()
+    assert rounds._start(project.sample, done) == "backbone"
 
 
 @pytest.mark.parametrize(

@@ -153,17 +153,14 @@ class Trial:
 
     def train(self, page: Page) -> float:
         """Press the button; return the seconds until the round has ended."""
-        page.goto(page.url.partition("#")[0] + "#train")
-        rounds = page.locator("#rounds tr:has(td)").count()
+        url = page.url.partition("#")[0]
+        page.goto(f"{url}#train")
         began_s = time.monotonic()
         page.locator("#train-start").click()
-        page.locator("#curve svg").wait_for(timeout=TRAINING_S * 1000)
+        page.locator("#curve").wait_for(timeout=TRAINING_S * 1000)
         self.picture(page, "labelling_train")
-        page.wait_for_function(
-            "n => document.querySelectorAll('#rounds tr:has(td)').length > n",
-            arg=rounds,
-            timeout=TRAINING_S * 1000,
-        )
+        while page.request.get(f"{url}api/train").json()["running"]:
+            time.sleep(1)
         return time.monotonic() - began_s
 
     def accuracy(self) -> float:

@@ -1,7 +1,7 @@
 // The text of an image, one box a character, over a real <input> that cannot be seen: so screen
 // readers, input methods, keyboards on glass and the clipboard work as everywhere.
 // The cursor is a block: the input has that character selected which the next key replaces.
-import { limits, make, percent, state } from "./shared.js";
+import { limits, make, state } from "./shared.js";
 
 const DOUBTFUL_BELOW = 0.9;
 
@@ -24,7 +24,7 @@ export class Field {
     on("beforeinput", (event) => this.beforeInput(event));
     on("compositionstart", () => this.remember());
     on("input", (event) => this.take(event.isComposing, false));
-    on("compositionend", () => this.take(false, true));
+    on("compositionend", () => this.commit());
     on("keydown", (event) => this.move(event));
     on("paste", (event) => this.paste(event));
     on("click", (event) => this.goTo(this.boxUnder(event.clientX)));
@@ -43,13 +43,6 @@ export class Field {
     this.draw();
   }
 
-  erase(at) {
-    if (!this.cells[at]) return;
-    this.cells.splice(at, 1);
-    Object.assign(this, { at, holes: this.holes + 1 });
-    this.draw();
-  }
-
   /** Note which characters are selected, before they are replaced. */
   remember() {
     const index = (units) => [...this.input.value.slice(0, units)].length;
@@ -59,21 +52,22 @@ export class Field {
   beforeInput(event) {
     if (event.isComposing) return;
     this.remember();
-    const isMarked = this.before[1] - this.before[0] > 1;
+    const [start, end] = this.before;
     const back = { deleteContentBackward: 1, deleteContentForward: 0 }[event.inputType];
-    if (isMarked || back === undefined) return;
+    if (end - start > 1 || back === undefined) return;
     event.preventDefault();
-    this.erase(this.at - back);
+    const at = this.at - back;
+    if (at < 0) return;
+    this.cells.splice(at, 1);
+    Object.assign(this, { at, holes: this.holes + 1 });
+    this.draw();
   }
 
   /** Take over what the browser did to the input; while an input method composes, only show it. */
   take(isComposing, isEnd) {
-    const now = [...this.input.value];
-    if (!this.before) { // no word of it before: a filler of forms, or what ended a composition
-      if (now.join("") !== textOf(this.cells)) this.fill(cellsOf(cleaned(now.join(""))));
-      return;
-    }
+    if (!this.before) return; // what ended a composition has been taken already
     const [start, end] = this.before;
+    const now = [...this.input.value];
     const typed = cleaned(now.slice(start, now.length - (this.cells.length - end)).join(""));
     if (isComposing) return this.drawBoxes(this.with(typed, start, end), start + typed.length);
     this.before = null;
@@ -83,10 +77,8 @@ export class Field {
     if (typed.length && min === max && this.at === max) this.whenFull();
   }
 
-  /** End a composition that is under way: some keyboards on glass compose all they write. */
-  commit() {
-    if (this.before) this.take(false, true);
-  }
+  /** End a composition, even while under way: some keyboards on glass compose all they write. */
+  commit() { this.take(false, true); }
 
   with(typed, start, end) {
     const rest = this.cells.slice(Math.max(end, start + (this.holes ? 0 : typed.length)));
@@ -134,8 +126,7 @@ export class Field {
       const names = { box: true, doubtful: isDoubtful({ confidence }), current: k === at,
         inserting: k === at && character && this.holes, passed: at === length && k === at - 1 };
       const className = Object.keys(names).filter((name) => names[name]).join(" ");
-      const title = names.doubtful ? percent(confidence) : "";
-      return make("span", { className, title, textContent: character });
+      return make("span", { className }, character);
     }));
   }
 }

@@ -1,24 +1,21 @@
 // Views "many" and "characters": a grid of pictures that look right; the wrong ones are marked.
-import { one, takeBack, undoStep } from "./one.js";
 import { api, byId, countLabelled, labeller, make, say, saying, state, t } from "./shared.js";
 
-/** `accept(right, wrong)` has the items of the grid when Enter is pressed, and shows the next. */
+/** `load()` fills the grid; `accept(right, wrong)` has its items when Enter is pressed. */
 class Grid {
-  constructor(name, accept) {
-    Object.assign(this, { box: byId(`${name}-grid`), button: byId(`${name}-accept`), accept });
-    this.box.addEventListener("click", (event) => this.mark(event.target.closest(".tile")));
+  constructor(name, load, accept) {
+    Object.assign(this, { accept, open: saying(load), items: [], tiles: [] });
+    Object.assign(this, { box: byId(`${name}-grid`), button: byId(`${name}-accept`) });
+    this.box.onclick = (event) => this.mark(event.target.closest(".tile"));
     this.button.onclick = () => this.run();
   }
 
-  /** Show items with `src`, the address of the picture, and perhaps a `caption`. */
+  /** Show items with `src`, the address of the picture, and a text in it (`alt`) or below it. */
   fill(items, ifEmpty) {
     this.items = items;
     this.wrong = new Set();
-    this.tiles = items.map(({ id, src, text, caption = "" }) => {
-      const tile = make("button", { className: "tile" }, make("img", { src, alt: "" }), caption);
-      tile.setAttribute("aria-label", t("tile", { text, id }));
-      return tile;
-    });
+    this.tiles = items.map(({ src, alt = "", caption = "" }) =>
+      make("button", { className: "tile" }, make("img", { src, alt }), caption));
     this.box.replaceChildren(...(items.length ? this.tiles : [make("p", {}, ifEmpty)]));
     this.show(0);
   }
@@ -26,12 +23,13 @@ class Grid {
   /** Show what is marked. One tile is in the order of the Tab key; arrow keys reach the others. */
   show(at) {
     const { items, tiles, wrong, button } = this;
-    items.forEach((item, k) => tiles[k].setAttribute("aria-pressed", String(wrong.has(item))));
+    tiles.forEach((tile, k) => {
+      tile.setAttribute("aria-pressed", String(wrong.has(items[k])));
+      tile.tabIndex = k === at ? 0 : -1;
+    });
     button.firstElementChild.textContent = t("accept_n", { n: items.length - wrong.size });
     button.disabled = !items.length;
-    if (!tiles[at]) return;
-    tiles.forEach((tile, k) => { tile.tabIndex = k === at ? 0 : -1; });
-    tiles[at].focus();
+    tiles[at]?.focus();
   }
 
   mark(tile) {
@@ -42,33 +40,38 @@ class Grid {
   }
 
   keydown(event) {
-    const at = this.tiles ? this.tiles.indexOf(event.target) : -1;
+    const { tiles } = this;
+    const at = tiles.indexOf(event.target);
     if (event.key === "Enter" && (at >= 0 || !event.target.closest("button, a"))) {
       event.preventDefault();
       if (!event.repeat) this.run();
     }
-    if (at < 0) return;
-    const inRow = this.tiles.filter((tile) => tile.offsetTop === this.tiles[0].offsetTop).length;
+    const inRow = tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length;
     const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -inRow, ArrowDown: inRow }[event.key];
-    if (!by) return;
+    if (at < 0 || !by) return;
     event.preventDefault();
-    this.show(at + by);
+    if (tiles[at + by]) this.show(at + by);
   }
 
   /** Nothing is shown anew before the server has it: an error leaves the grid as it is. */
   async run() {
-    if (this.isBusy || !this.items?.length) return;
+    if (this.isBusy || !this.items.length) return;
     this.isBusy = true;
-    const wrong = [...this.wrong];
-    await saying(this.accept)(this.items.filter((item) => !wrong.includes(item)), wrong);
-    if (wrong.length) one.setStale(); // they come first
+    const right = this.items.filter((item) => !this.wrong.has(item));
+    await saying(this.accept)(right, [...this.wrong]);
     this.isBusy = false;
   }
 }
 
-const manyGrid = new Grid("many", async (right, wrong) => {
+async function loadMany() {
+  const { items } = await api("api/many", { labeller, count: 60 });
+  const shown = ({ id, text }) => ({ id, text, caption: text, src: `api/image/${id}` });
+  many.fill(items.map(shown), t("no_many"));
+}
+
+export const many = new Grid("many", loadMany, async (right, wrong) => {
   const items = right.map(({ id, text }) => ({ id, text }));
-  const release = wrong.map((item) => item.id);
+  const release = wrong.map(({ id }) => id);
   const { accepted, refused } = await api("api/accept", { labeller, items, release });
   countLabelled(accepted);
   await loadMany();
@@ -76,55 +79,31 @@ const manyGrid = new Grid("many", async (right, wrong) => {
   say(`${t("accepted", { n: accepted })} ${more}`, refused.length > 0);
 });
 
-function showMany({ items, labels = {} }) {
-  manyGrid.fill(items.map(({ id, text: read }) => {
-    const text = labels[id] || read;
-    return { id, text, caption: text, src: `api/image/${id}` };
-  }), t("no_many"));
+let character = null; // the server chooses
+
+async function loadCharacters() {
+  const answer = await api("api/characters", { labeller, character });
+  character = byId("character").textContent = answer.character;
+  byId("classes").replaceChildren(...answer.classes.map(({ character: name, left }) => {
+    const button = make("button", {}, make("b", {}, name), ` ${left}`);
+    button.setAttribute("aria-current", String(name === character));
+    button.onclick = () => {
+      character = name;
+      characters.open();
+    };
+    return button;
+  }));
+  const step = state.model?.step; // other weights find characters elsewhere: no old picture of them
+  const source = ({ id, position }) => `api/character/${id}/${position}?${step}`;
+  const items = answer.items.map((item) => ({ ...item, alt: item.text, src: source(item) }));
+  characters.fill(items, t("no_characters"));
 }
 
-const loadMany = async () => showMany(await api("api/many", { labeller, count: 60 }));
-
-byId("many-undo").onclick = saying(async () => {
-  showMany(await undoStep());
-  say("");
-  countLabelled(0);
-});
-export const many = { open: saying(loadMany), keydown: (event) => manyGrid.keydown(event) };
-
-let character = null;
-const charactersGrid = new Grid("characters", async (right, wrong) => {
+export const characters = new Grid("characters", loadCharacters, async (right, wrong) => {
   const pairs = (items) => items.map(({ id, position }) => [id, position]);
   const body = { labeller, character, right: pairs(right), wrong: pairs(wrong) };
   const answer = await api("api/characters/accept", body);
   countLabelled(answer.labelled);
-  await loadCharacters(character);
+  await loadCharacters();
   say(t("confirmed", answer));
 });
-
-async function loadCharacters(wanted) {
-  const answer = await api("api/characters", { labeller, character: wanted });
-  const { classes, items } = answer;
-  if (wanted && !items.length) return loadCharacters(null);
-  character = answer.character;
-  byId("character").textContent = items.length ? character : "";
-  byId("classes").replaceChildren(...classes.map(({ character: name, left }) => {
-    const onclick = () => saying(loadCharacters)(name);
-    const button = make("button", { onclick }, make("b", {}, name), String(left));
-    button.setAttribute("aria-label", t("class_left", { character: name, left }));
-    button.setAttribute("aria-current", String(name === character));
-    return button;
-  }));
-  const step = state.model?.step; // other weights find characters elsewhere: no old picture of them
-  charactersGrid.fill(items.map((item) =>
-    ({ ...item, src: `api/character/${item.id}/${item.position}?${step}` })), t("no_characters"));
-}
-
-byId("characters-undo").onclick = saying(async () => {
-  takeBack(await undoStep());
-  location.hash = "#one";
-});
-export const characters = {
-  open: () => saying(loadCharacters)(character),
-  keydown: (event) => charactersGrid.keydown(event),
-};

@@ -1,40 +1,30 @@
 // View "one": an image at a time, accepted or corrected. Labels are sent behind the scenes.
 import { cellsOf, Field, isDoubtful, textOf } from "./field.js";
-import { agreeToAdd, api, byId, countLabelled, labeller, limits, make, say, saying, state, t }
+import { api, byId, countLabelled, labeller, limits, make, say, saying, state, t }
   from "./shared.js";
 
 const AHEAD = 10; // images that are decoded before they are needed
 const HASTE_MS = 300; // an Enter so soon after going on by itself was meant for the image before
 const MODIFIERS = ["Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock"];
 
-const input = byId("text");
-const stage = byId("stage");
-const field = new Field(input, byId("boxes"), () => { if (byId("auto").checked) accept(true); });
+const input = byId("text"), stage = byId("stage"), view = byId("view-one"), auto = byId("auto");
+const field = new Field(input, byId("boxes"), () => { if (auto.checked) accept(true); });
 const outbox = []; // what the server has not confirmed, oldest first
 let items = []; // the first is shown
 let keys = 0; // pressed for the image that is shown
 let actedAt = 0; // when the last key or button was pressed
 let wentOnAt = -HASTE_MS; // when the page last went on by itself
-let isOpen = false, isAsking = false, isSending = false, isUndoing = false;
-let isStale = false, isAtEnd = false;
+let isAsking = false, isUndoing = false;
 window.labelling = { lastLatencyMs: null };
 
-function post(path, body, item) {
+function post(path, body) {
   return new Promise((resolve, reject) => {
-    outbox.push({ path, body: { labeller, ...body }, item, resolve, reject });
-    showUnsent();
-    sendAll();
+    outbox.push({ path, body: { labeller, ...body }, resolve, reject });
+    if (outbox.length === 1) sendAll();
   });
 }
 
-function showUnsent() {
-  byId("unsent").textContent = outbox.length;
-  byId("unsent-box").hidden = outbox.length < 2; // one is always under way
-}
-
 async function sendAll() {
-  if (isSending) return;
-  isSending = true;
   while (outbox.length) {
     try {
       const answer = await api(outbox[0].path, outbox[0].body);
@@ -44,34 +34,25 @@ async function sendAll() {
       const failed = error.status ? [outbox.shift()] : outbox.splice(0).reverse();
       for (const task of failed) task.reject(error);
     }
-    showUnsent();
   }
-  isSending = false;
 }
 
 /** Send what was decided about the image that is shown, and show the next one. */
-function decide(path, body = {}) {
+async function decide(path, body = {}) {
   if (!items.length || isUndoing) return;
   const item = items.shift();
   Object.assign(item, { draft: field.cells, message: "" });
   say("");
-  if (!item.isTaken) deliver(path, body, item); // before more are asked for, so that it is held
+  const sent = post(path, { id: item.id, ...body }); // before more are asked for: it is held
   show();
-}
-
-async function deliver(path, body, item) {
   try {
-    const answer = await post(path, { id: item.id, ...body }, item);
+    const { second } = await sent;
     countLabelled(path === "api/label" ? 1 : 0);
-    if (answer.second) showSecond(item, answer.second.earlier, body.text);
+    if (second) showSecond(item, second.earlier, body.text);
   } catch (error) {
-    const isNew = error.code === "new_characters";
-    if (isNew && (await agreeToAdd(error.answer.characters)))
-      return deliver(path, { ...body, accept_new: true }, item);
-    // Sent again it would be refused again: Enter goes on.
-    const isTaken = [404, 409].includes(error.status);
-    Object.assign(item, { isTaken, message: error.message });
     say(error.message, true);
+    if ([404, 409].includes(error.status)) return; // sent again it would be refused again
+    item.message = error.message;
     // Not under the fingers of somebody who types another text already.
     items.splice(keys && items.length ? 1 : 0, 0, item);
     if (items[0] === item) show();
@@ -81,76 +62,86 @@ async function deliver(path, body, item) {
 async function accept(isByItself = false) {
   if (!items.length || isUndoing) return;
   if (!isByItself && performance.now() - wentOnAt < HASTE_MS) return;
-  const item = items[0];
+  const [item] = items;
   field.commit();
   if (items[0] !== item) return; // it was full then, and went on by itself
   const text = textOf(field.cells);
   const { min, max } = limits();
   if (field.cells.length < min || field.cells.length > max)
     return say(t("error_length", { min, max }), true);
-  // Asked before the next image comes: a question in the midst of typing would be answered by it.
   const unknown = [...new Set(text)].filter((character) => !state.char_set.includes(character));
-  if (unknown.length && !(await agreeToAdd(unknown))) return input.focus();
+  if (unknown.length && !(await isAgreed(unknown))) return;
   if (isByItself) wentOnAt = performance.now();
-  decide("api/label", { text, keys: Math.max(keys, 1), accept_new: unknown.length > 0 });
+  decide("api/label", { text, keys: Math.max(keys, 1), accept_new: true }); // it asked, if need be
 }
 
-/** Undo the last step; the answer has its images with the labels that they had. */
-export const undoStep = () => post("api/undo", {});
+/** Ask whether characters shall be added to the configuration. */
+async function isAgreed(characters) {
+  const dialog = byId("dialog");
+  byId("question").textContent = t("new_characters", { characters: characters.join(" ") });
+  dialog.returnValue = "no"; // so is Esc
+  dialog.showModal();
+  await new Promise((resolve) => { dialog.onclose = resolve; });
+  if (dialog.returnValue === "yes") state.char_set.push(...characters);
+  return dialog.returnValue === "yes";
+}
 
+/** Take back the last step, of whatever view: its images come before all others. */
 async function undo() {
   if (isUndoing) return;
   isUndoing = true; // an Enter meanwhile would be for the image that is coming
-  const answer = await saying(undoStep)();
+  const answer = await saying(post)("api/undo", {});
   isUndoing = false;
-  if (answer) takeBack(answer);
-}
-
-/** Show images again, before all others. */
-export function takeBack({ items: undone, labels }) {
-  if (items.length && keys) items[0].draft = field.cells;
-  const ids = undone.map((item) => item.id);
-  const others = items.filter((item) => !ids.includes(item.id));
-  items = [...undone.map((item) => loaded(item, labels[item.id])), ...others];
+  if (!answer) return;
+  keepDraft();
+  const undone = answer.items.map((item) => {
+    const label = answer.labels[item.id];
+    const draft = label ? cellsOf(label) : cellsOf(item.text, item.char_confidences);
+    return loaded({ ...item, draft });
+  });
+  const ids = undone.map(({ id }) => id);
+  items = [...undone, ...items.filter(({ id }) => !ids.includes(id))];
   say("");
-  show();
   countLabelled(0);
+  location.hash = "#one";
+  show();
 }
 
-function loaded(item, label) {
+function keepDraft() {
+  if (items.length && keys) items[0].draft = field.cells;
+}
+
+function loaded(item) {
   const image = make("img", { src: `api/image/${item.id}`, alt: t("image") });
   const ready = image.decode().catch(() => { item.message = t("no_image"); });
-  return Object.assign(item, { image, ready, draft: label && cellsOf(label) });
+  return Object.assign(item, { image, ready });
 }
 
 async function refill() {
-  if (isAsking || !isOpen || items.length > (isAtEnd ? 0 : AHEAD)) return;
+  if (isAsking || view.hidden || items.length > AHEAD) return;
   isAsking = true;
-  const held = [...items, ...outbox.map((task) => task.item).filter(Boolean)];
-  const body = { labeller, count: AHEAD, held: held.map((item) => item.id) };
-  const answer = await saying(api)("api/next", body);
+  const held = [...items, ...outbox.map((task) => task.body)].map(({ id }) => id).filter(Boolean);
+  const answer = await saying(api)("api/next", { labeller, count: AHEAD, held });
   isAsking = false;
-  isAtEnd = !answer || answer.items.length < AHEAD;
-  const isFirst = !items.length;
-  if (answer) items.push(...answer.items.map((item) => loaded(item)));
-  if (isFirst && items.length) show();
-  else if (isFirst) {
-    const again = make("button", { textContent: t("look_again"), onclick: refill });
-    stage.replaceChildren(make("p", {}, answer ? t("all_done") : ""), again);
-  }
+  if (!answer) return;
+  const wasEmpty = !items.length;
+  items.push(...answer.items.map(loaded));
+  if (wasEmpty && items.length) show();
+  else if (wasEmpty) stage.replaceChildren(make("p", {}, t("all_done")));
 }
 
 function show() {
   refill();
-  const item = items[0];
+  const [item] = items;
   keys = 0;
   for (const id of ["accept", "skip", "unreadable"]) byId(id).disabled = !item;
   field.fill(item ? item.draft || cellsOf(item.text, item.char_confidences) : []);
-  byId("reading").textContent = described(field.cells);
-  stage.replaceChildren(item ? item.image : make("p", {}, t("loading")));
+  const spoken = (cell) => (isDoubtful(cell) ? t("doubtful", cell) : cell.character);
+  byId("reading").textContent = field.cells.map(spoken).join(" ");
+  stage.replaceChildren(item ? item.image : "");
   if (!item) return;
   fit();
-  if (isOpen && !byId("dialog").open) input.focus({ preventScroll: true });
+  input.focus({ preventScroll: true });
   const since = actedAt;
   item.ready.then(() => {
     if (items[0] === item && item.message) say(item.message, true);
@@ -159,13 +150,6 @@ function show() {
       if (since) window.labelling.lastLatencyMs = performance.now() - since;
     }));
   });
-}
-
-function described(cells) {
-  const spaced = (some) => some.map((cell) => cell.character).join(" ");
-  const doubtful = cells.filter(isDoubtful);
-  const text = cells.length ? t("suggested", { text: spaced(cells) }) : "";
-  return doubtful.length ? `${text} ${t("doubtful", { characters: spaced(doubtful) })}` : text;
 }
 
 /** Enlarge by a whole factor of the screen's pixels, so that all of the image's are as large. */
@@ -189,62 +173,46 @@ function showSecond(item, earlier, now) {
   );
 }
 
-const skip = () => decide("api/skip");
-const setUnreadable = () => decide("api/unreadable");
-const COMMANDS = { Enter: () => accept(), Escape: skip, F2: setUnreadable, ArrowUp: undo,
-  "Shift+Enter": undo };
-
-function keydown(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (!MODIFIERS.includes(event.key)) keys += 1;
-  if (event.isComposing || event.keyCode === 229) return; // the input method's own
-  const isElsewhere = event.target !== input && event.target.closest("button, a, input");
-  const command = COMMANDS[(event.shiftKey ? "Shift+" : "") + event.key];
-  if (command && !(isElsewhere && event.key === "Enter")) {
-    event.preventDefault();
-    if (!event.repeat) command();
-  } else if (!isElsewhere && event.key !== "Tab") input.focus();
-}
+const COMMANDS = { Enter: () => accept(), ArrowUp: undo, "Shift+Enter": undo,
+  Escape: () => decide("api/skip"), F2: () => decide("api/unreadable") };
 
 export const one = {
+  /** Ask anew for all that nobody has typed in: other views change what comes first. */
   open() {
-    isOpen = true;
     byId("auto-label").hidden = state.min_captcha !== state.max_captcha;
-    if (isStale) items = items.filter((item) => item.draft);
-    isStale = isAtEnd = false;
+    items = items.filter((item) => item.draft);
     show();
   },
-  close() {
-    isOpen = false;
-    if (items.length && keys) items[0].draft = field.cells;
+  close: keepDraft,
+  keydown(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!MODIFIERS.includes(event.key)) keys += 1;
+    if (event.isComposing || event.keyCode === 229) return; // the input method's own
+    const isElsewhere = event.target !== input && event.target.closest("button, a, input");
+    const command = COMMANDS[(event.shiftKey ? "Shift+" : "") + event.key];
+    if (command && !(isElsewhere && event.key === "Enter")) {
+      event.preventDefault();
+      if (!event.repeat) command();
+    } else if (!isElsewhere && event.key !== "Tab") input.focus();
   },
-  keydown,
-  /** Ask anew for images, since others come first now. */
-  setStale() { isStale = true; },
 };
 
-const erase = () => field.erase(Math.min(field.at, field.cells.length - 1));
-const BUTTONS = { accept: () => accept(), undo, skip, unreadable: setUnreadable, erase };
-for (const [id, act] of Object.entries(BUTTONS)) byId(id).onclick = act;
+for (const button of document.querySelectorAll("[data-key]"))
+  button.onclick = () => COMMANDS[button.dataset.key]();
 // A click leaves the cursor in the text, and the keyboard on the glass where it is.
-byId("view-one").addEventListener("mousedown", (event) => {
+view.addEventListener("mousedown", (event) => {
   if (event.target.closest("button")) event.preventDefault();
 });
-byId("auto").checked = localStorage.getItem("goOn") !== "no";
-byId("auto").onchange = ({ target }) => {
-  localStorage.setItem("goOn", target.checked ? "yes" : "no");
+auto.checked = localStorage.getItem("goOn") !== "no";
+auto.onchange = () => {
+  localStorage.setItem("goOn", auto.checked ? "yes" : "no");
   input.focus();
 };
 document.addEventListener("suggestions", () => { // new ones: but what is looked at stays as it is
   items = items.filter((item, k) => k === 0 || item.draft);
-  isAtEnd = false;
   refill();
 });
 for (const kind of ["keydown", "click"])
   document.addEventListener(kind, (event) => { actedAt = event.timeStamp; }, true);
 new ResizeObserver(fit).observe(stage);
-window.addEventListener("beforeunload", (event) => {
-  if (!outbox.length) return;
-  event.preventDefault();
-  event.returnValue = true; // for older browsers
-});
+window.addEventListener("beforeunload", (event) => { if (outbox.length) event.preventDefault(); });

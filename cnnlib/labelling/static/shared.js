@@ -31,21 +31,21 @@ export function translatePage() {
 }
 
 /** GET, or POST where there is a body (an object or a file). Throws an Error for people, with
- *  status (0: no connection), code and answer. */
+ *  its status (0: no connection). */
 export async function api(path, body) {
-  const headers = { "X-Label-Token": TOKEN, "Content-Type": "application/json" };
-  if (body instanceof Blob) headers["Content-Type"] = "application/octet-stream";
-  else if (body) body = JSON.stringify(body);
-  const options = body && { method: "POST", headers, body };
-  const response = await fetch(path, options).catch(() => {
+  const headers = { "X-Label-Token": TOKEN };
+  if (!(body instanceof Blob)) {
+    headers["Content-Type"] = "application/json";
+    body = JSON.stringify(body);
+  }
+  const response = await fetch(path, body && { method: "POST", headers, body }).catch(() => {
     throw Object.assign(new Error(t("no_connection")), { status: 0 });
   });
   const answer = await response.json().catch(() => null);
   if (response.ok && answer) return answer;
-  const { error: code = "", message = "" } = answer || {};
-  const { status } = response;
-  const text = `error_${code}` in TEXTS ? t(`error_${code}`, limits()) : message;
-  throw Object.assign(new Error(text || t("status", { status })), { status, code, answer });
+  const name = `error_${answer?.error}`;
+  const text = name in TEXTS ? t(name, limits()) : answer?.message || `HTTP ${response.status}`;
+  throw Object.assign(new Error(text), { status: response.status });
 }
 
 export function say(text, isError = false) {
@@ -70,20 +70,16 @@ export const refresh = saying(async () => {
   const now = `${state.model?.step} ${isReading}`;
   if (suggestions && suggestions !== now) document.dispatchEvent(new Event("suggestions"));
   suggestions = now;
-  if (isReading || !state.model) refreshSoon(); // a model may be being loaded
+  if (isReading || !state.model) countLabelled(0); // a model may be being loaded: ask again
 });
-
-function refreshSoon() {
-  clearTimeout(timer);
-  timer = setTimeout(refresh, REFRESH_MS);
-}
 
 /** Count at once what the server will count; it corrects us a moment later. */
 export function countLabelled(n) {
   state.counts.labelled += n;
   state.counts.waiting -= n;
   showProgress();
-  refreshSoon();
+  clearTimeout(timer);
+  timer = setTimeout(refresh, REFRESH_MS);
 }
 
 function showProgress() {
@@ -100,22 +96,4 @@ function showProgress() {
   if (state.reading?.done < state.reading?.of) facts.push(t("suggestions", state.reading));
   if (state.problem) facts.push(state.problem); // why there are no suggestions
   byId("facts").textContent = facts.join(" ");
-}
-
-let question = Promise.resolve();
-
-/** Ask whether characters shall be added to the configuration: once each, one question a time. */
-export function agreeToAdd(characters) {
-  question = question.then(async () => {
-    const unknown = characters.filter((character) => !state.char_set.includes(character));
-    if (!unknown.length) return true;
-    const dialog = byId("dialog");
-    byId("question").textContent = t("new_characters", { characters: unknown.join(" ") });
-    dialog.returnValue = "no"; // so is Esc
-    dialog.showModal();
-    await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
-    if (dialog.returnValue === "yes") state.char_set.push(...unknown);
-    return dialog.returnValue === "yes";
-  });
-  return question;
 }
