@@ -2,12 +2,12 @@
 
     python3 label_loop.py [--config conf/sample_config.json] [--cycle-stop N]
 
-One round of the loop of webserver_label_images.py, whose button does the same: verifies and splits
-what is new in origin_image_dir and new_image_dir (into a test set the first time, which then stays
-as it is), trains with all labels in labelling_dir, compares the old weights and the new ones on
-the test set (McNemar's test), and replaces those in model_save_dir where the new ones are not worse.
-A recognition API that is running loads them by itself. Ctrl-C and SIGTERM save and
-leave (exit code 130); the same command goes on from there.
+One round of the loop of webserver_label_images.py, whose button does the same. Verifies what is new
+in origin_image_dir and new_image_dir and adds it to the training set; the first time a part of it
+becomes the test set, which then stays as it is. Trains in labelling_dir with all labels. Reads the
+test set with the old weights and the new ones, compares them (McNemar's test), and replaces those
+in model_save_dir unless the new ones are worse; a recognition API that is running loads them.
+Ctrl-C and SIGTERM save and leave (exit code 130); the same command goes on from there.
 """
 
 import sys
