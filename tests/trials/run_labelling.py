@@ -146,7 +146,6 @@ class Trial:
             image = int((cell.locator("img").get_attribute("src") or "").rpartition("/")[2])
             if cell.inner_text().strip() != self.truth_of(image):
                 cell.click()
-        self.picture(page, "labelling_many")
         count = page.locator("#many-grid button").count()
         page.locator("#many-accept").click()
         return count
