@@ -357,10 +357,12 @@ class LabellingDesk:
         asked: dict[int, set[int]] = {}
         for image, position in right:
             asked.setdefault(image, set()).add(position)
+        wrong = list(wrong)
         wrong_images = {image for image, _ in wrong}
         confirmations, complete, count = [], [], 0
         with self._lock, self.store.transaction():
             self._show_first(labeller, wrong_images)
+            self._doubt(wrong)
             for image in asked.keys() - wrong_images:
                 row = self.store.image(image)
                 if row is None or row["state"] != WAITING or self._is_others(row, labeller):
@@ -378,6 +380,15 @@ class LabellingDesk:
         changes = [self._labelling(row, row["text"], None) for row in complete]
         step = self._apply(labeller, LABEL, changes) if changes else None
         return {"step": step, "confirmed": count, "labelled": len(changes)}
+
+    def _doubt(self, characters: Iterable[tuple[int, int]]) -> None:
+        """Mark characters that somebody doubts: the page starts there."""
+        for image, position in characters:
+            row = self.store.image(image)
+            confidences = json.loads(row["char_confidences"]) if row else []
+            if position < len(confidences):
+                confidences[position] = 0.0
+                self.store.update_waiting(("char_confidences",), [(json.dumps(confidences), image)])
 
     def undo(self, labeller: str) -> dict[str, Any]:
         """Take back the last step, and lease its images to the labeller."""

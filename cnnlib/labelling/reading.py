@@ -137,7 +137,8 @@ class SuggestionReader:
     def _read_some(self) -> bool:
         """Read some images that these weights have not read yet; return whether there were any."""
         rows = self._store.rows(
-            "SELECT id, path FROM images WHERE state = ? AND (weights < ? OR weights > ?) LIMIT ?",
+            "SELECT id, path, text, confirmed FROM images WHERE state = ? "
+            "AND (weights < ? OR weights > ?) LIMIT ?",
             WAITING,
             self.weights,  # the two comparisons use an index
             self.weights,
@@ -153,6 +154,7 @@ class SuggestionReader:
                 return True
             details = recognizer.explain_pixels(pixels)
             read = [recognizer.read(p) for p in details.probabilities]
+        before = {row["id"]: (row["text"], json.loads(row["confirmed"])) for row in rows}
         sketch = GradientSketch(details.probabilities.shape[-1], details.glimpses.shape[-1])
         sketches = sketch.describe(details.probabilities, details.glimpses).astype(np.float16)
         self._store.update_waiting(
@@ -167,7 +169,7 @@ class SuggestionReader:
                     json.dumps([round(c, 4) for c in prediction.char_confidences]),
                     weights,
                     described.tobytes(),
-                    *("[]", "[]", UNRANKED),
+                    *("[]", _still_confirmed(*before[image], prediction.text), UNRANKED),
                     image,
                 )
                 for image, prediction, described in zip(ids, read, sketches, strict=True)
@@ -245,3 +247,9 @@ class SuggestionReader:
             ("boxes",), [(json.dumps(b.tolist()), i) for b, i in zip(boxes, ids, strict=True)]
         )
         return True
+
+
+def _still_confirmed(former: str, confirmed: Sequence[int], text: str) -> str:
+    """Return the confirmed positions, as JSON, that are read as before."""
+    same = [i for i in confirmed if len(former) == len(text) and former[i] == text[i]]
+    return json.dumps(same)

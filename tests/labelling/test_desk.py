@@ -217,6 +217,8 @@ def test_characters_confirmed_one_by_one_make_a_label(project, desk, labels):
     assert len(labelled(project)) == len(rows) - 1
     assert labels.are_right(project.sample.new_image_dir.full)
     assert desk.store.image(wrong)["state"] == WAITING
+    [item] = desk.shown(wrong)
+    assert 0.0 in item["char_confidences"]  # the page starts at what was doubted
     assert desk.character(wrong, 1).size == (20, 24)
 
 

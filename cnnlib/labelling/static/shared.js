@@ -89,7 +89,7 @@ function showProgress() {
   const facts = [t(state.model ? "not_compared" : "no_model")];
   if (state.model && agreement?.of) {
     const ends = { low: Math.round(100 * agreement.low), high: percent(agreement.high) };
-    facts[0] = t("agreement", { share: percent(agreement.same / agreement.of), ...ends });
+    facts[0] = t("agreement", { ...agreement, ...ends });
   }
   if (second?.of)
     facts.push(t("second_readings", { ...second, share: percent(second.different / second.of) }));
