@@ -14,7 +14,6 @@ the table is written again.
 
 import dataclasses
 import datetime
-import hashlib
 import json
 import multiprocessing
 import random
@@ -36,9 +35,9 @@ from bench.lib.run_folders import runs_parser
 from cnnlib import console
 from cnnlib.config import load_sample_config
 from cnnlib.console import SilentReporter
+from cnnlib.dataset.labels import content_serial
 from cnnlib.labelling.desk import DOUBTFUL, LabellingDesk
 from cnnlib.labelling.rounds import run_round
-from cnnlib.labelling.unlabelled import SERIAL_DIGITS
 from cnnlib.paths import PROJECT_ROOT, resolve_input_path
 
 RESULTS = PROJECT_ROOT / "bench" / "labelling_results.json"
@@ -109,7 +108,7 @@ class Simulation:
         self._images = [(case.pool.names[i], labels[i]) for i in sorted(chosen)]
         for name, label in self._images:
             data = (self._source / name).read_bytes()
-            self._truth[hashlib.sha256(data).hexdigest()[:SERIAL_DIGITS]] = label
+            self._truth[content_serial(data)] = label
 
     @property
     def config_file(self) -> Path:

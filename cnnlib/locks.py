@@ -37,9 +37,9 @@ def locked_file(path: Path, wait_s: float = 0.0) -> AbstractContextManager[None]
     return _flock(path, os.O_RDWR | os.O_CREAT, wait_s) if HAS_FLOCK else _filelock(path, wait_s)
 
 
-def locked_folder(path: Path) -> AbstractContextManager[None]:
+def locked_folder(path: Path, wait_s: float = 0.0) -> AbstractContextManager[None]:
     """Hold the lock of a folder, as `locked_file` does of a file; on Windows do nothing."""
-    return _flock(path, os.O_RDONLY, 0.0) if HAS_FLOCK else nullcontext()
+    return _flock(path, os.O_RDONLY, wait_s) if HAS_FLOCK else nullcontext()
 
 
 @contextmanager

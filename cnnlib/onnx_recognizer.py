@@ -52,12 +52,6 @@ class OnnxRecognizer(TextReader):
         """Load the file that export_model.py writes by default, in a model folder."""
         return cls(folder.full / ONNX_FILE, spec=spec)
 
-    def __enter__(self) -> OnnxRecognizer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Free the model; to be called when no thread is recognising."""
         self._session = None

@@ -142,12 +142,6 @@ class Recognizer(TextReader, CNN):
     def from_config(cls, config: SampleConfig) -> Recognizer:
         return cls.from_spec(config.spec, config.model_save_dir)
 
-    def __enter__(self) -> Recognizer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """End the session and free its memory; to be called when no thread is recognising."""
         self._session.close()

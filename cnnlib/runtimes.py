@@ -63,12 +63,6 @@ class AutoRecognizer(TextReader):
         self.spec, self.char_set = self._chosen.spec, self._chosen.char_set
         self.image_height, self.image_width = self.spec.image_height, self.spec.image_width
 
-    def __enter__(self) -> AutoRecognizer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Free the model; to be called when no thread is recognising."""
         self._chosen.close()

@@ -36,8 +36,14 @@ class Prediction:
     char_confidences: tuple[float, ...]
 
 
+Reader = TypeVar("Reader", bound="TextReader")
+
+
 class TextReader(ABC):
-    """What all recognisers share; a network gives `_run`. Safe to call from many threads."""
+    """What all recognisers share; a network gives `_run`. Safe to call from many threads.
+
+    Leaving a `with` block closes it.
+    """
 
     spec: CaptchaSpec
     char_set: tuple[str, ...]
@@ -45,6 +51,16 @@ class TextReader(ABC):
     @abstractmethod
     def _run(self, pixels: np.ndarray) -> np.ndarray:
         """Return probabilities, float32 [n, P, C], of a few images, uint8 [n, H, W(, 3)]."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the network; to be called when no thread is recognising."""
+
+    def __enter__(self: Reader) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def rec_image(self, img: Image.Image) -> str:
         """Return the text of an image; raises ImageSizeError for one of another size."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 import os
 import re
 import secrets
@@ -24,6 +25,7 @@ from cnnlib.paths import ProjectPath
 SEPARATOR = "_"
 LABELS_FILE, LABELS_COLUMNS = "labels.csv", ["file", "label"]
 PAD_ID = -1  # in char_ids, after the end of a label
+SERIAL_DIGITS = 16  # of the SHA-256 of the content
 # Characters that file names cannot have somewhere, and the one that encodes them.
 UNSAFE = frozenset('\\/:*?"<>|%') | {chr(code) for code in range(32)}
 
@@ -62,6 +64,17 @@ def label_of(name: str, separator: str = SEPARATOR) -> str:
         return character if character in unsafe else code[0]
 
     return re.sub("%([0-9A-F]{2})", decoded, label)
+
+
+def content_serial(data: bytes) -> str:
+    """Return the serial of an image file by its content: the same content has the same one."""
+    return hashlib.sha256(data).hexdigest()[:SERIAL_DIGITS]
+
+
+def serial_in(name: str, separator: str = SEPARATOR) -> str:
+    """Return the `content_serial` at the end of a file name; "" where none is there."""
+    serial = os.path.splitext(name)[0].rpartition(separator)[2]
+    return serial if re.fullmatch(rf"[0-9a-f]{{{SERIAL_DIGITS}}}", serial) else ""
 
 
 def has_suffix(name: str, suffixes: Iterable[str]) -> bool:

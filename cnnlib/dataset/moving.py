@@ -142,13 +142,16 @@ def _leave(moves: Sequence[Move]) -> SampleError | None:
 
 
 @contextmanager
-def locked(folders: Iterable[Path], reporter: Reporter) -> Iterator[None]:
-    """Keep a second run off, where the system can; a run that is killed leaves no lock behind."""
+def locked(folders: Iterable[Path], reporter: Reporter, wait_s: float = 0.0) -> Iterator[None]:
+    """Keep a second run off, where the system can; a run that is killed leaves no lock behind.
+
+    Waits up to `wait_s` seconds for each folder. Raises SampleError where another run goes on.
+    """
     warnings: list[str] = []
     with ExitStack() as resources:
         for folder in _different(folders):
             try:
-                resources.enter_context(locks.locked_folder(folder))
+                resources.enter_context(locks.locked_folder(folder, wait_s))
             except locks.NoLocksError as error:
                 warnings.append(f"{error}: make sure that no second run moves files there")
             except BlockingIOError as error:

@@ -57,16 +57,13 @@ class Scores:
     def clearly_above(self, other: Scores, count: int) -> bool:
         """Return whether more images are right by more than a standard error.
 
-        Of the same images most are right in both or wrong in both, and say nothing. Of the others
-        each is as likely to be right here as there, unless one is better (McNemar 1947). Where it
-        is not known which are right, as if the images were others.
+        Where it is not known which are right, as if the images were others.
         """
         if self.right is None or other.right is None:
             share = ((self.image_accuracy + other.image_accuracy) / 2 * count + 2) / (count + 4)
             chance = math.sqrt(share * (1 - share) / (count + 4))  # Agresti and Coull 1998
             return self.image_accuracy - other.image_accuracy > chance
-        gained, lost = (self.right & ~other.right).sum(), (other.right & ~self.right).sum()
-        return bool(gained - lost > math.sqrt(gained + lost))
+        return clearly_more_right(self.right, other.right)
 
 
 def scores(
@@ -124,16 +121,30 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def clearly_more_right(right: np.ndarray, other_right: np.ndarray) -> bool:
+    """Return whether more of the same N images are right, by more than a standard error.
+
+    Both are bool [N]. Images right in both, or wrong in both, say nothing. Of the others each is as
+    likely to be right here as there, unless one is better (McNemar 1947).
+    """
+    gained, lost = _differing(right, other_right)
+    return gained - lost > math.sqrt(gained + lost)
+
+
 def mcnemar_p_value(right: np.ndarray, other_right: np.ndarray) -> float:
     """Return how likely so unequal results are, by chance, of two models on the same N images.
 
-    Both are bool [N]. Images right in both, or wrong in both, say nothing; each of the others is
-    as likely to be right here as there (McNemar 1947, the exact two-sided binomial test).
+    Both are bool [N]: McNemar's test, by the exact two-sided binomial distribution.
     """
-    gained, lost = int((right & ~other_right).sum()), int((other_right & ~right).sum())
+    gained, lost = _differing(right, other_right)
     differing = gained + lost
     tail = sum(math.comb(differing, k) for k in range(min(gained, lost) + 1)) / 2**differing
     return min(1.0, 2 * tail)
+
+
+def _differing(right: np.ndarray, other_right: np.ndarray) -> tuple[int, int]:
+    """Return how many images are right here alone, and how many there alone."""
+    return int((right & ~other_right).sum()), int((other_right & ~right).sum())
 
 
 def surely_reaches(accuracy: float, total: int, wanted: float) -> bool:

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import itertools
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +20,20 @@ from cnnlib.console import Reporter
 from cnnlib.dataset.file_kinds import suffix_of
 from cnnlib.dataset.folders import map_in_threads
 from cnnlib.dataset.images import opened, shown_size
-from cnnlib.dataset.labels import FolderLabels, file_name, has_suffix, read_label_list
+from cnnlib.dataset.labels import (
+    FolderLabels,
+    content_serial,
+    file_name,
+    has_suffix,
+    read_label_list,
+    serial_in,
+)
 from cnnlib.dataset.verification import MAX_NAME_BYTES
 from cnnlib.errors import SampleError
 from cnnlib.files import MARK, make_folder, reason, sync
 from cnnlib.paths import ProjectPath
 
 STAGING = f"{MARK}import"  # a folder of images that have no name yet; what a crash left is removed
-SERIAL_DIGITS = 16  # of the SHA-256 of the content: names of one content and label are the same
 IMAGES_A_SYNC = 2000  # that go to the disk together before they get their names
 SPARE_BYTES = 50 << 20
 BLOCK_BYTES = 4096  # that a small file takes
@@ -107,9 +112,7 @@ class ProjectImages:
             for file in _names_in(folder.full):
                 if has_suffix(file, IMAGE_SUFFIXES):
                     with suppress(SampleError):
-                        serial = os.path.splitext(file)[0].rpartition("_")[2]
-                        is_ours = re.fullmatch(rf"[0-9a-f]{{{SERIAL_DIGITS}}}", serial)
-                        self._label_of[serial if is_ours else file] = labels.label(file)
+                        self._label_of[serial_in(file) or file] = labels.label(file)
         self._without_label = {os.path.splitext(file)[0] for file in _names_in(self.unlabelled)}
 
     @property
@@ -195,7 +198,7 @@ class ProjectImages:
                 size = shown_size(image)
         except SampleError as error:
             return _Copy(name, "", "", nothing, None, str(error))
-        serial = hashlib.sha256(data).hexdigest()[:SERIAL_DIGITS]
+        serial = content_serial(data)
         staged = self.folder / STAGING / hashlib.sha256(os.fsencode(name)).hexdigest()
         if serial in self._label_of:
             return _Copy(name, serial, suffix, size, None)

@@ -7,10 +7,8 @@ was stopped at any moment (store.py).
 from __future__ import annotations
 
 import os
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cnnlib.console import SilentReporter
@@ -23,7 +21,7 @@ from cnnlib.errors import SampleError
 from cnnlib.labelling.store import DUPLICATE, GONE, LABELLED, Change, LabelStore
 from cnnlib.paths import ProjectPath
 
-WAIT_S, POLL_S = 20.0, 0.05  # for another program that moves files in the same folders
+WAIT_S = 20.0  # for another program that moves files in the same folders
 
 
 class Places:
@@ -58,13 +56,13 @@ class Places:
         return next((place for place in places if os.path.lexists(place)), None)
 
 
-def carry_out(store: LabelStore, places: Places, changes: Iterable[tuple[int, Change]]) -> str:
+def carry_out(store: LabelStore, places: Places, changes: Iterable[Change]) -> str:
     """Move the files of changes that were decided; return why some could not be moved, or "".
 
     It may be called again for changes that were stopped.
     """
     by_folder: dict[Path, list[tuple[Change, Path]]] = defaultdict(list)
-    for _, change in changes:
+    for change in changes:
         found = places.find(change.source) or places.path(change.source)
         by_folder[found.parent].append((change, found))
     failure = ""
@@ -84,7 +82,7 @@ def _move(
     targets = sorted({target.parent for _, target in pairs})
     for target in targets:
         make_folder(ProjectPath(target))
-    with _waiting_for(folder, *targets):
+    with moving.locked([folder, *targets], SilentReporter(), wait_s=WAIT_S):
         recover({folder: lambda name: name}, targets, SilentReporter())
         _end_doubled(pairs)
         try:
@@ -118,19 +116,3 @@ def _end_doubled(pairs: Sequence[moving.Move]) -> None:
     for source, target in pairs:
         if os.path.lexists(source) and os.path.lexists(target) and os.path.samefile(source, target):
             os.unlink(source)
-
-
-@contextmanager
-def _waiting_for(*folders: Path) -> Iterator[None]:
-    """Hold the locks of folders, as all who move files there do; wait for another program."""
-    with ExitStack() as locks:
-        deadline_s = time.monotonic() + WAIT_S
-        while True:
-            try:
-                locks.enter_context(moving.locked(folders, SilentReporter()))
-                break
-            except SampleError:
-                if time.monotonic() > deadline_s:
-                    raise
-                time.sleep(POLL_S)
-        yield

@@ -25,10 +25,10 @@ from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 
 from cnnlib.client.proxies import is_near
 from cnnlib.dataset.images import open_image
-from cnnlib.errors import CaptchaError
+from cnnlib.errors import CaptchaError, SampleError
 from cnnlib.labelling import progress
 from cnnlib.labelling.desk import LabelError, LabellingDesk
-from cnnlib.labelling.round_files import LEAST_LABELS, RoundFiles, count_labels
+from cnnlib.labelling.round_files import RoundFiles, count_labels
 from cnnlib.networks.model_folder import CURVES_FILE
 
 log = logging.getLogger(__name__)
@@ -313,12 +313,11 @@ def accept() -> Response:
 def characters() -> Response:
     desk, body = _desk(), _Body()
     labeller, asked = body.labeller(), body.optional("character", str, "")
-    classes = desk.character_classes(labeller)
-    chosen = asked if asked in classes else next(iter(classes), "")
+    left, chosen, items = desk.characters(labeller, asked)
     return jsonify(
-        classes=[{"character": c, "left": n} for c, n in classes.items()],
+        classes=[{"character": c, "left": n} for c, n in left.items()],
         character=chosen,
-        items=desk.characters_read_as(labeller, chosen) if chosen else [],
+        items=items,
     )
 
 
@@ -354,13 +353,10 @@ def train() -> Response:
     rounds, desk = _rounds(), _desk()
     if rounds.is_running():
         raise LabelError("running", "a round is running already")
-    total, new = count_labels(desk.config)
-    if total < LEAST_LABELS or not new:
-        raise LabelError(
-            "too_few",
-            f"{total} images are labelled, {new} of them new: a training needs {LEAST_LABELS} "
-            "labels, and a new one",
-        )
+    try:
+        rounds.has_new_labels(desk.config)
+    except SampleError as error:
+        raise LabelError("too_few", str(error)) from error
     rounds.start(desk.config_file)
     return jsonify({})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -21,7 +20,7 @@ from PIL import Image
 from cnnlib.captcha_spec import CaptchaSpec, fold_case
 from cnnlib.config import SampleConfig
 from cnnlib.dataset.images import open_image, to_pixels
-from cnnlib.dataset.labels import clean_label, unknown_characters
+from cnnlib.dataset.labels import clean_label, content_serial, unknown_characters
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import CaptchaError, SampleError
 from cnnlib.labelling import new_characters, unlabelled
@@ -97,7 +96,7 @@ class LabellingDesk:
     def spec(self) -> CaptchaSpec:
         return self.config.spec
 
-    def find_images(self) -> Iterator[int]:
+    def find_images(self) -> Iterator[None]:
         """Look for new images where a folder has changed, not too often; yield now and then."""
         changed = [folder.stat().st_mtime_ns if folder.exists() else 0 for folder in self._folders]
         if changed == self._changed or time.monotonic() < self._rescan_at_s:
@@ -165,33 +164,31 @@ class LabellingDesk:
         )
         return self._shown(found)
 
-    def character_classes(self, labeller: str) -> Counter[str]:
-        """Return how many characters of confident images are not confirmed yet, by what is read."""
-        counts: Counter[str] = Counter()
-        for row in self._confident_rows(labeller):
-            confirmed = set(json.loads(row["confirmed"]))
-            counts.update(c for i, c in enumerate(row["text"]) if i not in confirmed)
-        return Counter(dict(sorted(counts.items())))
+    def characters(
+        self, labeller: str, asked: str
+    ) -> tuple[Counter[str], str, list[dict[str, Any]]]:
+        """Lease single characters that were all read as the same one, the least certain first.
 
-    def characters_read_as(self, labeller: str, character: str) -> list[dict[str, Any]]:
-        """Return single characters that were all read as this one, the least certain first.
-
-        Their images are leased to the labeller.
+        Returns how many of confident images are not confirmed yet, by what is read; which one was
+        chosen, `asked` where there are any; and those.
         """
         found = []
         for row in self._confident_rows(labeller):
             confirmed = set(json.loads(row["confirmed"]))
-            confidences = json.loads(row["char_confidences"])
             found += [
-                {"id": row["id"], "position": i, "text": row["text"], "confidence": confidences[i]}
-                for i, c in enumerate(row["text"])
-                if c == character and i not in confirmed
+                {"id": row["id"], "position": i, "text": row["text"], "confidence": confidence}
+                for i, confidence in enumerate(json.loads(row["char_confidences"]))
+                if i not in confirmed
             ]
-        found = sorted(found, key=lambda item: item["confidence"])[:MOST_AT_ONCE]
-        shown = {item["id"] for item in found}
+        counts = Counter(item["text"][item["position"]] for item in found)
+        left = Counter(dict(sorted(counts.items())))
+        chosen = asked if asked in left else next(iter(left), "")
+        same = [item for item in found if item["text"][item["position"]] == chosen]
+        same = sorted(same, key=lambda item: item["confidence"])[:MOST_AT_ONCE]
+        shown = {item["id"] for item in same}
         self.store.release(labeller + CHARACTERS, keep=shown)
         self.store.renew(labeller + CHARACTERS, shown, LEASE_S)
-        return found
+        return left, chosen, same
 
     def _confident_rows(self, labeller: str) -> list[sqlite3.Row]:
         return self.store.rows(
@@ -206,7 +203,9 @@ class LabellingDesk:
 
     def picture(self, image: int) -> Image.Image:
         """Return an image as it is shown; raises LabelError where its file is gone or damaged."""
-        row = self._required(image)
+        return self._picture_of(self._required(image))
+
+    def _picture_of(self, row: sqlite3.Row) -> Image.Image:
         try:
             return open_image(self._content(row))
         except SampleError as error:
@@ -218,7 +217,7 @@ class LabellingDesk:
         if path is None:
             raise SampleError("the file of the image is gone")
         data = unlabelled.read_plain(path)
-        if hashlib.sha256(data).hexdigest()[: unlabelled.SERIAL_DIGITS] != row["digest"]:
+        if content_serial(data) != row["digest"]:
             raise SampleError("the file of the image is another one than before")
         return data
 
@@ -231,8 +230,8 @@ class LabellingDesk:
 
     def character(self, image: int, position: int) -> Image.Image:
         """Return the part of an image that shows one character; raises LabelError if none is."""
-        picture = self.picture(image)
-        boxes = json.loads(self._required(image)["boxes"])
+        row = self._required(image)
+        picture, boxes = self._picture_of(row), json.loads(row["boxes"])
         if not 0 <= position < len(boxes):
             raise LabelError("unknown", f"image {image} has no character {position}")
         spec = self.spec  # the boxes are those of the network's image
@@ -246,7 +245,7 @@ class LabellingDesk:
         items = []
         for row in rows:
             with suppress(LabelError):
-                picture = self.picture(row["id"])
+                picture = self._picture_of(row)
                 items.append(
                     {
                         "id": row["id"],
@@ -360,25 +359,26 @@ class LabellingDesk:
         wrong = list(wrong)
         wrong_images = {image for image, _ in wrong}
         confirmations, complete, count = [], [], 0
-        with self._lock, self.store.transaction():
-            self._show_first(labeller, wrong_images)
-            self._doubt(wrong)
-            for image in asked.keys() - wrong_images:
-                row = self.store.image(image)
-                if row is None or row["state"] != WAITING or self._is_others(row, labeller):
-                    continue
-                known = set(json.loads(row["confirmed"]))
-                new = {i for i in asked[image] if row["text"][i : i + 1] == character} - known
-                count += len(new)
-                where = row["path"]
-                confirmations.append(Change(image, where, where, WAITING, row["confirmed"]))
-                self.store.update(image, confirmed=json.dumps(sorted(known | new)))
-                if len(known | new) == len(row["text"]):
-                    complete.append(row)
-            if confirmations:
-                self.store.write_step(labeller, CONFIRM, confirmations)
-        changes = [self._labelling(row, row["text"], None) for row in complete]
-        step = self._apply(labeller, LABEL, changes) if changes else None
+        with self._lock:
+            with self.store.transaction():
+                self._show_first(labeller, wrong_images)
+                self._doubt(wrong)
+                for image in asked.keys() - wrong_images:
+                    row = self.store.image(image)
+                    if row is None or row["state"] != WAITING or self._is_others(row, labeller):
+                        continue
+                    known = set(json.loads(row["confirmed"]))
+                    new = {i for i in asked[image] if row["text"][i : i + 1] == character} - known
+                    count += len(new)
+                    where = row["path"]
+                    confirmations.append(Change(image, where, where, WAITING, row["confirmed"]))
+                    self.store.update(image, confirmed=json.dumps(sorted(known | new)))
+                    if len(known | new) == len(row["text"]):
+                        complete.append(row)
+                if confirmations:
+                    self.store.write_step(labeller, CONFIRM, confirmations)
+            changes = [self._labelling(row, row["text"], None) for row in complete]
+            step = self._apply(labeller, LABEL, changes) if changes else None
         return {"step": step, "confirmed": count, "labelled": len(changes)}
 
     def _doubt(self, characters: Iterable[tuple[int, int]]) -> None:
@@ -482,7 +482,7 @@ class LabellingDesk:
             step = self.store.write_step(labeller, kind, changes, undoes)
             for change in changes:
                 self.store.decide(step, change, in_force=(in_force or {}).get(change.image))
-        failure = carry_out(self.store, self.places, self._moves(step, changes))
+        failure = carry_out(self.store, self.places, [c for c in changes if c.moves])
         left = [c for c in changes if self._required(c.image)["pending"] == step]
         if left:
             with self.store.transaction():
@@ -499,10 +499,6 @@ class LabellingDesk:
             if state != LABELLED:
                 raise LabelError(state, NOT_LABELLED[state])
         return step
-
-    @staticmethod
-    def _moves(step: int, changes: Iterable[Change]) -> list[tuple[int, Change]]:
-        return [(step, change) for change in changes if change.source != change.target]
 
     def _checked(self, text: str, accept_new: bool) -> str:
         """Return a text as a label; raises LabelError where it cannot be one."""

@@ -40,7 +40,7 @@ class Source(Protocol):
     @property
     def spec(self) -> CaptchaSpec: ...
 
-    def find_images(self) -> Iterator[int]:
+    def find_images(self) -> Iterator[None]:
         """Look for new images; yield now and then."""
 
 

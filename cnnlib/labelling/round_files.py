@@ -22,9 +22,10 @@ from cnnlib import locks
 from cnnlib.config import SampleConfig
 from cnnlib.config_reader import read_json
 from cnnlib.console import STEP_LINE
-from cnnlib.errors import CaptchaError, ConfigError
+from cnnlib.errors import CaptchaError, ConfigError, SampleError
 from cnnlib.files import make_folder, reason, replacing
 from cnnlib.labelling.unlabelled import image_names_in
+from cnnlib.networks.model_folder import MODEL_FILE
 from cnnlib.paths import PROJECT_ROOT
 
 CANDIDATE_DIR = "candidate"
@@ -103,6 +104,26 @@ class RoundFiles:
     def _write(self, name: str, values: Any) -> None:
         with replacing(self.folder / name) as temporary:
             temporary.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    # --- for both ---
+
+    def has_new_labels(self, config: SampleConfig) -> bool:
+        """Return whether there are labels that no round has split off yet.
+
+        Raises SampleError where there are too few to train with, or no new ones; those of a round
+        that was interrupted were split off, and are trained with.
+        """
+        total, new = count_labels(config)
+        if total < LEAST_LABELS:
+            raise SampleError(
+                f"{total} images are labelled, and a training needs {LEAST_LABELS}: label some more"
+            )
+        if not new and not (self.candidate / MODEL_FILE).exists():
+            raise SampleError(
+                f"nothing in {config.new_image_dir} is new since the last round: label some more, "
+                "or train with what is there by train_model.py"
+            )
+        return new > 0
 
     # --- for the page ---
 

@@ -8,7 +8,6 @@ not worse on it. Stopped at any moment, the next round goes on from there.
 from __future__ import annotations
 
 import dataclasses
-import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -23,9 +22,8 @@ from cnnlib.dataset import moving
 from cnnlib.dataset.image_set import load_images
 from cnnlib.dataset.splitting import verify_and_split
 from cnnlib.dataset.verification import Rules
-from cnnlib.errors import SampleError
-from cnnlib.evaluation.metrics import mcnemar_p_value, wilson_interval
-from cnnlib.labelling.round_files import LEAST_LABELS, RoundFiles, count_labels
+from cnnlib.evaluation.metrics import clearly_more_right, mcnemar_p_value, wilson_interval
+from cnnlib.labelling.round_files import RoundFiles
 from cnnlib.labelling.unlabelled import image_names_in
 from cnnlib.networks.model_folder import MODEL_FILE, ModelFolder
 from cnnlib.paths import AnyPath, ProjectPath
@@ -66,7 +64,7 @@ def run_round(config: SampleConfig, *, reporter: Reporter = CONSOLE) -> RoundRes
         candidate = ModelFolder(ProjectPath(files.candidate, config.root))
         reporter.say("[1 of 4] verify and split what is new")
         files.note_phase("verify")
-        is_new = _has_new_labels(config, may_be_none=candidate.read() is not None)
+        is_new = files.has_new_labels(config)
         _split(config, reporter)
         reporter.say("\n[2 of 4] train")
         files.note_phase("train")
@@ -88,21 +86,6 @@ def run_round(config: SampleConfig, *, reporter: Reporter = CONSOLE) -> RoundRes
         (candidate.full / MODEL_FILE).unlink()  # first: without it nothing is gone on with
         shutil.rmtree(files.candidate)
         return result
-
-
-def _has_new_labels(config: SampleConfig, may_be_none: bool) -> bool:
-    """Return whether there are labels that were not split yet; raises SampleError for too few."""
-    total, new = count_labels(config)
-    if total < LEAST_LABELS:
-        raise SampleError(
-            f"{total} images are labelled, and a training needs {LEAST_LABELS}: label some more"
-        )
-    if not new and not may_be_none:
-        raise SampleError(
-            f"nothing in {config.new_image_dir} is new since the last round: label some more, or "
-            "train with what is there by train_model.py"
-        )
-    return new > 0
 
 
 def _split(config: SampleConfig, reporter: Reporter) -> None:
@@ -176,7 +159,7 @@ def _compared(
     comparable = info is not None and info.spec.shape == config.spec.shape
     old = right_images(current, test.pixels, labels) if comparable else None
     p_value = None if old is None else mcnemar_p_value(new, old)
-    is_worse = old is not None and is_clearly_worse(new, old)
+    is_worse = old is not None and clearly_more_right(old, new)
     return RoundResult(
         round=number,
         date=time.strftime("%Y-%m-%d %H:%M"),
@@ -199,12 +182,6 @@ def right_images(folder: ModelFolder, pixels: np.ndarray, labels: Sequence[str])
     with Recognizer.from_spec(folder.read_required().spec, folder.path) as recognizer:
         texts = [prediction.text for prediction in recognizer.predict_pixels(pixels)]
     return np.array([text == label for text, label in zip(texts, labels, strict=True)])
-
-
-def is_clearly_worse(new: np.ndarray, old: np.ndarray) -> bool:
-    """Return whether fewer images are right, both bool [N], by more than a standard error."""
-    lost, gained = int((old & ~new).sum()), int((new & ~old).sum())
-    return lost - gained > math.sqrt(lost + gained)  # as Scores.clearly_above
 
 
 def _in_words(

@@ -109,6 +109,10 @@ class Change:
     weights: str = ""
     keys: int | None = None  # pressed by the labeller
 
+    @property
+    def moves(self) -> bool:
+        return self.source != self.target
+
 
 class LabelStore:
     """The SQLite file in a folder. Safe to use from threads; several processes may share it.
@@ -179,9 +183,9 @@ class LabelStore:
     # --- images ---
 
     def add_images(self, images: Iterable[tuple[str, str, str, bool, str]]) -> None:
-        """Add images: path, digest, state, by_chance, reason; those that are known stay as they are
+        """Add images: path, digest, state, by_chance, reason.
 
-        but for files that could not be used, or were gone.
+        Those that are known stay as they are, but for files that could not be used, or were gone.
         """
         with self.transaction():
             self._connection.executemany(
@@ -297,7 +301,7 @@ class LabelStore:
         self.update(
             change.image,
             step=step if in_force is None else in_force,
-            pending=0 if change.source == change.target else step,
+            pending=step if change.moves else 0,
             state=change.state,
             label=change.label if change.state == LABELLED else "",
             urgent=0,
@@ -305,13 +309,13 @@ class LabelStore:
             leased_until=0.0,
         )
 
-    def pending(self) -> list[tuple[int, Change]]:
+    def pending(self) -> list[Change]:
         """Return the changes that were decided and whose files have not moved, the oldest first."""
         found = self.rows(
             "SELECT changes.* FROM images JOIN changes ON changes.image = images.id "
             "AND changes.step = images.pending WHERE images.pending ORDER BY changes.step"
         )
-        return [(row["step"], change_of(row)) for row in found]
+        return [change_of(row) for row in found]
 
     def last_step(self, labeller: str) -> sqlite3.Row | None:
         """Return the last step of a labeller that can be undone.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,13 +12,12 @@ from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.console import SilentReporter
 from cnnlib.dataset.folders import map_in_threads
 from cnnlib.dataset.images import open_image
-from cnnlib.dataset.labels import has_suffix
+from cnnlib.dataset.labels import content_serial, has_suffix, serial_in
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
 from cnnlib.labelling.acceptance import Places
 from cnnlib.labelling.store import DUPLICATE, GONE, UNUSABLE, WAITING, LabelStore
 
-SERIAL_DIGITS = 16  # of the SHA-256 of the content, as new_project.py names images
 MAX_BYTES = 20 << 20  # of an image file
 CHANCE_SHARE = 10  # one image in so many is shown whatever the model thinks of it
 
@@ -31,8 +28,8 @@ def find_images(
     labelled: Sequence[Path],
     places: Places,
     rules: Rules,
-) -> Iterator[int]:
-    """Add the images of folders that the store does not know; yield how many were added so far.
+) -> Iterator[None]:
+    """Add the images of folders that the store does not know; yield after each part of them.
 
     A file that is not an image of this captcha is noted with the reason, and looked at again the
     next time. Symbolic links are left out: they may lead anywhere. A content that is known, or in a
@@ -42,7 +39,6 @@ def find_images(
     rows = store.rows(sql, UNUSABLE, GONE)
     known, digests = {row["path"] for row in rows}, {row["digest"] for row in rows}
     digests |= _labelled_digests(labelled, places.separator)
-    count = 0
     for folder in folders:
         names = [name for name in image_names_in(folder) if places.text(folder / name) not in known]
         check = functools.partial(_check_all, folder, rules)
@@ -54,8 +50,7 @@ def find_images(
                     digests.add(digest)
                 found.append((places.text(path), digest, state, is_by_chance(digest), reason))
             store.add_images(found)
-            count += len(found)
-            yield count
+            yield
 
 
 def is_by_chance(digest: str) -> bool:
@@ -108,7 +103,7 @@ def _checked(path: Path, rules: Rules) -> tuple[Path, str, str]:
     """Return path and digest of a file, and why it cannot be used."""
     try:
         data = read_plain(path)
-        digest = hashlib.sha256(data).hexdigest()[:SERIAL_DIGITS]
+        digest = content_serial(data)
         if not has_suffix(path.name, rules.suffixes):
             return path, digest, f"{path.suffix} is not in image_suffix"
         open_image(data, rules.spec)
@@ -119,6 +114,5 @@ def _checked(path: Path, rules: Rules) -> tuple[Path, str, str]:
 
 def _labelled_digests(folders: Sequence[Path], separator: str) -> set[str]:
     """Return the contents that are labelled already, as far as file names say so."""
-    names = (os.path.splitext(name)[0] for folder in folders for name in image_names_in(folder))
-    serials = (name.rpartition(separator)[2] for name in names)
-    return {serial for serial in serials if re.fullmatch(rf"[0-9a-f]{{{SERIAL_DIGITS}}}", serial)}
+    names = (name for folder in folders for name in image_names_in(folder))
+    return set(filter(None, (serial_in(name, separator) for name in names)))

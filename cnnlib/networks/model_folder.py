@@ -185,18 +185,20 @@ class ModelFolder:
         """
         info = other.read_required()
         names = {info.best, info.last}
+
+        def copy(name: str) -> None:
+            with replacing(self.full / name) as temporary:
+                shutil.copyfile(other.full / name, temporary)
+
         try:
-            make_folder(self.full)
             for file in sorted(other.full.iterdir()):
                 checkpoint = CHECKPOINT_NAME.match(file.name)
                 if checkpoint and checkpoint[0] in names and not (self.full / file.name).exists():
-                    with replacing(self.full / file.name) as temporary:
-                        shutil.copyfile(file, temporary)
+                    copy(file.name)
             self.commit(info)
             for name in FILES_OF_A_MODEL:
                 if (other.full / name).exists():
-                    with replacing(self.full / name) as temporary:
-                        shutil.copyfile(other.full / name, temporary)
+                    copy(name)
         except OSError as error:
             raise ModelError(
                 f"cannot copy the model of {other} to {self}: {reason(error)}; free some space, or "

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from cnnlib.dataset.labels import label_of
+from cnnlib.dataset.labels import content_serial, label_of
 from cnnlib.labelling.desk import LabellingDesk
-from cnnlib.labelling.unlabelled import SERIAL_DIGITS
 from tests.helpers import DrawImages, Project
 
 
@@ -24,7 +22,7 @@ class Labels:
     def hide(self, images: list[Path]) -> None:
         """Give images names that say nothing."""
         for image in images:
-            digest = hashlib.sha256(image.read_bytes()).hexdigest()[:SERIAL_DIGITS]
+            digest = content_serial(image.read_bytes())
             self._by_digest[digest] = label_of(image.name)
             image.rename(image.with_name(f"x{digest}.png"))
 
@@ -36,8 +34,7 @@ class Labels:
     def are_right(self, folder: Path) -> bool:
         """Return whether all images of a folder have their own labels."""
         return all(
-            self._by_digest[hashlib.sha256(path.read_bytes()).hexdigest()[:SERIAL_DIGITS]]
-            == label_of(path.name)
+            self._by_digest[content_serial(path.read_bytes())] == label_of(path.name)
             for path in folder.iterdir()
         )
 

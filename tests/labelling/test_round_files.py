@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cnnlib import console
-from cnnlib.errors import CaptchaError
+from cnnlib.errors import CaptchaError, SampleError
 from cnnlib.labelling import round_files
 from cnnlib.labelling.round_files import RoundFiles
 
@@ -97,3 +97,12 @@ def test_rounds_are_read(files):
     files.add_round({"round": 2})
     assert [r["round"] for r in files.rounds()] == [1, 2]
     assert json.loads((files.folder / "rounds.json").read_text())[0]["round"] == 1
+
+
+def test_a_round_that_was_stopped_needs_no_new_labels(files, project, draw_images):
+    draw_images(project.root / "sample" / "train", 60)
+    with pytest.raises(SampleError, match="is new since the last round"):
+        files.has_new_labels(project.sample)
+    files.candidate.mkdir(parents=True)
+    (files.candidate / "model.json").write_text("{}")
+    assert not files.has_new_labels(project.sample)

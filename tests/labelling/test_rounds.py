@@ -40,11 +40,11 @@ def label(project):
 
 @pytest.fixture
 def trains_well(trained, monkeypatch):
-    """Let a training end with the trained model; return what each was asked."""
+    """Let a training end with the trained model; return whether there were new labels for each."""
     asked = []
 
     def train(config, candidate, done, is_new, reporter):
-        asked.append(config)
+        asked.append(is_new)
         candidate.adopt(ModelFolder(trained.sample.model_save_dir))
         return True
 
@@ -104,21 +104,14 @@ def test_two_rounds_at_a_time_are_refused(project, label):
         run(project)
 
 
-def test_a_round_that_was_stopped_goes_on(project, label, trained, monkeypatch):
+def test_a_round_that_was_stopped_goes_on(project, label, trains_well, trained, monkeypatch):
     label(80, seed=1)
-    monkeypatch.setattr(rounds, "_train", lambda *_: False)
-    assert run(project) is None
-    asked = []
-
-    def go_on(config, candidate, done, is_new, reporter):
-        asked.append(is_new)
-        candidate.adopt(ModelFolder(trained.sample.model_save_dir))
-        return True
-
-    monkeypatch.setattr(rounds, "_train", go_on)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(rounds, "_train", lambda *_: False)
+        assert run(project) is None
     candidate = ModelFolder(project.sample.labelling_dir.full / "candidate")
     candidate.adopt(ModelFolder(trained.sample.model_save_dir))  # what was saved before
-    assert run(project).installed and asked == [False]
+    assert run(project).installed and trains_well == [False]
 
 
 def test_what_was_trained_and_not_compared_is_not_trained_again(project, trained):

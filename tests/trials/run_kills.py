@@ -147,12 +147,7 @@ def kill_splits(project: Project, kills: int, rng: random.Random, other_disk: Pa
             train_image_dir=str(folders[0]), test_image_dir=str(folders[1]), cycle_stop=1
         )
         command = [sys.executable, "-c", SLOW_MOVES, str(project.config_path)]
-        with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as process:
-            assert process.stdout
-            while b"moves" not in process.stdout.readline():
-                check(process.poll() is None, "the split ended before it moved")
-            time.sleep(0.8 * rng.random())
-            process.kill()
+        kill_after(command, "moves", 0.8 * rng.random())
         moved = sum(len(list(folder.iterdir())) for folder in folders if folder.exists())
         subprocess.run(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL, check=True)
         files = [path for folder in (sample / "origin", *folders) for path in folder.iterdir()]
@@ -163,6 +158,16 @@ def kill_splits(project: Project, kills: int, rng: random.Random, other_disk: Pa
         )
         for path in files:
             shutil.move(path, sample / "origin" / path.name)
+
+
+def kill_after(command: list[str], word: str, pause_s: float) -> None:
+    """Start a program, and kill it some time after a line with this word."""
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        while word.encode() not in process.stdout.readline():
+            check(process.poll() is None, f"it ended before it printed {word}")
+        time.sleep(pause_s)
+        process.kill()
 
 
 def digest(path: Path) -> str:
@@ -250,12 +255,7 @@ def kill_labelling(project: Project, kills: int, rng: random.Random) -> None:
     for i in range(kills):
         command = [sys.executable, "-c", LABEL_ALL, str(project.config_path)]
         command.append("undo" if i % 2 else "label")
-        with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE) as process:
-            assert process.stdout
-            while b"labels" not in process.stdout.readline():
-                check(process.poll() is None, "all was labelled before the kill")
-            time.sleep(0.3 * rng.random())
-            process.kill()
+        kill_after(command, "labels", 0.3 * rng.random())
         with closing(LabellingDesk(project.sample, project.config_path, [folder])) as desk:
             labelled = list(new.iterdir()) if new.exists() else []
             files = [*folder.iterdir(), *labelled]

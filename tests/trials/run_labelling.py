@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import random
 import sqlite3
 import statistics
@@ -37,10 +36,10 @@ from cnnlib.captcha_spec import fold_case
 from cnnlib.config import load_captcha_config
 from cnnlib.console import SilentReporter
 from cnnlib.dataset.images import read_pixels
+from cnnlib.dataset.labels import content_serial
 from cnnlib.importing.labelled_folder import read_unlabelled_folder
 from cnnlib.importing.project import Project
 from cnnlib.labelling.store import STATE_FILE
-from cnnlib.labelling.unlabelled import SERIAL_DIGITS
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.paths import PROJECT_ROOT
 from gen_image.generator import CaptchaGenerator
@@ -65,7 +64,7 @@ class Trial:
         source.mkdir()
         for i in range(images):
             text, data = self.draw()
-            self.truth[hashlib.sha256(data).hexdigest()[:SERIAL_DIGITS]] = text
+            self.truth[content_serial(data)] = text
             (source / f"{i}.{self.generator.config.image_suffix}").write_bytes(data)
         self.fresh = [self.draw() for _ in range(FRESH)]
         self.project = Project("shop", root)
