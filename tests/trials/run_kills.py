@@ -248,7 +248,7 @@ while items := desk.next_images("ann", 3, []):
 def kill_labelling(project: Project, kills: int, rng: random.Random) -> None:
     """Kill somebody who labels images, or labels and undoes."""
     folder = project.root / "sample" / "unlabelled"
-    for i, path in enumerate(drawing(project)(folder, 300)):
+    for i, path in enumerate(drawing(project)(folder, 1500)):
         path.rename(folder / f"{i}-{path.name[:2]}.png")  # the label, to be typed, is at the end
     contents = {digest(path): path.stem[-2:] for path in folder.iterdir()}
     new = project.sample.new_image_dir.full

@@ -6,7 +6,7 @@ Draws N practice captchas of a style (default: 3,000 of wave) whose names say no
 project of them, and opens the page. Labels 200 images by hand, each key pressed in the browser, and
 presses the button that trains; then further 200 of the page's order, and so on, until SHARE
 (default: 0.95) of 1,000 fresh images are right, or 1,000 are labelled. After the first round it
-labels a screen of many images and one of characters, too. Prints for each round the labels, the
+accepts a screen of many images each time, too. Prints for each round the labels, the
 keys an image, the time from key to next image, and the accuracy. --pictures writes the screenshots
 of docs/ to readme_image/. Takes about 5 minutes a round. Exit code 1 where SHARE is not reached.
 """
