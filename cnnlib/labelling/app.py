@@ -14,6 +14,7 @@ import mimetypes
 import re
 import secrets
 import urllib.parse
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -266,32 +267,38 @@ def label() -> Response:
         keys=body.optional("keys", int, None),
         accept_new=body.optional("accept_new", bool, False),
     )
-    return jsonify({"second": None, **done})
+    return _counted({"second": None, **done})
+
+
+def _counted(done: Mapping[str, Any]) -> Response:
+    """Answer with what a step did, and how many images there are of each kind after it."""
+    return jsonify({**done, "counts": _desk().store.counts()})
 
 
 @api.post("/api/relabel")
 def relabel() -> Response:
     body = _Body()
-    return jsonify(_desk().relabel(body.labeller(), body.number("id"), body.text("text")))
+    return _counted(_desk().relabel(body.labeller(), body.number("id"), body.text("text")))
 
 
 @api.post("/api/skip")
 def skip() -> Response:
     body = _Body()
     _desk().skip(body.labeller(), body.number("id"))
-    return jsonify({})
+    return _counted({})
 
 
 @api.post("/api/unreadable")
 def unreadable() -> Response:
     body = _Body()
     done = _desk().mark_unreadable(body.labeller(), body.number("id"))
-    return jsonify({"second": None, **done})
+    return _counted({"second": None, **done})
 
 
 @api.post("/api/undo")
 def undo() -> Response:
-    return jsonify(_desk().undo(_Body().labeller()))
+    body = _Body()
+    return _counted(_desk().undo(body.labeller(), lease=body.optional("lease", bool, True)))
 
 
 @api.post("/api/many")
@@ -304,7 +311,7 @@ def many() -> Response:
 @api.post("/api/accept")
 def accept() -> Response:
     body = _Body()
-    return jsonify(
+    return _counted(
         _desk().accept(body.labeller(), body.texts_by_image("items"), body.numbers("release"))
     )
 
@@ -324,7 +331,7 @@ def characters() -> Response:
 @api.post("/api/characters/accept")
 def accept_characters() -> Response:
     body = _Body()
-    return jsonify(
+    return _counted(
         _desk().accept_characters(
             body.labeller(), body.text("character"), body.pairs("right"), body.pairs("wrong")
         )

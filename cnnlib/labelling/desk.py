@@ -390,8 +390,8 @@ class LabellingDesk:
                 confidences[position] = 0.0
                 self.store.update_waiting(("char_confidences",), [(json.dumps(confidences), image)])
 
-    def undo(self, labeller: str) -> dict[str, Any]:
-        """Take back the last step, and lease its images to the labeller."""
+    def undo(self, labeller: str, *, lease: bool = True) -> dict[str, Any]:
+        """Take back the last step, and where asked lease its images to the labeller."""
         with self._lock:
             last = self.store.last_step(labeller)
             if last is None:
@@ -404,7 +404,7 @@ class LabellingDesk:
                 done = []
             else:
                 self._take_back(labeller, last["id"], done)
-            for change in done:
+            for change in done if lease else ():
                 until = time.time() + LEASE_S
                 self.store.update(change.image, leased_by=labeller, leased_until=until)
             return {

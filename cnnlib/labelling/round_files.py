@@ -181,6 +181,7 @@ class RoundFiles:
         failed = not running and code not in (None, 0, -signal.SIGTERM, 130)
         return {
             "running": running,
+            "paused": not running and (self.candidate / MODEL_FILE).exists(),
             "round": current,
             "lines": lines[-LOG_LINES:],
             "rounds": self.rounds(),

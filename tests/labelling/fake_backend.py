@@ -24,6 +24,7 @@ TOKEN = "the token"
 POLICY = "default-src 'self'; img-src 'self' data: blob:"
 WORDS = ("ab3d", "7kmp", "q2wx", "9fhj", "tr5c", "u8vn", "e4ys", "g6db")
 ACTIONS = ("label", "skip", "unreadable", "accept")  # what an undo takes back
+COUNTED = (*ACTIONS, "undo", "relabel", "characters/accept")
 
 
 @functools.cache
@@ -122,6 +123,7 @@ class FakeBackend:
         step = {"step": self.round["step"], "steps": 1000, "phase": "train", "seconds": 75}
         return {
             "running": self.round["running"],
+            "paused": bool(self.round.get("paused")),
             "round": step if self.round["running"] else None,
             "lines": ["step 400: loss 0.31", "step 500: loss 0.22"],
             "new_labels": 130,
@@ -134,10 +136,12 @@ class FakeBackend:
             flask.abort(404)
         return flask.Response(drawn("curve", 320, 240), mimetype="image/png")
 
-    def described(self) -> dict[str, Any]:
-        counts = {"waiting": len(self.waiting()), "labelled": len(self.labels)}
+    def counts(self) -> dict[str, int]:
         others = {"unreadable": 0, "unusable": 0, "duplicate": 0}
-        return {**self.state, "counts": {**counts, **others}, "can_undo": bool(self.steps)}
+        return {"waiting": len(self.waiting()), "labelled": len(self.labels), **others}
+
+    def described(self) -> dict[str, Any]:
+        return {**self.state, "counts": self.counts(), "can_undo": bool(self.steps)}
 
     def answer(self, name: str, body: Any) -> dict[str, Any] | tuple[dict[str, Any], int]:
         """Answer a POST, or refuse it as a test wants it."""
@@ -145,7 +149,10 @@ class FakeBackend:
         if self.refusals.get(name):
             status, refusal = self.refusals[name].pop(0)
             return refusal, status
-        return self.post(name, body)
+        answer = self.post(name, body)
+        if name in COUNTED and isinstance(answer, dict):
+            answer["counts"] = self.counts()
+        return answer
 
     def post(self, name: str, body: Any) -> dict[str, Any] | tuple[dict[str, Any], int]:
         if name in ACTIONS:
@@ -153,7 +160,7 @@ class FakeBackend:
         if name in ("next", "many"):
             return {"items": self.lease(body["count"], body.get("held", []))}
         if name in ("train", "train/stop"):
-            self.round = {"running": name == "train", "step": 0}
+            self.round = {"running": name == "train", "step": 0, "paused": name != "train"}
         if name == "fetch":
             return {**self.explained(), "answer": "ab3d" if body["from"] == "practice" else None}
         answers: dict[str, Callable[[], Any]] = {

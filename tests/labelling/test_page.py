@@ -286,17 +286,27 @@ def test_labels_without_a_connection_come_back_in_order_and_leaving_warns(opened
     page.locator("#message.error", has_text="does not answer").wait_for()
 
 
+def test_a_view_that_the_server_did_not_answer_is_loaded_when_it_does(opened, backend):
+    page = opened(backend)
+    page.route("**/api/train", lambda route: route.abort())
+    page.click("text=Train")
+    page.locator("#message.error", has_text="asks again").wait_for()
+    page.unroute("**/api/train")
+    page.get_by_text("New labels: 130").wait_for()
+    assert page.inner_text("#message") == ""
+
+
 def test_another_second_reading_is_noticed(opened, backend):
     backend.earlier = {1: "1kmp", 2: "q2wz"}
     page = opened(backend)
     for number, notice, choice in (
-        (1, "as 1kmp before and as 7kmp now", "#keep"),
-        (2, "as q2wz before and as q2wx now", "#take"),
+        (1, "as 1kmp before and as 7kmp now", "F3"),
+        (2, "as q2wz before and as q2wx now", "F4"),
     ):
         wait_for_image(page, number)
         page.keyboard.press("Enter")
         page.locator("#notice", has_text=notice).wait_for()
-        page.click(choice)
+        page.keyboard.press(choice)
         assert page.inner_text("#notice") == ""
     page.keyboard.press("Enter")  # the text has the focus again
     wait_for_image(page, 4)
@@ -389,9 +399,9 @@ def test_the_grid_accepts_all_but_the_wrong_ones(opened, backend):
     backend.refusals["accept"] = [(200, refusal)]
     page.click("#many-accept")
     page.get_by_text("1 not accepted: taken").wait_for()
-    page.click("#view-many >> text=Undo")  # its images come back one by one
-    wait_for_image(page, 3)
-    assert not backend.labels
+    page.click("#view-many >> text=Undo")
+    page.get_by_text("The last step is taken back.").wait_for()
+    assert not backend.labels and tiles.count() == 30 and page.inner_text("#left") == "30"
 
 
 def test_characters_of_one_class_are_checked(opened, backend):
@@ -424,7 +434,7 @@ def test_a_training_is_started_and_watched(opened, backend):
     page = opened(backend, "train")
     page.get_by_text("New labels: 130").wait_for()
     rows = page.locator("#rounds tr").all_inner_texts()[1:]
-    words = ("worse (p = 0.002), therefore not used", "not worse", "better (p = 0.010)", "first")
+    words = ("worse (p = 0.002), therefore not used", "no clear", "better (p = 0.010)", "first")
     assert all(word in row for word, row in zip(words, rows, strict=True))
     assert "88 % (35 / 40)" in rows[3]
     assert page.is_disabled("#train-stop") and page.is_hidden("#curve") and backend.polls == 1
@@ -438,6 +448,8 @@ def test_a_training_is_started_and_watched(opened, backend):
     page.click("#train-stop")
     page.locator("#curve").wait_for(state="hidden")
     assert not backend.round["running"] and page.is_disabled("#train-stop")
+    page.get_by_text("The round was stopped, and goes on from there.").wait_for()
+    assert page.inner_text("#train-start") == "Go on"
     polls = backend.polls
     page.wait_for_timeout(1100)
     assert backend.polls == polls  # only while one runs

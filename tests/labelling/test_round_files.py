@@ -63,6 +63,7 @@ def wait_for(condition):
 def test_nothing_has_run_yet(files):
     assert files.describe() == {
         "running": False,
+        "paused": False,
         "round": None,
         "lines": [],
         "rounds": [],

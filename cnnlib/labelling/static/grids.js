@@ -1,13 +1,22 @@
 // Views "many" and "characters": a grid of pictures that look right; the wrong ones are marked.
-import { api, byId, countLabelled, labeller, make, say, saying, state, t } from "./shared.js";
+import { undo } from "./one.js";
+import { api, byId, labeller, make, say, saying, state, t } from "./shared.js";
 
 /** `load()` fills the grid; `accept(right, wrong)` has its items when Enter is pressed. */
 class Grid {
   constructor(name, load, accept) {
-    Object.assign(this, { accept, open: saying(load), items: [], tiles: [] });
-    Object.assign(this, { box: byId(`${name}-grid`), button: byId(`${name}-accept`) });
+    const [box, button] = [byId(`${name}-grid`), byId(`${name}-accept`)];
+    Object.assign(this, { accept, open: saying(load), items: [], tiles: [], box, button });
     this.box.onclick = (event) => this.mark(event.target.closest(".tile"));
     this.button.onclick = () => this.run();
+    byId(`${name}-undo`).onclick = () => this.undo();
+  }
+
+  /** Take back the last step, of whatever view; what it was about is in the grid again. */
+  async undo() {
+    if (!(await undo())) return;
+    await this.open();
+    say(t("undone"));
   }
 
   /** Show items with `src`, the address of the picture, and a text in it (`alt`) or below it. */
@@ -73,7 +82,6 @@ export const many = new Grid("many", loadMany, async (right, wrong) => {
   const items = right.map(({ id, text }) => ({ id, text }));
   const release = wrong.map(({ id }) => id);
   const { accepted, refused } = await api("api/accept", { labeller, items, release });
-  countLabelled(accepted);
   await loadMany();
   const more = refused.length ? t("refused", { n: refused.length, ...refused[0] }) : "";
   say(`${t("accepted", { n: accepted })} ${more}`, refused.length > 0);
@@ -87,10 +95,7 @@ async function loadCharacters() {
   byId("classes").replaceChildren(...answer.classes.map(({ character: name, left }) => {
     const button = make("button", {}, make("b", {}, name), ` ${left}`);
     button.setAttribute("aria-current", String(name === character));
-    button.onclick = () => {
-      character = name;
-      characters.open();
-    };
+    button.onclick = () => { character = name; characters.open(); };
     return button;
   }));
   const step = state.model?.step; // other weights find characters elsewhere: no old picture of them
@@ -103,7 +108,6 @@ export const characters = new Grid("characters", loadCharacters, async (right, w
   const pairs = (items) => items.map(({ id, position }) => [id, position]);
   const body = { labeller, character, right: pairs(right), wrong: pairs(wrong) };
   const answer = await api("api/characters/accept", body);
-  countLabelled(answer.labelled);
   await loadCharacters();
   say(t("confirmed", answer));
 });

@@ -24,5 +24,6 @@ document.addEventListener("keydown", (event) => {
   if (!byId("dialog").open) views[current]?.keydown?.(event);
 });
 window.addEventListener("hashchange", route);
+document.addEventListener("connected", route);
 translatePage();
 refresh().then(route);

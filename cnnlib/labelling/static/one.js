@@ -1,7 +1,6 @@
 // View "one": an image at a time, accepted or corrected. Labels are sent behind the scenes.
 import { cellsOf, Field, isDoubtful, textOf } from "./field.js";
-import { api, byId, countLabelled, labeller, limits, make, say, saying, state, t }
-  from "./shared.js";
+import { api, byId, labeller, limits, make, say, saying, state, t } from "./shared.js";
 
 const AHEAD = 10; // images that are decoded before they are needed
 const HASTE_MS = 300; // an Enter so soon after going on by itself was meant for the image before
@@ -47,7 +46,6 @@ async function decide(path, body = {}) {
   show();
   try {
     const { second } = await sent;
-    countLabelled(path === "api/label" ? 1 : 0);
     if (second) showSecond(item, second.earlier, body.text);
   } catch (error) {
     say(error.message, true);
@@ -86,13 +84,13 @@ async function isAgreed(characters) {
   return dialog.returnValue === "yes";
 }
 
-/** Take back the last step, of whatever view: its images come before all others. */
-async function undo() {
+/** Take back the last step, of whatever view: here its images come before all others. */
+export async function undo() {
   if (isUndoing) return;
   isUndoing = true; // an Enter meanwhile would be for the image that is coming
-  const answer = await saying(post)("api/undo", {});
+  const answer = await saying(post)("api/undo", { lease: !view.hidden });
   isUndoing = false;
-  if (!answer) return;
+  if (!answer || view.hidden) return answer;
   keepDraft();
   const undone = answer.items.map((item) => {
     const label = answer.labels[item.id];
@@ -102,14 +100,10 @@ async function undo() {
   const ids = undone.map(({ id }) => id);
   items = [...undone, ...items.filter(({ id }) => !ids.includes(id))];
   say("");
-  countLabelled(0);
-  location.hash = "#one";
   show();
 }
 
-function keepDraft() {
-  if (items.length && keys) items[0].draft = field.cells;
-}
+function keepDraft() { if (items.length && keys) items[0].draft = field.cells; }
 
 function loaded(item) {
   const image = make("img", { src: `api/image/${item.id}`, alt: t("image") });
@@ -163,18 +157,20 @@ function fit() {
 }
 
 function showSecond(item, earlier, now) {
+  const key = (name) => make("kbd", {}, name);
   const close = () => { byId("notice").replaceChildren(); input.focus(); };
   const relabel = () => { close(); saying(post)("api/relabel", { id: item.id, text: now }); };
   byId("notice").replaceChildren(
     make("img", { src: item.image.src, alt: "" }),
     make("span", {}, t("second", { earlier, now })),
-    make("button", { id: "keep", textContent: t("keep", { text: earlier }), onclick: close }),
-    make("button", { id: "take", textContent: t("take", { text: now }), onclick: relabel }),
+    make("button", { id: "keep", onclick: close }, t("keep", { text: earlier }), " ", key("F3")),
+    make("button", { id: "take", onclick: relabel }, t("take", { text: now }), " ", key("F4")),
   );
 }
 
 const COMMANDS = { Enter: () => accept(), ArrowUp: undo, "Shift+Enter": undo,
-  Escape: () => decide("api/skip"), F2: () => decide("api/unreadable") };
+  Escape: () => decide("api/skip"), F2: () => decide("api/unreadable"),
+  F3: () => byId("keep")?.click(), F4: () => byId("take")?.click() };
 
 export const one = {
   /** Ask anew for all that nobody has typed in: other views change what comes first. */
@@ -197,7 +193,7 @@ export const one = {
   },
 };
 
-for (const button of document.querySelectorAll("[data-key]"))
+for (const button of view.querySelectorAll("[data-key]"))
   button.onclick = () => COMMANDS[button.dataset.key]();
 // A click leaves the cursor in the text, and the keyboard on the glass where it is.
 view.addEventListener("mousedown", (event) => {

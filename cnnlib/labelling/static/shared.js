@@ -9,9 +9,9 @@ export const labeller = sessionStorage.getItem("labeller") // one for each tab
 sessionStorage.setItem("labeller", labeller);
 
 export const byId = (id) => document.getElementById(id);
-/** In percent; nothing is rounded up to 100. */
-export const percent = (share) =>
-  `${share > 0.99 ? Math.floor(1000 * share) / 10 : Math.round(100 * share)} %`;
+/** In percent; nothing is rounded up to 100, or down to 0. */
+export const percent = (share) => (share > 0 && share < 0.005 ? "< 1 %"
+  : `${share > 0.99 ? Math.floor(1000 * share) / 10 : Math.round(100 * share)} %`);
 export const t = (key, values = {}) =>
   TEXTS[key][CHINESE ? 1 : 0].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
@@ -39,9 +39,12 @@ export async function api(path, body) {
     body = JSON.stringify(body);
   }
   const response = await fetch(path, body && { method: "POST", headers, body }).catch(() => {
+    isAway = true;
+    refreshSoon();
     throw Object.assign(new Error(t("no_connection")), { status: 0 });
   });
   const answer = await response.json().catch(() => null);
+  if (body && answer?.counts) count(answer.counts);
   if (response.ok && answer) return answer;
   const name = `error_${answer?.error}`;
   const text = name in TEXTS ? t(name, limits()) : answer?.message || `HTTP ${response.status}`;
@@ -60,32 +63,39 @@ export const saying = (act) => (...values) =>
 export const state = { char_set: [], min_captcha: 1, max_captcha: 99, counts: {} };
 export const limits = () => ({ min: state.min_captcha, max: state.max_captcha });
 let timer;
+let isAway = false; // the server: it is asked again and again
 let suggestions = ""; // of which model, and whether they are still being made
 
 export const refresh = saying(async () => {
   clearTimeout(timer);
   Object.assign(state, await api("api/state"));
   showProgress();
+  if (isAway) document.dispatchEvent(new Event("connected"));
+  isAway = false;
   const isReading = state.reading?.done < state.reading?.of;
   const now = `${state.model?.step} ${isReading}`;
   if (suggestions && suggestions !== now) document.dispatchEvent(new Event("suggestions"));
   suggestions = now;
-  if (isReading || !state.model) countLabelled(0); // a model may be being loaded: ask again
+  if (isReading || !state.model) refreshSoon(); // a model may be being loaded: ask again
 });
 
-/** Count at once what the server will count; it corrects us a moment later. */
-export function countLabelled(n) {
-  state.counts.labelled += n;
-  state.counts.waiting -= n;
-  showProgress();
+function refreshSoon() {
   clearTimeout(timer);
   timer = setTimeout(refresh, REFRESH_MS);
 }
 
+/** Show what the server counts after a step; what takes longer to find out follows. */
+function count(counts) {
+  Object.assign(state, { counts });
+  showProgress();
+  refreshSoon();
+}
+
 function showProgress() {
   const { name, counts, images_per_hour: speed, agreement, second_readings: second } = state;
-  const shown = { name, labelled: counts.labelled, left: counts.waiting, "an-hour": speed ?? "–" };
-  for (const [id, value] of Object.entries(shown)) byId(id).textContent = value;
+  const { labelled, waiting: left } = counts;
+  for (const [id, value] of Object.entries({ name, labelled, left, "an-hour": speed ?? "–" }))
+    byId(id).textContent = value;
   const facts = [t(state.model ? "not_compared" : "no_model")];
   if (state.model && agreement?.of) {
     const ends = { low: Math.round(100 * agreement.low), high: percent(agreement.high) };

@@ -12,7 +12,7 @@ export const TEXTS = {
     "您标注过两次的 {of} 张图片中，{different} 张前后不同（{share}）。"],
   suggestions: ["Suggestions: {done} of {of}.", "已给出建议：{done} / {of}。"],
 
-  no_connection: ["The server does not answer: try again.", "服务器没有响应，请重试。"],
+  no_connection: ["The server does not answer. This page asks again.", "服务器没有响应，页面会自动重试。"],
   error_length: ["Another number of characters is needed: {min} to {max}.", "字符数不对：应为 {min} 到 {max} 个。"],
   error_taken: ["Somebody else has labelled that image meanwhile.", "别人刚刚标注了那张图片。"],
   error_nothing: ["There is nothing to undo.", "没有可以撤销的操作。"],
@@ -37,7 +37,7 @@ export const TEXTS = {
   accept_n: ["Accept {n}", "确认 {n} 项"],
   no_many: ["Nothing is read with enough confidence yet: go on one by one.",
     "还没有足够可信的图片：请逐张标注。"],
-  accepted: ["{n} accepted.", "已确认 {n} 张。"],
+  accepted: ["{n} accepted.", "已确认 {n} 张。"], undone: ["The last step is taken back.", "已撤销上一步。"],
   refused: ["{n} not accepted: {message}", "{n} 张未被接受：{message}"],
   characters_how: ["All were read as this character. Click what is not. Enter accepts.",
     "以下均被读作此字符。点击不是它的，再按 Enter 确认。"],
@@ -45,7 +45,8 @@ export const TEXTS = {
   confirmed: ["{confirmed} confirmed, {labelled} images are complete.",
     "已确认 {confirmed} 个字符，{labelled} 张图片标注完成。"],
 
-  start: ["Train with what is new", "用新标注训练"], stop: ["Stop", "停止"],
+  start: ["Train with what is new", "用新标注训练"], go_on: ["Go on", "继续训练"], stop: ["Stop", "停止"],
+  paused: ["The round was stopped, and goes on from there.", "本轮训练已停止，可从停下的地方继续。"],
   new_labels: ["New labels: {n}", "新标注：{n}"], train_progress: ["Progress", "进度"],
   phase_verify: ["Checking the images", "正在检查图片"], phase_train: ["Training", "正在训练"],
   phase_compare: ["Comparing with the model in use", "正在与现用模型比较"],
@@ -55,7 +56,7 @@ export const TEXTS = {
   round: ["Round", "轮次"], date: ["Date", "日期"], before: ["Before", "之前"],
   after: ["After", "之后"], comparison: ["Comparison", "比较"], time: ["Time", "用时"],
   first: ["the first model", "第一个模型"],
-  better: ["better (p = {p})", "更好（p = {p}）"], not_worse: ["not worse (p = {p})", "不更差（p = {p}）"],
+  better: ["better (p = {p})", "更好（p = {p}）"], not_worse: ["no clear difference (p = {p})", "没有明显差别（p = {p}）"],
   worse: ["worse (p = {p}), therefore not used", "更差（p = {p}），因此未启用"],
 
   drop: ["Drop an image here, paste it, or click to choose", "拖入图片、粘贴，或点击选择"],

@@ -20,12 +20,13 @@ const send = saying(async (path) => {
   await load();
 });
 
-function show({ running, round, lines, new_labels: n, rounds, error }) {
+function show({ running, paused, round, lines, new_labels: n, rounds, error }) {
   byId("new-labels").textContent = t("new_labels", { n });
   byId("train-start").disabled = running;
+  byId("train-start").textContent = t(paused ? "go_on" : "start");
   byId("train-stop").disabled = !running;
   byId("train-progress").hidden = !round?.steps;
-  byId("train-phase").textContent = "";
+  byId("train-phase").textContent = paused ? t("paused") : "";
   if (round) {
     const { step, steps, phase, seconds } = round;
     const place = steps ? `: ${step} / ${steps}` : "";
