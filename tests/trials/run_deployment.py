@@ -40,7 +40,7 @@ from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
 from cnnlib.dataset.images import open_image
 from cnnlib.errors import CaptchaError
 from cnnlib.paths import PROJECT_ROOT
-from cnnlib.recognizer import Recognizer
+from cnnlib.runtimes import load_recognizer
 
 IMAGES = 200
 AT_ONCE = 2000
@@ -62,7 +62,7 @@ class Example:
 
 def examples(config: SampleConfig) -> list[Example]:
     made = []
-    with Recognizer.from_config(config) as recognizer:
+    with load_recognizer(config) as recognizer:  # what the API would take, too
         for data in drawn_files(config, IMAGES)[1]:
             [answer] = recognizer.predict([open_image(data)])
             made.append(Example(data, answer.text, answer.confidence))
