@@ -14,16 +14,20 @@ REQUIREMENTS = {  # what installs a package
     "matplotlib": "requirements.txt",
     "onnx": "requirements-export.txt",
     "onnxruntime": "requirements-serve.txt",
+    "pyarrow": "requirements-parquet.txt",
     "pycapt": "requirements-practice.txt",
+    "ray": "requirements-ray.txt",
 }
 USES = {
     "tensorflow": "Recognising does without it, with a model that export_model.py wrote "
     "(--runtime onnx)",
     "captcha": "Practice captchas are drawn with it",
     "matplotlib": "Pictures are drawn with it",
+    "pyarrow": "Parquet is written with it; .csv and .jsonl do without",
     "pycapt": "The style of this name is drawn with it",
+    "ray": "--ray recognises with it; without that option one process does",
 }
-NAMES = {"tensorflow": "TensorFlow"}
+NAMES = {"tensorflow": "TensorFlow", "ray": "Ray"}
 
 
 def is_installed(package: str) -> bool:

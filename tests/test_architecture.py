@@ -27,6 +27,7 @@ SCRIPTS = (
     "recognize_local",
     "recognize_online",
     "recognize_time_test",
+    "recognize_batch",
     "train_model",
     "test_batch",
     "doctor",

@@ -23,6 +23,7 @@ TRANSLATED = (
     "serving",
     "deployment",
     "export",
+    "bulk",
     "configuration",
     "results",
     "troubleshooting",
