@@ -114,12 +114,12 @@ def write_table() -> None:
 # --- cases ---
 
 
-def style(name: str, folder: Path) -> Case:
-    row = dataclasses.replace(OTHERS[name], images=POOL)
+def style(name: str, folder: Path, pool: int = POOL) -> Case:
+    row = dataclasses.replace(OTHERS[name], images=pool)
     config = lay_out(row, folder, 0, f"start-{name}")
     places = config.origin_image_dir.full, config.train_image_dir.full.with_name("fresh")
     images = []
-    for place, count in zip(places, (POOL, FRESH), strict=True):
+    for place, count in zip(places, (pool, FRESH), strict=True):
         draw(config, place, count)
         images.append(load_images(ProjectPath(place), Rules.from_config(config)))
     return Case(name, config, *images)

@@ -234,9 +234,16 @@ class SampleConfig:
     )
     unlabelled_image_dir: ProjectPath = _key(
         ConfigReader.path,
-        "images without labels, for `webserver_label_images.py`",
-        "没有标签的图片，用于 `webserver_label_images.py`",
+        "images without labels, for `webserver_label_images.py` and for trainings",
+        "没有标签的图片，用于 `webserver_label_images.py` 和训练",
         ProjectPath("sample/unlabelled/"),
+    )
+    self_training: bool = _key(
+        ConfigReader.flag,
+        "`true`: a training learns from the images in `unlabelled_image_dir`, too, where they are "
+        "as many as those with labels",
+        "`true`：`unlabelled_image_dir` 中的图片不少于有标签的图片时，训练也利用它们",
+        True,
     )
     labelling_dir: ProjectPath = _key(
         ConfigReader.path,

@@ -82,9 +82,9 @@ def definition(row: Row) -> dict[str, Any]:
     """Return what a measurement depends on; a row is measured again when that changes."""
     recipe = dataclasses.asdict(RECIPES[row.recipe])
     recipe["peak_rate"] = recipe.pop("peak_rates")[row.network]  # other networks do not matter
-    del recipe["doubt_at"]  # practice labels are right
+    del recipe["doubt_at"], recipe["self_training"]  # all have labels, and these are right
     if row.start == RANDOM:
-        del recipe["started_share"]
+        del recipe["started_share"], recipe["started_views"]
     if not row.teacher:
         del recipe["distillation"]
     for name, unused in LATER_RECIPE_FIELDS.items():
@@ -111,12 +111,11 @@ def is_of(run: Mapping[str, Any], row: Row) -> bool:
 
 
 def is_of_earlier(run: Mapping[str, Any], row: Row) -> bool:
-    """Return whether a result is one of this row, of before recipes had the later fields."""
+    """Return whether a result is one of this row by another recipe of the same name."""
     if not _has_case(run, row):
         return False
     today = definition(row)
-    recipe = {k: value for k, value in today["recipe"].items() if k not in LATER_RECIPE_FIELDS}
-    return recipe != today["recipe"] and dict(run) | today | {"recipe": recipe} == run
+    return bool(run["network"] == today["network"] and run["recipe"] != today["recipe"])
 
 
 def _has_case(run: Mapping[str, Any], row: Row) -> bool:

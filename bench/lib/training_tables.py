@@ -36,7 +36,7 @@ WORDS = {
         "right": "{:.2%} ({:.1%} to {:.1%})",
         "seeds": ", {} seeds",
         "exact": "; exact case {:.2%}",
-        "earlier": "; before gradients were clipped",
+        "earlier": "; by an earlier recipe",
     },
     "zh": {
         "head": "| 情形 | 图片数 | 步数 x 批大小 | 每张图片 MFLOP | 训练时间 | "
@@ -48,7 +48,7 @@ WORDS = {
         "right": "{:.2%}（{:.1%} 至 {:.1%}）",
         "seeds": "，{} 个种子",
         "exact": "；区分大小写 {:.2%}",
-        "earlier": "；梯度裁剪之前测量",
+        "earlier": "；用较早的训练方案测量",
     },
 }
 
@@ -68,10 +68,13 @@ def median_run(row: Row, results: Runs) -> Run | None:
 
 
 def _runs(row: Row, results: Runs) -> list[Run]:
-    """Return the runs of a row; those of the earlier recipe where there are no others."""
-    return [run for run in results.values() if is_of(run, row)] or [
-        run for run in results.values() if is_of_earlier(run, row)
-    ]
+    """Return the runs of a row; those of the newest earlier recipe where there are no others."""
+    of_today = [run for run in results.values() if is_of(run, row)]
+    earlier = [run for run in results.values() if is_of_earlier(run, row)]
+    if of_today or not earlier:
+        return of_today
+    newest = max(earlier, key=lambda run: run["date"])
+    return [run for run in earlier if run["recipe"] == newest["recipe"]]
 
 
 def _lines(rows: Mapping[str, Row], results: Runs, words: Mapping[str, str]) -> Iterator[str]:

@@ -10,7 +10,14 @@ import numpy as np
 from cnnlib.console import CONSOLE, Reporter
 from cnnlib.dataset.folders import file_names
 from cnnlib.dataset.image_cache import decode_cached, decode_in_memory
-from cnnlib.dataset.labels import LABELS_FILE, PAD_ID, has_suffix, ids_to_label, label_to_ids
+from cnnlib.dataset.labels import (
+    LABELS_FILE,
+    PAD_ID,
+    UNKNOWN_ID,
+    has_suffix,
+    ids_to_label,
+    label_to_ids,
+)
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
 from cnnlib.paths import AnyPath, ProjectPath
@@ -22,7 +29,7 @@ MAX_NAMED_DEFECTS = 5  # unusable files that are reported one by one
 class ImageSet:
     """Decoded images: names, pixels uint8 [N, H, W] or [N, H, W, 3], char_ids int32 [N, L].
 
-    After the end of a label that is shorter than L, char_ids are PAD_ID.
+    After the end of a label that is shorter than L, char_ids are PAD_ID; without labels UNKNOWN_ID.
     """
 
     names: list[str]
@@ -74,7 +81,7 @@ def load_images(
     cached: bool = False,
     reporter: Reporter = CONSOLE,
 ) -> ImageSet:
-    """Decode the labelled images of a folder, in the order of their names.
+    """Decode the images of a folder, in the order of their names.
 
     Files of other suffixes than those of the rules are skipped without a word. `limit` takes that
     many, chosen by rng. `cached` keeps the pixels next to the images, for the next time. An image
@@ -105,6 +112,9 @@ def load_images(
         )
     labels = rules.labels()
     char_ids = np.full((len(good), spec.max_captcha), PAD_ID, np.int32)  # [N, L]
+    if not rules.labelled:
+        char_ids[:] = UNKNOWN_ID
+        return ImageSet(good, pixels, char_ids)
     for i, name in enumerate(good):
         ids = label_to_ids(labels.label(name), spec.char_set)
         char_ids[i, : len(ids)] = ids

@@ -25,6 +25,7 @@ from cnnlib.paths import ProjectPath
 SEPARATOR = "_"
 LABELS_FILE, LABELS_COLUMNS = "labels.csv", ["file", "label"]
 PAD_ID = -1  # in char_ids, after the end of a label
+UNKNOWN_ID = -2  # in char_ids, where nobody knows the character: nothing is learned from it
 SERIAL_DIGITS = 16  # of the SHA-256 of the content
 # Characters that file names cannot have somewhere, and the one that encodes them.
 UNSAFE = frozenset('\\/:*?"<>|%') | {chr(code) for code in range(32)}

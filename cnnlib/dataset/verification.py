@@ -46,6 +46,7 @@ class Rules:
     spec: CaptchaSpec
     suffixes: tuple[str, ...] = IMAGE_SUFFIXES
     separator: str = SEPARATOR
+    labelled: bool = True  # else names may be anything
 
     @classmethod
     def from_config(cls, config: SampleConfig) -> Rules:
@@ -134,7 +135,7 @@ def check_image(
     """Return label and decoded image; raises Defect with the first thing that is wrong."""
     if not has_suffix(name, rules.suffixes):
         raise Defect(console.WRONG_SUFFIX)
-    label = _checked_label(name, rules.spec, labels)
+    label = _checked_label(name, rules.spec, labels) if rules.labelled else ""
     size = len(os.fsencode(labels.name_with_label(name)))
     if name in labels.listed and size > MAX_NAME_BYTES:
         raise Defect(

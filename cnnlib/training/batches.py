@@ -47,12 +47,14 @@ class TrainingBatches:
     ) -> None:
         self._images, self._size, self._steps = images, size, steps
         self._first_step, self._splicing = first_step, splicing
-        self._rng, pool_rng = rng.spawn(2)  # batches and locating are of different threads
+        # Batches and locating are of different threads.
+        self._rng, pool_rng, self._read_rng = rng.spawn(3)
         count = min(splicing.located_images, len(images)) if splicing else 0
         self._pool = np.sort(pool_rng.choice(len(images), count, replace=False))  # to be located
         self.cuts: np.ndarray | None = None  # between their characters, columns int [K, L - 1]
         self.splicing_starts_at = 0  # the step from which on all images are spliced, if any
         self._left_out = np.zeros(len(images), bool)
+        self._read: tuple[ImageSet, np.ndarray, float] | None = None
 
     def batches(self) -> Iterator[Batch]:
         """Yield a batch for each step, and go on for ever."""
@@ -61,9 +63,27 @@ class TrainingBatches:
             chosen = self._replaced(drawn)
             cuts, splicing = self.cuts, self._splicing
             if splicing and cuts is not None and step <= splicing.until * self._steps:
-                yield self._spliced(chosen, cuts, splicing)
+                batch = self._spliced(chosen, cuts, splicing)
             else:
-                yield Batch(self._images.pixels[chosen], self._images.char_ids[chosen], chosen)
+                batch = Batch(self._images.pixels[chosen], self._images.char_ids[chosen], chosen)
+            self._mix_in(batch)
+            yield batch
+
+    def learn_also(self, images: ImageSet, chosen: np.ndarray, share: float) -> None:
+        """Take a share of each batch, from a step soon after this, from these images, int [n]."""
+        self._read = (images, chosen, share) if len(chosen) else None
+
+    def _mix_in(self, batch: Batch) -> None:
+        """Put others of the images that were read in the place of some of a batch."""
+        if self._read is None:
+            return
+        images, chosen, share = self._read
+        places = self._read_rng.permutation(len(batch.pixels))[: round(share * len(batch.pixels))]
+        picked = self._read_rng.choice(chosen, len(places))
+        batch.pixels[places], batch.char_ids[places] = (
+            images.pixels[picked],
+            images.char_ids[picked],
+        )
 
     def leave_out(self, doubtful: np.ndarray) -> None:
         """Use others in the place of these images, bool [N], from a step soon after this."""

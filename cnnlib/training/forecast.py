@@ -111,6 +111,7 @@ def count_wrong(
     whole: int,
     steps: int,
     reporter: Reporter,
+    unlabelled: ImageSet | None = None,
 ) -> int:
     """Train in a folder of its own, and return how many of other images are read wrong.
 
@@ -127,7 +128,7 @@ def count_wrong(
             teacher="",
         )
         model = TrainModel.from_config(trial, reporter=reporter)
-        if model.train_subset(train, test, whole).interrupted:
+        if model.train_subset(train, test, whole, unlabelled).interrupted:
             raise KeyboardInterrupt
         with Recognizer.from_config(trial) as recognizer:
             predictions = recognizer.predict_pixels(others.pixels)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnlib.dataset.labels import PAD_ID
+from cnnlib.dataset.labels import PAD_ID, UNKNOWN_ID
 from cnnlib.network import CNN
 from cnnlib.networks.saliency import saliency
 from cnnlib.networks.tensorflow_v1 import cond, tf
@@ -106,7 +106,8 @@ def _losses(cnn: CNN, recipe: Recipe, smoothing: float) -> Tensor:
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=cnn.logits)
         return tf.reduce_mean(losses, axis=[1, 2])  # of [B, P, C]
     losses = tf.nn.softmax_cross_entropy_with_logits_v2(labels=targets, logits=cnn.logits)
-    return tf.reduce_mean(losses, axis=1)  # of [B, P]
+    known = tf.cast(tf.not_equal(cnn.Y, UNKNOWN_ID), tf.float32)  # [B, P]
+    return tf.reduce_mean(known * losses, axis=1)
 
 
 def _targets(cnn: CNN, smoothing: float) -> Tensor:

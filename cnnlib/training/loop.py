@@ -30,6 +30,7 @@ from cnnlib.training.reports import RunReports
 from cnnlib.training.rollback import MIN_IMAGES, Rollback
 from cnnlib.training.saving import ModelSaver, check_finite
 from cnnlib.training.scoring import Scorer
+from cnnlib.training.self_training import SelfReader
 from cnnlib.training.signals import stop_signals
 
 REPORT_STEPS = 10  # docs/en/version-2.md, 2.4
@@ -40,7 +41,10 @@ ACC_STOP_STEPS = 50  # at least, between two scorings of the whole test set beca
 
 
 class TrainingLoop:
-    """Train a built graph in a session, and keep the model folder up to date."""
+    """Train a built graph in a session, and keep the model folder up to date.
+
+    `views` is how often the run sees each image.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,8 @@ class TrainingLoop:
         test: ImageSet,
         reporter: Reporter,
         *,
+        views: float,
+        unlabelled: ImageSet | None = None,
         advises: bool = True,
     ) -> None:
         self._cnn, self._graph, self._session = cnn, graph, session
@@ -62,6 +68,13 @@ class TrainingLoop:
         self._reports = RunReports(
             cnn, options, train, test, self._scorer, self._saver, reporter, advises
         )
+        settings = self._recipe.self_training
+        self._reader = (
+            SelfReader(unlabelled, test, self._scorer, settings, cnn.spec.has_end_class)
+            if unlabelled and settings
+            else None
+        )
+        self._views = views
         self._next_acc_stop_check = 0
         self._plateau = Plateau(options.cycle_stop)
 
@@ -128,10 +141,7 @@ class TrainingLoop:
         seconds: list[float] = []
         steps = self._reporter.progress(range(step + 1, cycle_stop + 1), "training", unit="step")
         for step in steps:
-            if source.should_locate(step):
-                self._locate_characters(step, source, stop)
-            if source.is_due(step, self._recipe.doubt_at):
-                self._leave_out_doubtful(source, stop)
+            self._look_at_images(step, source, stop)
             began_s = time.perf_counter()
             batch = next(batches)
             rate = self._rate(step, source)
@@ -155,7 +165,12 @@ class TrainingLoop:
     def _rate(self, step: int, source: TrainingBatches) -> float:
         rewarm_from = max(source.splicing_starts_at, self._rollback.rewarm_from)
         rate = self._recipe.rate(
-            self._cnn.network, step, self._options.cycle_stop, rewarm_from, self._saver.started
+            self._cnn.network,
+            step,
+            self._options.cycle_stop,
+            rewarm_from,
+            self._saver.started,
+            self._views,
         )
         return self._rollback.rate_factor * self._cooling(step) * rate
 
@@ -178,12 +193,21 @@ class TrainingLoop:
         }
         self._run(graph.train_step, feeds)
 
+    def _look_at_images(self, step: int, source: TrainingBatches, stop: threading.Event) -> None:
+        """Do what is due before a step: find out more about the images that are learned."""
+        if source.should_locate(step):
+            self._locate_characters(step, source, stop)
+        if source.is_due(step, self._recipe.doubt_at):
+            self._leave_out_doubtful(source, stop)
+        if self._reader and source.is_due(step, self._reader.settings.read_at):
+            self._read_unlabelled(self._reader, source, stop)
+
     def _locate_characters(self, step: int, source: TrainingBatches, stop: threading.Event) -> None:
         """Locate the characters in the images, where the network reads enough of those."""
         splicing = self._recipe.splicing
         assert splicing is not None, "TrainingBatches locates for it alone"
         rng = np.random.default_rng(self._options.seed)
-        sample = self._train.sample(splicing.known_images, rng)
+        sample = self._test.sample(splicing.known_images, rng)
         known = self._scorer.score(*sample).image_accuracy >= splicing.known_share
         with suppress(OSError):  # nobody reads any more: the next report notices it
             self._reporter.say(
@@ -200,6 +224,14 @@ class TrainingLoop:
         doubtful = find_doubtful(self._scorer, train, self._cnn.spec.has_end_class, stop)
         source.leave_out(doubtful)
         self._reports.left_out([train.names[i] for i in np.flatnonzero(doubtful)])
+
+    def _read_unlabelled(
+        self, reader: SelfReader, source: TrainingBatches, stop: threading.Event
+    ) -> None:
+        """Train on with what the network reads now in images without labels."""
+        images, chosen = reader.read(stop)
+        source.learn_also(images, chosen, reader.settings.batch_share)
+        self._reports.read_unlabelled(len(chosen), len(images))
 
     def _saliency(self, pixels: np.ndarray, char_ids: np.ndarray) -> np.ndarray:
         """Return what each column contributes to each character, float32 [B, L, W]."""

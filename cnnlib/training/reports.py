@@ -104,6 +104,13 @@ class RunReports:
                     "network reads another text than their labels. python3 doctor.py shows them"
                 )
 
+    def read_unlabelled(self, used: int, total: int) -> None:
+        """Report how many images without labels are learned from, of those that were read."""
+        with suppress(OSError):
+            self._reporter.say(
+                f"{used:,} of {total:,} images without labels are read well enough to learn from"
+            )
+
     def exported(self, export: Export) -> None:
         self._reporter.say(f"{export.file.name} written: {export.comparison.summary()}")
 

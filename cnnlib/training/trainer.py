@@ -34,6 +34,7 @@ from cnnlib.training.distillation import Teacher, read_teacher
 from cnnlib.training.graph import TrainingGraph, build
 from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.options import RunOptions, TrainingResult
+from cnnlib.training.self_training import load_unlabelled
 
 RECOGNIZED_FILE = "recognized.png"
 
@@ -45,7 +46,9 @@ class TrainModel(CNN):
     of conf/sample_config.json where there is no model; so are size and lengths that it leaves out.
     `fresh` ignores a model that is there. Without one the training starts from `start`: "backbone",
     "random", or the folder of another model. `teacher` is the folder of a model of the same captcha
-    from whose probabilities this one learns, too. Raises ConfigError for what cannot be used.
+    from whose probabilities this one learns, too. Images without labels in `unlabelled_img_path`
+    are learned from where they are as many as those with labels. Raises ConfigError for what cannot
+    be used.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class TrainModel(CNN):
         start: AnyPath = BACKBONE,
         teacher: AnyPath = "",
         export_onnx: bool = False,
+        unlabelled_img_path: AnyPath = "",
         reporter: Reporter = CONSOLE,
     ) -> None:
         spec = dataclasses.replace(
@@ -89,6 +93,7 @@ class TrainModel(CNN):
         )
         self.rules = Rules(spec, parse_suffixes(image_suffix), label_separator)
         self.train_img_path, self.verify_img_path = train_img_path, verify_img_path
+        self.unlabelled_img_path = unlabelled_img_path
         self.options = RunOptions(
             cycle_stop=cycle_stop,
             acc_stop=acc_stop,
@@ -132,6 +137,7 @@ class TrainModel(CNN):
             start=config.start,
             teacher=config.teacher,
             export_onnx=config.export_onnx,
+            unlabelled_img_path=config.unlabelled_image_dir if config.self_training else "",
             reporter=reporter,
         )
 
@@ -156,15 +162,27 @@ class TrainModel(CNN):
                 load_images(path, self.rules, cached=True, reporter=self._reporter)
                 for path in (self.train_img_path, self.verify_img_path)
             )
-            return self._train(train, test, previous, len(train))
+            unlabelled = self._load_unlabelled(len(train))
+            return self._train(train, test, previous, len(train), unlabelled)
 
-    def train_subset(self, train: ImageSet, test: ImageSet, count: int) -> TrainingResult:
+    def train_subset(
+        self, train: ImageSet, test: ImageSet, count: int, unlabelled: ImageSet | None = None
+    ) -> TrainingResult:
         """Train on a part of `count` images as one would on all of them; give no advice.
 
         For an empty model_save_dir. Raises ModelError where it is in use or cannot be written.
         """
         with self.folder.locked(self._reporter):
-            return self._train(train, test, None, count, advises=False)
+            return self._train(train, test, None, count, unlabelled, advises=False)
+
+    def _load_unlabelled(self, least: int) -> ImageSet | None:
+        settings = self.options.recipe.self_training
+        if not settings or not self.unlabelled_img_path:
+            return None
+        folder = ProjectPath(self.unlabelled_img_path)
+        return load_unlabelled(
+            folder, self.rules, least, settings.most_images, self.options.seed, self._reporter
+        )
 
     @functools.cached_property
     def teacher(self) -> Teacher | None:
@@ -173,8 +191,7 @@ class TrainModel(CNN):
 
     def build_graph(self, count: int) -> TrainingGraph:
         """Build and close the graph for a training set of `count` images; to be called once."""
-        options = self.options
-        views = options.cycle_stop * min(options.train_batch_size, count) / count
+        options, views = self.options, self._views(count)
         return build(
             self,
             options.recipe,
@@ -184,12 +201,18 @@ class TrainModel(CNN):
             teacher=self.teacher,
         )
 
+    def _views(self, count: int) -> float:
+        """Return how often a run sees each of so many training images."""
+        return self.options.cycle_stop * min(self.options.train_batch_size, count) / count
+
     def _train(
         self,
         train: ImageSet,
         test: ImageSet,
         previous: ModelInfo | None,
         count: int,
+        unlabelled: ImageSet | None = None,
+        *,
         advises: bool = True,
     ) -> TrainingResult:
         options = self.options
@@ -207,7 +230,16 @@ class TrainModel(CNN):
             )
         with open_session(self.graph, session_options(options.enable_gpu)) as session:
             loop = TrainingLoop(
-                self, graph, session, options, train, test, self._reporter, advises=advises
+                self,
+                graph,
+                session,
+                options,
+                train,
+                test,
+                self._reporter,
+                views=self._views(count),
+                unlabelled=unlabelled,
+                advises=advises,
             )
             return loop.run(previous)
 

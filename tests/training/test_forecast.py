@@ -44,9 +44,10 @@ def test_parts_are_measured_on_images_that_they_did_not_have(trained, monkeypatc
     seen = []
     train_subset, recognize = TrainModel.train_subset, Recognizer.predict_pixels
 
-    def watched_training(self, part, test, count):
+    def watched_training(self, part, test, count, unlabelled):
         seen.append(set(part.names))
         assert count == 600
+        assert unlabelled is None
         return train_subset(self, part, test, count)
 
     def watched_reading(self, pixels):

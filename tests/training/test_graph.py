@@ -7,7 +7,7 @@ import pytest
 
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.config import load_sample_config
-from cnnlib.dataset.labels import PAD_ID
+from cnnlib.dataset.labels import PAD_ID, UNKNOWN_ID
 from cnnlib.network import CNN
 from cnnlib.training import TrainModel
 from cnnlib.training.graph import build
@@ -83,6 +83,17 @@ def test_losses_are_those_of_the_labels_without_smoothing(run, recipe):
     else:  # each class is a yes or no of its own
         expected = (np.logaddexp(0, logits) - logits * targets).mean(axis=(1, 2))
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
+def test_nothing_is_learned_from_characters_that_are_not_known(run):
+    graph, session = run()
+    logits, losses = session.run(
+        (graph.logits, graph.losses),
+        {graph.X: PIXELS[:2], graph.Y: np.array([[UNKNOWN_ID, 1, PAD_ID], [UNKNOWN_ID] * 3])},
+    )
+    log_sum = np.log(np.exp(logits).sum(axis=-1))  # [B, P]
+    known = (log_sum[0, 1] - logits[0, 1, 1]) + (log_sum[0, 2] - logits[0, 2, 2])
+    np.testing.assert_allclose(losses, [known / 3, 0.0], rtol=1e-4)
 
 
 def test_images_are_distorted_in_training_alone(run):

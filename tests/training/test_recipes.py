@@ -29,6 +29,18 @@ def test_rate_rises_then_falls_to_nothing(network):
     assert {RECIPES["specification"].rate(network, step, 50) for step in (1, 25, 50)} == {1e-4}
 
 
+@pytest.mark.parametrize(("views", "share"), [(5, 0.5), (20, 0.5), (80, 0.25), (500, 0.1)])
+def test_known_weights_are_trained_the_slower_the_fewer_images_there_are(views, share):
+    rates = [
+        max(
+            RECIPES["default"].rate("cnn5", s, 500, started=started, views=views)
+            for s in (100, 101)
+        )
+        for started in (True, False)
+    ]
+    assert rates[0] / rates[1] == pytest.approx(share)
+
+
 @pytest.mark.parametrize(("steps", "rising"), [(40, 10), (400, 100), (1000, 100), (3000, 210)])
 def test_short_runs_rise_for_a_larger_share_of_their_steps(steps, rising):
     rates = [RECIPES["default"].rate("cnn5", step, steps) for step in range(1, steps + 1)]
