@@ -85,6 +85,8 @@ def definition(row: Row) -> dict[str, Any]:
     del recipe["doubt_at"], recipe["self_training"]  # all have labels, and these are right
     if row.start == RANDOM:
         del recipe["started_share"], recipe["started_views"]
+        if recipe["splicing"]:
+            del recipe["splicing"]["started_known_share"]
     if not row.teacher:
         del recipe["distillation"]
     for name, unused in LATER_RECIPE_FIELDS.items():

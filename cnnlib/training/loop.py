@@ -207,8 +207,11 @@ class TrainingLoop:
         splicing = self._recipe.splicing
         assert splicing is not None, "TrainingBatches locates for it alone"
         rng = np.random.default_rng(self._options.seed)
-        sample = self._test.sample(splicing.known_images, rng)
-        known = self._scorer.score(*sample).image_accuracy >= splicing.known_share
+        images, least = self._train, splicing.known_share
+        if self._saver.started:
+            images, least = self._test, splicing.started_known_share
+        right = self._scorer.score(*images.sample(splicing.known_images, rng)).image_accuracy
+        known = right >= least
         with suppress(OSError):  # nobody reads any more: the next report notices it
             self._reporter.say(
                 "locating the characters in the images, to splice them"

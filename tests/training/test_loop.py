@@ -13,6 +13,7 @@ from cnnlib.training import batches, loop
 from cnnlib.training.history import TensorBoard
 from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.recipes import RECIPES
+from cnnlib.training.saving import ModelSaver
 from cnnlib.training.scoring import Scorer
 from tests.training.helpers import info, stopped_after, train
 
@@ -122,6 +123,27 @@ def test_images_that_are_seen_often_and_read_are_spliced(
     # Not before a share of the run, where the characters are not known, and not at its end.
     assert 20 <= len(seen) <= 24 and set(seen) == {((16, 16, 24), (16, 1), True, True)}
     assert printed.count("locating the characters in the images, to splice them") == 2
+
+
+@pytest.mark.parametrize(("needed", "splices"), [(0.0, 2), (1.1, 0)])
+def test_weights_that_know_letters_splice_where_they_read_test_images(
+    ready, monkeypatch, capsys, needed, splices
+):
+    restore = ModelSaver.restore
+
+    def started(self, previous):
+        self.started = True
+        return restore(self, previous)
+
+    recipe = RECIPES["default"]
+    splicing = dataclasses.replace(
+        recipe.splicing, from_views=12, known_share=1.1 - needed, started_known_share=needed
+    )
+    monkeypatch.setitem(RECIPES, "default", dataclasses.replace(recipe, splicing=splicing))
+    monkeypatch.setattr(ModelSaver, "restore", started)
+    train(ready, cycle_stop=40)
+    printed = capsys.readouterr().out
+    assert printed.count("locating the characters in the images, to splice them") == splices
 
 
 def test_out_of_memory_is_answered_with_advice(ready, monkeypatch):
