@@ -11,7 +11,6 @@ model. Draws with Debian's fonts-wqy-microhei. Nothing else should run meanwhile
 import argparse
 import dataclasses
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,12 +18,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.lib.child import measured_in_child
 from bench.lib.chinese import CHINESE_FONT, COMMON_CHINESE, LEVEL_1
 from bench.lib.machine import anonymous_mb
 from bench.lib.pages import markdown_table
 from bench.lib.practice import drawn_images
 from bench.lib.rows import BASE36
-from bench.lib.timing import median_ms, step_times
+from bench.lib.step_times import step_times
+from bench.lib.timing import median_ms
 from cnnlib import console
 from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
 from cnnlib.paths import PROJECT_ROOT, ProjectPath
@@ -58,9 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure_in_child(alphabet: str, steps: int) -> dict[str, float]:
-    command = [sys.executable, __file__, "--child", alphabet, "--steps", str(steps)]
-    out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return dict(json.loads(out.splitlines()[-1]))
+    return measured_in_child(__file__, alphabet, "--steps", str(steps))
 
 
 def measure(alphabet: str, steps: int) -> dict[str, float]:

@@ -19,7 +19,6 @@ import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,8 +32,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from PIL import Image
 
+from bench.lib.child import measured_in_child
 from bench.lib.pages import markdown_table, replace_in_pages
 from bench.lib.results import read_results, write_results
+from bench.lib.timing import seconds_of
 from cnnlib import console
 from cnnlib.bulk import BulkResult, recognize_bulk
 from cnnlib.bulk.ray_workers import RayWorkers
@@ -179,13 +180,6 @@ def predict_rate(reader: TextReader, folder: Path) -> float:
     return len(files) / seconds_of(predict)
 
 
-def seconds_of(call: Callable[[], object]) -> float:
-    """Return the time of a call; that of bench.lib.timing needs TensorFlow."""
-    began_s = time.perf_counter()
-    call()
-    return time.perf_counter() - began_s
-
-
 def bulk_rate(reader: TextReader, folder: Path) -> float:
     result: list[BulkResult] = []
     seconds = seconds_of(lambda: result.append(bulk(folder, lambda: ThreadWorkers(reader))))
@@ -235,9 +229,7 @@ class Listed(SilentReporter):
 def memory_in_child(count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         lay_out(Path(folder) / "images", count)
-        command = [sys.executable, __file__, "--child", folder]
-        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    result = dict(json.loads(out.splitlines()[-1]))
+        result = measured_in_child(__file__, folder)
     console.say(f"{count:,} names: {result}")
     return result
 

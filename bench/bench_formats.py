@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from PIL import Image
 
-from bench.lib.pages import markdown_table, replace_in_pages
+from bench.lib.pages import write_tables
 from bench.lib.practice import drawn_images
 from bench.lib.results import write_results
 from cnnlib import console
@@ -70,11 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             results[name] = measure(config, kind, precision, Path(folder))
             console.say(f"{name}: {results[name]}")
     write_results(RESULTS, results)
-    texts = {
-        language: markdown_table(HEADS[language], lines(results, language)) for language in HEADS
-    }
-    replace_in_pages(MARKER, texts)
-    console.say(texts["en"])
+    console.say(write_tables(MARKER, HEADS, lambda language: lines(results, language)))
     return 0
 
 

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.lib.child import measured_in_child
 from bench.lib.machine import anonymous_mb
 from bench.lib.pages import markdown_table, replace_in_pages
 from bench.lib.results import read_results, write_results
@@ -75,9 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure_in_child(count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=PROJECT_ROOT / "sample") as folder:
         lay_out(Path(folder) / "theirs", count)
-        command = [sys.executable, __file__, "--child", folder]
-        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return dict(json.loads(out.splitlines()[-1]))
+        return measured_in_child(__file__, folder)
 
 
 def lay_out(folder: Path, count: int) -> None:

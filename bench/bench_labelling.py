@@ -28,17 +28,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from bench.bench_start import STYLES, Case, published, style, use_backbone
-from bench.lib.pages import markdown_table, replace_in_pages
+from bench.bench_start import Case, cases_parser, find_case, use_backbone
+from bench.lib.pages import write_tables
 from bench.lib.results import grouped, read_results, write_results
-from bench.lib.run_folders import runs_parser
 from cnnlib import console
 from cnnlib.config import load_sample_config
 from cnnlib.console import SilentReporter
 from cnnlib.dataset.labels import content_serial
 from cnnlib.labelling.desk import DOUBTFUL, LabellingDesk
 from cnnlib.labelling.rounds import run_round
-from cnnlib.paths import PROJECT_ROOT, resolve_input_path
+from cnnlib.paths import PROJECT_ROOT
 
 RESULTS = PROJECT_ROOT / "bench" / "labelling_results.json"
 MARKER = "labelling results"
@@ -56,13 +55,9 @@ HEADS = {
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = runs_parser(__doc__)
-    parser.add_argument("cases", nargs="*", metavar="CASE")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
-    parser.add_argument("--backbone", type=resolve_input_path, metavar="FOLDER")
-    args = parser.parse_args(argv)
+    args = cases_parser(__doc__).parse_args(argv)
     for name in args.cases:
-        case = style(name, args.folder) if name in STYLES else published(name, args.folder)
+        case = find_case(name, args.folder)
         for seed in args.seeds:
             measure(case, seed, args.backbone)
             write_table()
@@ -247,9 +242,7 @@ def keys_needed(
 
 def write_table() -> None:
     results = list(read_results(RESULTS).values())
-    text = {language: markdown_table(HEADS[language], lines(results)) for language in HEADS}
-    replace_in_pages(MARKER, text)
-    console.say(text["en"])
+    console.say(write_tables(MARKER, HEADS, lambda language: lines(results)))
 
 
 def lines(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:

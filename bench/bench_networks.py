@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import onnxruntime
 
-from bench.lib.pages import markdown_table, replace_in_pages
+from bench.lib.pages import write_tables
 from bench.lib.results import write_results
 from bench.lib.timing import seconds_of
 from cnnlib import console
@@ -70,11 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, ms in medians.items():
             results[name] |= {f"ms_{count}": ms, f"ratio_{count}": ms / medians[DEFAULT_NETWORK]}
     write_results(RESULTS, results)
-    texts = {
-        language: markdown_table(HEADS[language], lines(results, language)) for language in HEADS
-    }
-    replace_in_pages(MARKER, texts)
-    console.say(texts["en"])
+    console.say(write_tables(MARKER, HEADS, lambda language: lines(results, language)))
     return 0
 
 

@@ -15,7 +15,6 @@ import argparse
 import dataclasses
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,10 +23,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.lib.child import measured_in_child
 from bench.lib.machine import anonymous_mb
 from bench.lib.pages import markdown_table, replace_in_pages
 from bench.lib.results import read_results, write_results
-from bench.lib.timing import seconds_of, step_times
+from bench.lib.step_times import step_times
+from bench.lib.timing import seconds_of
 from cnnlib import console
 from cnnlib.config import (
     CAPTCHA_CONFIG,
@@ -94,9 +95,7 @@ def measure_in_child(count: int, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=PROJECT_ROOT / "sample") as folder:
         images = Path(folder) / "images"
         lay_out(images, count)
-        command = [sys.executable, __file__, "--child", str(images), "--steps", str(steps)]
-        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return dict(json.loads(out.splitlines()[-1]))
+        return measured_in_child(__file__, str(images), "--steps", str(steps))
 
 
 def lay_out(folder: Path, count: int) -> None:

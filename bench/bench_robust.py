@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from matplotlib.figure import Figure
 
-from bench.lib.pages import markdown_table, replace_in_pages
+from bench.lib.pages import write_tables
 from bench.lib.results import read_results, write_results
 from bench.lib.rows import OTHERS, ROWS, Row
 from bench.lib.run_folders import draw, lay_out, runs_parser
@@ -83,10 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             for start in args.starts:
                 measure(name, train, test, seed, start, args.folder)
     results = list(read_results(RESULTS).values())
-    texts = {language: markdown_table(head, lines(results)) for language, head in HEADS.items()}
-    replace_in_pages(MARKER, texts)
+    table = write_tables(MARKER, HEADS, lambda language: lines(results))
     draw_curves(results)
-    console.say(texts["en"])
+    console.say(table)
     return 0
 
 

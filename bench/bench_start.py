@@ -12,6 +12,7 @@ measurement to bench/start_results.json and the table to docs/*/results.md. With
 is written again.
 """
 
+import argparse
 import dataclasses
 import datetime
 import shutil
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from bench.bench_public_sets import hold_back
-from bench.lib.pages import markdown_table, replace_in_pages
+from bench.lib.pages import write_tables
 from bench.lib.results import grouped, median_accuracy, read_results, write_results
 from bench.lib.rows import OTHERS
 from bench.lib.run_folders import draw, lay_out, runs_parser
@@ -73,18 +74,15 @@ class Case:
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = runs_parser(__doc__)
-    parser.add_argument("cases", nargs="*", metavar="CASE")
+    parser = cases_parser(__doc__)
     parser.add_argument("--labels", type=int, nargs="+", default=[0, *STEPS], metavar="N")
     parser.add_argument("--steps", type=int, metavar="N")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
     parser.add_argument("--starts", nargs="+", default=[RANDOM, BACKBONE], metavar="START")
-    parser.add_argument("--backbone", type=resolve_input_path, metavar="FOLDER")
     args = parser.parse_args(argv)
     if args.backbone:
         use_backbone(args.backbone)
     for name in args.cases:
-        case = style(name, args.folder) if name in STYLES else published(name, args.folder)
+        case = find_case(name, args.folder)
         for labels in args.labels:
             for seed in args.seeds:
                 for start in args.starts:
@@ -92,6 +90,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_table()
     write_table()
     return 0
+
+
+def cases_parser(manual: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a bench on cases: seeds, and the weights that trainings start from."""
+    parser = runs_parser(manual)
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
+    parser.add_argument("--backbone", type=resolve_input_path, metavar="FOLDER")
+    return parser
 
 
 def use_backbone(folder: Path) -> None:
@@ -103,15 +110,15 @@ def use_backbone(folder: Path) -> None:
 
 def write_table() -> None:
     results = list(read_results(RESULTS).values())
-    texts = {
-        language: markdown_table(HEADS[language], lines(results, UNTRAINED[language]))
-        for language in HEADS
-    }
-    replace_in_pages(MARKER, texts)
-    console.say(texts["en"])
+    table = write_tables(MARKER, HEADS, lambda language: lines(results, UNTRAINED[language]))
+    console.say(table)
 
 
 # --- cases ---
+
+
+def find_case(name: str, folder: Path) -> Case:
+    return style(name, folder) if name in STYLES else published(name, folder)
 
 
 def style(name: str, folder: Path, pool: int = POOL) -> Case:

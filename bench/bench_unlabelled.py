@@ -23,14 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from bench.bench_start import Case, style, use_backbone
-from bench.lib.pages import markdown_table, replace_in_pages
+from bench.bench_start import Case, cases_parser, style, use_backbone
+from bench.lib.pages import write_tables
 from bench.lib.results import grouped, median_accuracy, read_results, write_results
-from bench.lib.run_folders import runs_parser
 from cnnlib import console
 from cnnlib.console import SilentReporter
 from cnnlib.dataset.labels import UNKNOWN_ID
-from cnnlib.paths import PROJECT_ROOT, resolve_input_path
+from cnnlib.paths import PROJECT_ROOT
 from cnnlib.training.forecast import count_wrong
 
 RESULTS = PROJECT_ROOT / "bench" / "unlabelled_results.json"
@@ -48,11 +47,7 @@ HEADS = {
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = runs_parser(__doc__)
-    parser.add_argument("cases", nargs="*", metavar="CASE")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
-    parser.add_argument("--backbone", type=resolve_input_path, metavar="FOLDER")
-    args = parser.parse_args(argv)
+    args = cases_parser(__doc__).parse_args(argv)
     if args.backbone:
         use_backbone(args.backbone)
     for name in args.cases:
@@ -104,9 +99,7 @@ def measure(case: Case, seed: int, kind: str) -> None:
 
 def write_table() -> None:
     results = list(read_results(RESULTS).values())
-    texts = {language: markdown_table(HEADS[language], lines(results)) for language in HEADS}
-    replace_in_pages(MARKER, texts)
-    console.say(texts["en"])
+    console.say(write_tables(MARKER, HEADS, lambda language: lines(results)))
 
 
 def lines(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from bench.lib.pages import markdown_table, replace_in_pages
+from bench.lib.pages import write_tables
 from bench.lib.practice import drawn_images, mislabel
 from bench.lib.results import grouped, median_accuracy, read_results, write_results
 from cnnlib import console
@@ -67,9 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 console.say(f"{key}: {1 - wrong / FRESH:.2%} of {FRESH} right")
                 write_down(key, share, start, doubtful, args.steps, wrong)
     results = list(read_results(RESULTS).values())
-    texts = {language: markdown_table(head, lines(results)) for language, head in HEADS.items()}
-    replace_in_pages(MARKER, texts)
-    console.say(texts["en"])
+    table = write_tables(MARKER, HEADS, lambda language: lines(results))
+    console.say(table)
     return 0
 
 

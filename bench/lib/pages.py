@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from cnnlib.errors import CaptchaError
@@ -17,6 +17,18 @@ def replace_in_pages(marker: str, texts: Mapping[str, str]) -> None:
     """Write the text of each language between the markers of its page of results."""
     for language, text in texts.items():
         replace_between_markers(PAGES[language], marker, text)
+
+
+def write_tables(
+    marker: str, heads: Mapping[str, str], rows: Callable[[str], Iterable[str]]
+) -> str:
+    """Write a table into the page of each language; return the English one.
+
+    `heads` are those of the tables; `rows` gives the lines of a language.
+    """
+    texts = {language: markdown_table(head, rows(language)) for language, head in heads.items()}
+    replace_in_pages(marker, texts)
+    return texts["en"]
 
 
 def replace_between_markers(page: Path, marker: str, text: str, end_of: str = "") -> None:

@@ -52,7 +52,7 @@ def _source(text: str) -> Source:
                 "path or a URL a line"
             )
         kind = _kind(path)
-        return Source(text, str(path), kind, _stamp(path) if kind == ARCHIVE else "")
+        return Source(text, str(path), kind, stamp_of(path) if kind == ARCHIVE else "")
     except OSError as error:
         raise SampleError(f"{text} cannot be read: {reason(error)}; make it readable") from error
 
@@ -174,6 +174,7 @@ def _in_list(path: str) -> Iterator[str]:
         raise SampleError(f"{path} is a damaged text: save it as UTF-8") from error
 
 
-def _stamp(path: Path) -> str:
+def stamp_of(path: Path) -> str:
+    """Return what is another one when the file has changed: its size and time."""
     status = os.stat(path)
     return f"{status.st_size} {status.st_mtime_ns}"

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from cnnlib.bulk.answers import PARQUET, format_of, head, write_parquet
+from cnnlib.bulk.inputs import stamp_of
 from cnnlib.bulk.order import Position
 from cnnlib.console import Reporter
 from cnnlib.errors import CaptchaError
-from cnnlib.files import give_name, make_folder, reason, replacing, sync
+from cnnlib.files import MARK, give_name, make_folder, reason, replacing, sync
 from cnnlib.locks import NoLocksError, locked_file
 
 RUN, COMMITTED, ORDER, ROWS, PARQUET_FILE, LOCK = NAMES = (
@@ -40,18 +41,11 @@ class Committed:
     bytes: int = 0  # of the file of rows
     rows: int = 0
     errors: int = 0
-    published: tuple[int, int] | None = None  # size and time of the output, before it is in place
+    published: str = ""  # the stamp of the output, before it is in place
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Committed:
-        published = values["published"]
-        return cls(
-            Position(**values["position"]),
-            values["bytes"],
-            values["rows"],
-            values["errors"],
-            tuple(published) if published else None,
-        )
+        return cls(**{**values, "position": Position(**values["position"])})
 
 
 class WorkFolder:
@@ -108,7 +102,7 @@ class WorkFolder:
         """Return whether the output is that of this run, which was killed before it cleaned up."""
         if not (self.path / RUN).exists() or not self.output.exists():
             return False
-        return self.committed().published == _stamp(self.output)
+        return self.committed().published == stamp_of(self.output)
 
     def run(self) -> dict[str, Any] | None:
         """Return what the unfinished run was asked to do; None where there is none."""
@@ -143,7 +137,7 @@ class WorkFolder:
                     made = self.path / PARQUET_FILE
                     write_parquet(self.rows, made)
                     sync(made)
-                self.commit(replace(self.committed(), published=_stamp(made)))
+                self.commit(replace(self.committed(), published=stamp_of(made)))
                 try:
                     if self.overwrite:
                         os.replace(made, self.output)
@@ -214,14 +208,9 @@ class Journal:
         self._state = pending[-1][1], []
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    status = os.stat(file)
-    return status.st_size, status.st_mtime_ns
-
-
 def _temporary(folder: Path) -> Iterator[str]:
     """Yield the names of files that were being written when the program was killed."""
-    return (name for name in os.listdir(folder) if name.startswith(".cnn_captcha-"))
+    return (name for name in os.listdir(folder) if name.startswith(MARK))
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -110,11 +110,11 @@ def load_images(
             "checked): run verify_and_split_data.py, which says what is wrong with each, and "
             "check image size, image_suffix, max_captcha and char_set in conf/"
         )
-    labels = rules.labels()
-    char_ids = np.full((len(good), spec.max_captcha), PAD_ID, np.int32)  # [N, L]
+    shape = len(good), spec.max_captcha
     if not rules.labelled:
-        char_ids[:] = UNKNOWN_ID
-        return ImageSet(good, pixels, char_ids)
+        return ImageSet(good, pixels, np.full(shape, UNKNOWN_ID, np.int32))
+    labels = rules.labels()
+    char_ids = np.full(shape, PAD_ID, np.int32)  # [N, L]
     for i, name in enumerate(good):
         ids = label_to_ids(labels.label(name), spec.char_set)
         char_ids[i, : len(ids)] = ids

@@ -8,11 +8,9 @@ import numpy as np
 
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.evaluation.label_audit import doubtful_labels, likelihood_ratios
-from cnnlib.evaluation.metrics import softmax
 from cnnlib.networks.decoding import decode
-from cnnlib.training.scoring import Scorer
+from cnnlib.training.scoring import Scorer, probabilities_in_parts
 
-CHUNK = 1000  # images, whose probabilities are in memory
 MOST = 0.2  # of the images: a network that doubts more does not read well enough to judge
 
 
@@ -25,14 +23,11 @@ def find_doubtful(
     """
     doubtful = np.zeros(len(images), bool)
     ratios = []
-    for start in range(0, len(images), CHUNK):
-        if stop.is_set():
-            return doubtful
-        part = slice(start, start + CHUNK)
-        logits, char_ids, _ = scorer.outputs(images.pixels[part], images.char_ids[part])
-        probabilities = softmax(logits)  # [n, P, C]
+    for part, probabilities in probabilities_in_parts(scorer, images, stop):
         _, confidences = decode(probabilities, has_end_class)
-        ratios.append(likelihood_ratios(probabilities, char_ids, confidences))
+        ratios.append(likelihood_ratios(probabilities, images.char_ids[part], confidences))
+    if stop.is_set():
+        return doubtful
     chosen = doubtful_labels(np.concatenate(ratios))
     if len(chosen) <= MOST * len(images):
         doubtful[chosen] = True

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.evaluation import metrics
-from cnnlib.evaluation.metrics import Scores
+from cnnlib.evaluation.metrics import Scores, softmax
 from cnnlib.training.graph import TrainingGraph
 
 SCORED_PER_RUN = 250  # of the network
+IMAGES_PER_PART = 1000  # whose probabilities are in memory
 
 
 class Scorer:
@@ -46,3 +49,18 @@ class Scorer:
 
     def scores_of(self, logits: np.ndarray, char_ids: np.ndarray, losses: np.ndarray) -> Scores:
         return metrics.scores(logits, char_ids, losses, self._has_end_class)
+
+
+def probabilities_in_parts(
+    scorer: Scorer, images: ImageSet, stop: threading.Event, temperature: float = 1.0
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield which images come next, and their probabilities, float [n, P, C].
+
+    Ends early where `stop` is set.
+    """
+    for start in range(0, len(images), IMAGES_PER_PART):
+        if stop.is_set():
+            return
+        part = slice(start, start + IMAGES_PER_PART)
+        logits = scorer.outputs(images.pixels[part], images.char_ids[part])[0]
+        yield part, softmax(logits / temperature)

@@ -24,9 +24,8 @@ from cnnlib.evaluation.metrics import fit_temperature, mcnemar_p_value, softmax
 from cnnlib.networks.decoding import decode
 from cnnlib.paths import ProjectPath
 from cnnlib.training.recipes import SelfTraining
-from cnnlib.training.scoring import Scorer
+from cnnlib.training.scoring import Scorer, probabilities_in_parts
 
-CHUNK = 1000  # images, whose probabilities are in memory
 CHANCE = 0.05  # a loss of the test set with a smaller p value is no chance
 
 
@@ -81,13 +80,12 @@ class SelfReader:
         if right.sum() < before.sum() and mcnemar_p_value(right, before) < CHANCE:
             return images, none
         temperature = fit_temperature(logits, char_ids)
-        parts = []
-        for start in range(0, len(images), CHUNK):
-            if stop.is_set():
-                return images, none
-            part = slice(start, start + CHUNK)
-            logits = self._scorer.outputs(images.pixels[part], images.char_ids[part])[0]
-            parts.append(decode(softmax(logits / temperature), self._has_end_class))
+        parts = [
+            decode(probabilities, self._has_end_class)
+            for _, probabilities in probabilities_in_parts(self._scorer, images, stop, temperature)
+        ]
+        if stop.is_set():
+            return images, none
         char_ids, confidences = (np.concatenate(column) for column in zip(*parts, strict=True))
         known = known_positions(char_ids, confidences, self.settings.confidence)
         read = np.where(known, char_ids, UNKNOWN_ID).astype(np.int32)

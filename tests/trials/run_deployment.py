@@ -18,7 +18,6 @@ import os
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from cnnlib.dataset.images import open_image
 from cnnlib.errors import CaptchaError
 from cnnlib.paths import PROJECT_ROOT
 from cnnlib.runtimes import load_recognizer
+from tests.trials.lib.ports import free_port
 
 IMAGES = 200
 AT_ONCE = 2000
@@ -67,11 +67,6 @@ def examples(config: SampleConfig) -> list[Example]:
             [answer] = recognizer.predict([open_image(data)])
             made.append(Example(data, answer.text, answer.confidence))
     return made
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @contextmanager

@@ -19,7 +19,6 @@ import math
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -40,6 +39,7 @@ from cnnlib import console
 from cnnlib.config import load_sample_config
 from cnnlib.errors import CaptchaError
 from cnnlib.paths import PROJECT_ROOT
+from tests.trials.lib.ports import free_port
 
 CONFIG = "conf/pretrained_config.json"
 SCRAPE = PROJECT_ROOT / "deploy/prometheus.yml"
@@ -51,11 +51,6 @@ GRAFANA = {"$__rate_interval": "10s", "$instance": ".*"}
 VARIABLE = 'up{job="cnn_captcha"}'  # whose label values it offers
 IMAGES, KEPT = 20, 1  # the images that are not kept have a metric, too
 READY_S = 60.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @contextmanager
