@@ -1,7 +1,7 @@
 """Train a recogniser on the labelled images, and save it.
 
     python3 train_model.py [--config conf/sample_config.json] [--fresh] [--cycle-stop N] [--seed N]
-                           [--teacher MODEL_FOLDER]
+                           [--teacher MODEL_FOLDER] [--cluster FILE --task JOB:INDEX [--patience S]]
     python3 train_model.py --recognize
 
 Reads the images in train_image_dir and test_image_dir. Prints, every 10 steps, the share of right
@@ -14,19 +14,25 @@ save and leave (exit code 130); the same command goes on from there, as it does 
 Started after its end, it trains the same weights further; --fresh starts over.
 --teacher names a trained model of the same captcha, from whose probabilities the network learns,
 too (docs/en/training.md, A smaller network).
+--cluster and --task train on several machines (docs/en/cluster.md): the file names them, and each
+one runs this command with a task of its own, such as chief:0, worker:0 or ps:0. The environment
+variable TF_CONFIG says the same.
 --recognize answers one random training image, and draws it to recognized.png in model_save_dir.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnlib import console
-from cnnlib.config import SAMPLE_CONFIG, load_sample_config
+from cnnlib.config import SAMPLE_CONFIG, SampleConfig, load_sample_config
 from cnnlib.paths import resolve_input_path
 
 if TYPE_CHECKING:
     from cnnlib.training import TrainModel
+    from cnnlib.training.cluster import Cluster
 
 __all__ = ["TrainModel", "main"]
 
@@ -50,19 +56,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--teacher", type=resolve_input_path, metavar="MODEL_FOLDER", help="a model to learn from"
     )
     parser.add_argument("--recognize", action="store_true", help="answer one training image")
+    parser.add_argument("--cluster", type=Path, metavar="FILE", help="the machines that train")
+    parser.add_argument("--task", metavar="JOB:INDEX", help="which of them this is")
+    parser.add_argument(
+        "--patience", type=float, default=300.0, metavar="S", help="seconds to wait for a worker"
+    )
     args = parser.parse_args(argv)
     config = load_sample_config(
         args.config, cycle_stop=args.cycle_stop, seed=args.seed, teacher=args.teacher
     )
     from cnnlib.training import TrainModel
+    from cnnlib.training.cluster import read_cluster
 
-    model = TrainModel.from_config(config, fresh=args.fresh)
+    cluster = read_cluster(args.cluster, args.task, args.patience)
+    if cluster and not args.recognize and not cluster.is_chief:
+        return _serve_chief(config, cluster)
+    model = TrainModel.from_config(config, fresh=args.fresh, cluster=cluster)
     if args.recognize:
         model.recognize_captcha()
         return 0
     if model.train_cnn().interrupted:
         return console.EXIT_INTERRUPTED
     console.say(f"next: python3 test_batch.py --config {args.config}")
+    return 0
+
+
+def _serve_chief(config: SampleConfig, cluster: "Cluster") -> int:
+    """Be a parameter server or a worker until the chief ends the run."""
+    from cnnlib.training import TrainModel
+    from cnnlib.training.replication import serve_parameters
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # it may wait for the others, and has no state
+    if cluster.is_ps:
+        serve_parameters(cluster, console.CONSOLE)
+    else:
+        TrainModel.from_config(config, cluster=cluster).work_for_chief()
     return 0
 
 

@@ -46,6 +46,11 @@ class ImageSet:
         """Return some of the images, by index int [n]; their pixels are copied."""
         return ImageSet([self.names[i] for i in chosen], self.pixels[chosen], self.char_ids[chosen])
 
+    def share(self, position: int, count: int) -> ImageSet:
+        """Return every `count`-th image, from `position` on; their pixels are not copied."""
+        part = slice(position, None, count)
+        return ImageSet(self.names[part], self.pixels[part], self.char_ids[part])
+
     def joined(self, other: ImageSet) -> ImageSet:
         """Return the images of both; their pixels are copied."""
         pixels = np.concatenate([self.pixels, other.pixels])

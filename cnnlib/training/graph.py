@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,18 @@ from cnnlib.networks.saliency import saliency
 from cnnlib.networks.tensorflow_v1 import cond, tf
 from cnnlib.networks.weights import Tensor, TrainableWeights
 from cnnlib.training.augmentation import distort
+from cnnlib.training.cluster import Cluster
 from cnnlib.training.distillation import Teacher, taught_losses
 from cnnlib.training.recipes import Recipe
+from cnnlib.training.replication import Replication, placed
 
 
 @dataclass(frozen=True)
 class TrainingGraph:
-    """A finalised graph, and what a training feeds, runs and saves of it."""
+    """A closed graph, and what a training feeds, runs and saves of it.
+
+    That of a cluster is closed by its session, which adds to it.
+    """
 
     graph: tf.Graph
     X: Tensor  # uint8 [B, H, W] or [B, H, W, 3]
@@ -37,6 +42,7 @@ class TrainingGraph:
     initializer: Tensor
     best_saver: Any  # of the weights
     last_saver: Any  # of everything
+    replication: Replication | None  # where several machines train together
 
 
 def build(
@@ -47,14 +53,17 @@ def build(
     distortion: float = 0.0,
     splices: bool = False,
     teacher: Teacher | None = None,
+    cluster: Cluster | None = None,
 ) -> TrainingGraph:
     """Build what trains `cnn`, whose graph is empty but for its placeholders, and close it.
 
     `distortion` is the strength of augmentation; `splices` adds the saliency, and `teacher` a loss.
+    In a `cluster` the steps are those of all its machines.
     """
     cnn.require_unbuilt()
-    with cnn.graph.as_default():
-        tf.set_random_seed(seed)  # for the operations that come after it
+    with cnn.graph.as_default(), placed(cluster):
+        # For the operations that come after it; each machine distorts in its own way.
+        tf.set_random_seed(seed + (cluster.position if cluster else 0))
         weights = TrainableWeights(cnn.training, cnn.keep_prob)
         undistorted = cnn.standardized()  # [B, H, W, channels]
         images = _distorted(cnn, undistorted, recipe, distortion)
@@ -67,7 +76,8 @@ def build(
         losses = _losses(cnn, recipe, smoothing=0.0)
         saliency = _saliency(cnn, undistorted) if splices else None
         rate = tf.placeholder(tf.float32, [], "rate")
-        train_step = _train_step(loss, rate, recipe, weights.moving_averages)
+        replication = Replication(cluster) if cluster else None
+        train_step = _train_step(loss, rate, recipe, weights.moving_averages, replication)
         all_variables = tf.global_variables()
         graph = TrainingGraph(
             graph=cnn.graph,
@@ -85,8 +95,10 @@ def build(
             initializer=tf.variables_initializer(all_variables),
             best_saver=tf.train.Saver(weight_variables, max_to_keep=None),
             last_saver=tf.train.Saver(max_to_keep=None),
+            replication=replication,
         )
-    cnn.graph.finalize()
+    if replication is None:
+        cnn.graph.finalize()
     return graph
 
 
@@ -128,17 +140,42 @@ def _saliency(cnn: CNN, images: Tensor) -> Tensor:
 
 
 def _train_step(
-    loss: Tensor, rate: Tensor, recipe: Recipe, moving_averages: Sequence[Tensor]
+    loss: Tensor,
+    rate: Tensor,
+    recipe: Recipe,
+    moving_averages: Sequence[Tensor],
+    replication: Replication | None,
 ) -> Tensor:
-    optimizer = tf.train.AdamOptimizer(rate, beta2=recipe.adam_beta2)
-    gradients, variables = zip(*optimizer.compute_gradients(loss), strict=True)
-    if recipe.clip_norm:
-        gradients, _ = tf.clip_by_global_norm(gradients, recipe.clip_norm)
-    step = optimizer.apply_gradients(zip(gradients, variables, strict=True))
-    with tf.control_dependencies([step]):
-        decay = [
-            kernel.assign_sub(rate * recipe.weight_decay * kernel)
-            for kernel in tf.trainable_variables()
-            if kernel.op.name.endswith("kernel")
-        ]
-        return tf.group(*decay, *moving_averages)
+    """Return what a step runs; in a cluster the chief alone keeps the averages of batch norm."""
+    optimizer = _Optimizer(replication.rate if replication else rate, recipe)
+    gradients = optimizer.compute_gradients(loss)
+    if replication is None:
+        return tf.group(optimizer.apply_gradients(gradients), *moving_averages)
+    step = replication.synchronized(optimizer, gradients, rate)
+    return tf.group(step, *(moving_averages if replication.cluster.is_chief else ()))
+
+
+class _Optimizer(tf.train.AdamOptimizer):
+    """Adam on gradients that are clipped together; then kernels decay."""
+
+    def __init__(self, rate: Tensor, recipe: Recipe) -> None:
+        super().__init__(rate, beta2=recipe.adam_beta2)
+        self._rate, self._recipe = rate, recipe
+
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[Tensor, Any]],
+        global_step: Any = None,
+        name: Any = None,
+    ) -> Tensor:
+        recipe = self._recipe
+        gradients, variables = zip(*grads_and_vars, strict=True)
+        if recipe.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, recipe.clip_norm)
+        step = super().apply_gradients(zip(gradients, variables, strict=True), global_step, name)
+        decay = []
+        for kernel in variables:
+            if kernel.op.name.endswith("kernel"):
+                with tf.control_dependencies([step]), tf.device(kernel.device):
+                    decay.append(kernel.assign_sub(self._rate * recipe.weight_decay * kernel))
+        return tf.group(step, *decay)

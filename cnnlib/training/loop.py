@@ -7,7 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,8 @@ from cnnlib.evaluation.metrics import Scores
 from cnnlib.exporting.export import export_new_best
 from cnnlib.network import CNN
 from cnnlib.networks.model_folder import ModelInfo, Run
-from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training.batches import Batch, TrainingBatches, prefetch
-from cnnlib.training.doubtful import find_doubtful
+from cnnlib.training.discovery import Discovery
 from cnnlib.training.graph import TrainingGraph
 from cnnlib.training.history import TrainingRecord
 from cnnlib.training.options import RunOptions, TrainingResult
@@ -30,8 +29,8 @@ from cnnlib.training.reports import RunReports
 from cnnlib.training.rollback import MIN_IMAGES, Rollback
 from cnnlib.training.saving import ModelSaver, check_finite
 from cnnlib.training.scoring import Scorer
-from cnnlib.training.self_training import SelfReader
 from cnnlib.training.signals import stop_signals
+from cnnlib.training.stepping import Stepper
 
 REPORT_STEPS = 10  # docs/en/version-2.md, 2.4
 FIRST_PROGRESS_STEPS = 20  # after these the time to expect is known
@@ -62,17 +61,23 @@ class TrainingLoop:
     ) -> None:
         self._cnn, self._graph, self._session = cnn, graph, session
         self._options, self._recipe = options, options.recipe
-        self._train, self._test, self._reporter = train, test, reporter
+        self._train, self._test, self._reporter = options.own_share(train), test, reporter
         self._scorer = Scorer(graph, session, cnn.spec.has_end_class)
         self._saver = ModelSaver(cnn, graph, session, self._scorer, options, test)
         self._reports = RunReports(
             cnn, options, train, test, self._scorer, self._saver, reporter, advises
         )
-        settings = self._recipe.self_training
-        self._reader = (
-            SelfReader(unlabelled, test, self._scorer, settings, cnn.spec.has_end_class)
-            if unlabelled and settings
-            else None
+        self._stepper = Stepper(graph, session, options)
+        self._discovery = Discovery(
+            cnn.spec,
+            options,
+            self._train,
+            test,
+            options.own_share(unlabelled) if unlabelled else None,
+            self._scorer,
+            self._stepper,
+            reporter,
+            advises,
         )
         self._views = views
         self._next_acc_stop_check = 0
@@ -83,6 +88,9 @@ class TrainingLoop:
         self._reports.begin(self._saver.restore(previous))
         saver, options = self._saver, self._options
         self._rollback = self._new_rollback(previous)
+        replication = self._graph.replication
+        if replication:
+            replication.begin(self._session, saver.first_step, saver.started)
         done_before = saver.earlier_steps + saver.first_step
         self._record = TrainingRecord(options.log_dir, self._cnn.folder.full, done_before)
         try:
@@ -91,13 +99,17 @@ class TrainingLoop:
             rng, batch_rng = np.random.default_rng(seed).spawn(2)
             source = TrainingBatches(
                 self._train,
-                options.train_batch_size,
+                options.own_batch_size,
                 options.cycle_stop,
                 saver.first_step,
                 None if self._graph.saliency is None else self._recipe.splicing,
                 batch_rng,
             )
-            with stop_signals() as stop, prefetch(source.batches()) as batches:
+            with (
+                stop_signals() as stop,
+                self._watched(stop),
+                prefetch(source.batches()) as batches,
+            ):
                 last, interrupted = self._train_steps(stop, source, batches, rng)
         finally:
             self._record.close()
@@ -121,6 +133,13 @@ class TrainingLoop:
             rollback.keep_start(saver.first_step, self._scorer.score(*sample).loss)
         return rollback
 
+    def _watched(self, stop: threading.Event) -> AbstractContextManager[None]:
+        """Give a block in which the machines that train together are watched, if there are any."""
+        replication = self._graph.replication
+        if replication is None:
+            return nullcontext()
+        return replication.watched(self._session, stop, self._reporter)
+
     # Steps
 
     def _train_steps(
@@ -141,11 +160,11 @@ class TrainingLoop:
         seconds: list[float] = []
         steps = self._reporter.progress(range(step + 1, cycle_stop + 1), "training", unit="step")
         for step in steps:
-            self._look_at_images(step, source, stop)
+            self._discovery.look(step, source, self._saver.started, stop)
             began_s = time.perf_counter()
             batch = next(batches)
             rate = self._rate(step, source)
-            self._step(batch, rate)
+            self._stepper.step(batch, rate)
             seconds.append(time.perf_counter() - began_s)
             done = self._report_if_due(step, batch, rate, rng, seconds, stop)
             if not done:
@@ -181,77 +200,6 @@ class TrainingLoop:
             return 1.0
         steps = saver.last_step - saver.cooling_from
         return (saver.last_step - step + 1) / steps
-
-    def _step(self, batch: Batch, rate: float) -> None:
-        graph = self._graph
-        feeds = {
-            graph.X: batch.pixels,
-            graph.Y: batch.char_ids,
-            graph.training: True,
-            graph.rate: rate,
-            graph.keep_prob: self._recipe.keep_prob,
-        }
-        self._run(graph.train_step, feeds)
-
-    def _look_at_images(self, step: int, source: TrainingBatches, stop: threading.Event) -> None:
-        """Do what is due before a step: find out more about the images that are learned."""
-        if source.should_locate(step):
-            self._locate_characters(step, source, stop)
-        if source.is_due(step, self._recipe.doubt_at):
-            self._leave_out_doubtful(source, stop)
-        if self._reader and source.is_due(step, self._reader.settings.read_at):
-            self._read_unlabelled(self._reader, source, stop)
-
-    def _locate_characters(self, step: int, source: TrainingBatches, stop: threading.Event) -> None:
-        """Locate the characters in the images, where the network reads enough of those."""
-        splicing = self._recipe.splicing
-        assert splicing is not None, "TrainingBatches locates for it alone"
-        rng = np.random.default_rng(self._options.seed)
-        images, least = self._train, splicing.known_share
-        if self._saver.started:
-            images, least = self._test, splicing.started_known_share
-        right = self._scorer.score(*images.sample(splicing.known_images, rng)).image_accuracy
-        known = right >= least
-        with suppress(OSError):  # nobody reads any more: the next report notices it
-            self._reporter.say(
-                "locating the characters in the images, to splice them"
-                if known
-                else "too few images are read yet to splice their characters"
-            )
-        if known:
-            source.locate_characters(step, self._saliency, stop, self._reporter)
-
-    def _leave_out_doubtful(self, source: TrainingBatches, stop: threading.Event) -> None:
-        """Train on without the images whose labels the network holds for wrong."""
-        train = self._train
-        doubtful = find_doubtful(self._scorer, train, self._cnn.spec.has_end_class, stop)
-        source.leave_out(doubtful)
-        self._reports.left_out([train.names[i] for i in np.flatnonzero(doubtful)])
-
-    def _read_unlabelled(
-        self, reader: SelfReader, source: TrainingBatches, stop: threading.Event
-    ) -> None:
-        """Train on with what the network reads now in images without labels."""
-        images, chosen = reader.read(stop)
-        source.learn_also(images, chosen, reader.settings.batch_share)
-        self._reports.read_unlabelled(len(chosen), len(images))
-
-    def _saliency(self, pixels: np.ndarray, char_ids: np.ndarray) -> np.ndarray:
-        """Return what each column contributes to each character, float32 [B, L, W]."""
-        graph = self._graph
-        return np.asarray(self._run(graph.saliency, {graph.X: pixels, graph.Y: char_ids}))
-
-    def _run(self, fetches: Any, feeds: dict[Any, Any]) -> Any:
-        """Run what needs a training step's memory; raises CaptchaError where it is not enough."""
-        try:
-            return self._session.run(fetches, feeds)
-        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-            size = self._options.train_batch_size
-            raise CaptchaError(
-                f"not enough memory for train_batch_size {size}: set a smaller one in conf/, such "
-                f"as {max(1, size // 2)}, or end other programs. The same command goes on from the "
-                "last save"
-            ) from error
 
     # Every few steps
 
@@ -292,7 +240,8 @@ class TrainingLoop:
         test = self._scorer.score(*self._test.sample(self._options.test_batch_size, rng))
         self._reports.step(step, train, test)
         self._check_spike(step, train)
-        images_per_s = len(batch.pixels) / statistics.median(seconds)
+        replicas = self._options.cluster.replicas if self._options.cluster else 1
+        images_per_s = replicas * len(batch.pixels) / statistics.median(seconds)
         total = self._saver.earlier_steps + step
         with self._warned():
             self._record.add(total, train, test, rate, images_per_s)

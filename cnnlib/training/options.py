@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnnlib.dataset.image_set import ImageSet
 from cnnlib.errors import ConfigError
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.paths import AnyPath, ProjectPath
+from cnnlib.training.cluster import Cluster
 from cnnlib.training.recipes import RECIPES, Recipe
 
 
@@ -26,6 +28,7 @@ class RunOptions:
     start: AnyPath  # as in a config
     teacher: AnyPath  # likewise: a model folder, or empty
     export_onnx: bool  # with each new best
+    cluster: Cluster | None  # the machines that train together
 
     def __post_init__(self) -> None:
         if self.recipe_name not in RECIPES:
@@ -39,6 +42,16 @@ class RunOptions:
     @property
     def recipe(self) -> Recipe:
         return RECIPES[self.recipe_name]
+
+    @property
+    def own_batch_size(self) -> int:
+        """How many images of each step this process takes."""
+        return -(-self.train_batch_size // (self.cluster.replicas if self.cluster else 1))
+
+    def own_share(self, images: ImageSet) -> ImageSet:
+        """Return which of the images this process learns from."""
+        cluster = self.cluster
+        return images.share(cluster.position, cluster.replicas) if cluster else images
 
 
 @dataclass(frozen=True)

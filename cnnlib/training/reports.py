@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 
 import numpy as np
@@ -94,22 +94,6 @@ class RunReports:
         """Report that the loss leapt, and the training has gone back to the weights of a step."""
         self._monitor.leapt_at = leapt_at
         self._check([messages.restored(step)])
-
-    def left_out(self, names: Sequence[str]) -> None:
-        """Report the images that are left out because their labels seem wrong."""
-        if names and self._advises:
-            with suppress(OSError):
-                self._reporter.say(
-                    f"check     {len(names)} training images are left out, such as {names[0]}: the "
-                    "network reads another text than their labels. python3 doctor.py shows them"
-                )
-
-    def read_unlabelled(self, used: int, total: int) -> None:
-        """Report how many images without labels are learned from, of those that were read."""
-        with suppress(OSError):
-            self._reporter.say(
-                f"{used:,} of {total:,} images without labels are read well enough to learn from"
-            )
 
     def exported(self, export: Export) -> None:
         self._reporter.say(f"{export.file.name} written: {export.comparison.summary()}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +32,14 @@ from cnnlib.networks.session import (
 )
 from cnnlib.paths import AnyPath, ProjectPath
 from cnnlib.recognizer import Prediction, Recognizer
+from cnnlib.training.cluster import Cluster
 from cnnlib.training.distillation import Teacher, read_teacher
 from cnnlib.training.graph import TrainingGraph, build
 from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.options import RunOptions, TrainingResult
+from cnnlib.training.replication import chief_session, worker_session
 from cnnlib.training.self_training import load_unlabelled
+from cnnlib.training.worker import Worker
 
 RECOGNIZED_FILE = "recognized.png"
 
@@ -76,6 +81,7 @@ class TrainModel(CNN):
         teacher: AnyPath = "",
         export_onnx: bool = False,
         unlabelled_img_path: AnyPath = "",
+        cluster: Cluster | None = None,
         reporter: Reporter = CONSOLE,
     ) -> None:
         spec = dataclasses.replace(
@@ -107,13 +113,18 @@ class TrainModel(CNN):
             start=start,
             teacher=teacher,
             export_onnx=export_onnx,
+            cluster=cluster,
         )
         self.fresh = fresh
         self._reporter = reporter
 
     @classmethod
     def from_config(
-        cls, config: SampleConfig, fresh: bool = False, reporter: Reporter = CONSOLE
+        cls,
+        config: SampleConfig,
+        fresh: bool = False,
+        reporter: Reporter = CONSOLE,
+        cluster: Cluster | None = None,
     ) -> TrainModel:
         return cls(
             config.train_image_dir,
@@ -138,6 +149,7 @@ class TrainModel(CNN):
             teacher=config.teacher,
             export_onnx=config.export_onnx,
             unlabelled_img_path=config.unlabelled_image_dir if config.self_training else "",
+            cluster=cluster,
             reporter=reporter,
         )
 
@@ -158,12 +170,30 @@ class TrainModel(CNN):
             if self.teacher:  # read before the images, which take longer
                 self._reporter.say(f"teacher   {self.teacher.name}")
             previous = self._previous_model()
-            train, test = (
-                load_images(path, self.rules, cached=True, reporter=self._reporter)
-                for path in (self.train_img_path, self.verify_img_path)
-            )
-            unlabelled = self._load_unlabelled(len(train))
+            train, test, unlabelled = self._load()
             return self._train(train, test, previous, len(train), unlabelled)
+
+    def work_for_chief(self) -> None:
+        """Compute this worker's share of each step of a run, until the chief ends it.
+
+        Nothing is written. Raises SampleError for folders without usable images.
+        """
+        train, test, unlabelled = self._load()
+        graph, options = self.build_graph(len(train)), self.options
+        assert graph.replication is not None, "a worker is one of a cluster"
+        wanted = session_options(options.enable_gpu)
+        with worker_session(graph.replication, wanted) as session:
+            Worker(
+                self,
+                graph,
+                graph.replication,
+                session,
+                options,
+                train,
+                test,
+                unlabelled,
+                self._reporter,
+            ).run()
 
     def train_subset(
         self, train: ImageSet, test: ImageSet, count: int, unlabelled: ImageSet | None = None
@@ -174,6 +204,14 @@ class TrainModel(CNN):
         """
         with self.folder.locked(self._reporter):
             return self._train(train, test, None, count, unlabelled, advises=False)
+
+    def _load(self) -> tuple[ImageSet, ImageSet, ImageSet | None]:
+        """Return images to learn from, to test with, and without labels."""
+        train, test = (
+            load_images(path, self.rules, cached=True, reporter=self._reporter)
+            for path in (self.train_img_path, self.verify_img_path)
+        )
+        return train, test, self._load_unlabelled(len(train))
 
     def _load_unlabelled(self, least: int) -> ImageSet | None:
         settings = self.options.recipe.self_training
@@ -199,6 +237,7 @@ class TrainModel(CNN):
             distortion=options.recipe.distortion(views),
             splices=options.recipe.splices(views, self.max_captcha),
             teacher=self.teacher,
+            cluster=options.cluster,
         )
 
     def _views(self, count: int) -> float:
@@ -228,7 +267,7 @@ class TrainModel(CNN):
                 f"{threads_in_pool()} of {usable_cores()} cores: train in a process of its own, or "
                 "before the first Recognizer"
             )
-        with open_session(self.graph, session_options(options.enable_gpu)) as session:
+        with self._open_session(graph) as session:
             loop = TrainingLoop(
                 self,
                 graph,
@@ -242,6 +281,12 @@ class TrainModel(CNN):
                 advises=advises,
             )
             return loop.run(previous)
+
+    def _open_session(self, graph: TrainingGraph) -> AbstractContextManager[Any]:
+        options = session_options(self.options.enable_gpu)
+        if graph.replication is None:
+            return open_session(self.graph, options)
+        return chief_session(graph.replication, graph.initializer, options)
 
     def _previous_model(self) -> ModelInfo | None:
         """Return the model to go on from; raises ModelError where it does not fit."""
