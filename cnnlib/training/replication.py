@@ -33,6 +33,7 @@ BEAT_S = 2.0  # between two signs of life of a worker
 SILENT_S = 15.0  # without one, it is missing
 LEAVE_S = 30.0  # for workers to notice that a run has ended
 POLL_S = 0.5
+_abandoned: list[Any] = []  # sessions
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
@@ -142,7 +143,8 @@ class Replication:
 
     def join(self, session: Any) -> None:
         """Take part from the step that the run is at."""
-        session.run(self._optimizer.local_step_init_op)
+        with suppress(tf.errors.FailedPreconditionError):  # the chief has not begun yet
+            session.run(self._optimizer.local_step_init_op)
 
     def look(self, session: Any) -> tuple[Phase, int, bool]:
         """Return the phase of the run, its step, and whether it started from known weights."""
@@ -209,7 +211,7 @@ class _Watch:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        self._thread.join(BEAT_S)  # it may wait for a server that is lost
 
     def _look(self) -> None:
         cluster = self._replication.cluster
@@ -250,9 +252,12 @@ def chief_session(replication: Replication, initializer: Tensor, options: Any) -
         with _training_session(replication, start_server(cluster), initializer, options, hooks):
             try:
                 yield keeper.session
-            finally:
-                with suppress(tf.errors.OpError):
-                    replication.end(keeper.session)
+            except LOST:
+                raise  # nobody is there to be told
+            except BaseException:
+                replication.end(keeper.session)
+                raise
+            replication.end(keeper.session)
     except LOST as error:
         raise CaptchaError(
             f"a parameter server ({', '.join(cluster.addresses['ps'])}) was lost: start it again. "
@@ -267,8 +272,9 @@ def worker_session(replication: Replication, options: Any) -> Iterator[Any]:
     It waits for parameter servers that are not there yet, or are there no more.
     """
     server = start_server(replication.cluster)
+    hooks = [_JoinAgain(replication)]
     with (
-        _training_session(replication, server, None, options, []) as session,
+        _training_session(replication, server, None, options, hooks) as session,
         replication.alive(server),
     ):
         yield session
@@ -279,19 +285,34 @@ def _training_session(
     replication: Replication, server: Any, initializer: Tensor, options: Any, hooks: list[Any]
 ) -> Iterator[Any]:
     options.device_filters.extend(_filters(replication.cluster))
-    with (
-        replication.step.graph.as_default(),
-        quiet_log(),
-        tf.train.MonitoredTrainingSession(
+    with replication.step.graph.as_default(), quiet_log():
+        session = tf.train.MonitoredTrainingSession(
             server.target,
             replication.cluster.is_chief,
             hooks=hooks,
             config=options,
             scaffold=replication.scaffold(initializer),
             stop_grace_period_secs=1,
-        ) as session,
-    ):
-        yield session
+        )
+        try:
+            yield session
+        except LOST:
+            _abandoned.append(session)  # to close it would wait for the servers
+            raise
+        except BaseException:
+            session.close()
+            raise
+        session.close()
+
+
+class _JoinAgain(tf.train.SessionRunHook):
+    """Lets a worker whose connection was lost, and with it perhaps a token, go on without one."""
+
+    def __init__(self, replication: Replication) -> None:
+        self._replication = replication
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        self._replication.join(session)
 
 
 class _KeepSession(tf.train.SessionRunHook):

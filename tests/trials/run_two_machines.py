@@ -21,9 +21,7 @@ three minutes; removes the machines at the end, also on Ctrl-C. Exit code 1 if a
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -35,6 +33,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench.lib.load import form
+from bench.lib.namespaces import move_into_namespace, run
 from bench.lib.practice import drawn_files
 from cnnlib import console
 from cnnlib.config import load_sample_config
@@ -44,10 +43,8 @@ from cnnlib.networks.model_folder import ONNX_FILE, ModelFolder
 from cnnlib.onnx_recognizer import OnnxRecognizer
 from cnnlib.paths import PROJECT_ROOT
 from tests.trials.lib.clients import TOLERANCE, Clients, Example, Passed, read_log
-from tests.trials.lib.machines import ADDRESSES, CONFIG, Machine, nginx, run
+from tests.trials.lib.machines import ADDRESSES, CONFIG, Machine, nginx
 
-FRONT = "CNN_CAPTCHA_FRONT"  # set where this runs in the namespace of nginx and the clients
-PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "unshare": "util-linux", "nginx": "nginx"}
 IMAGES = 50
 NEW_TEMPERATURE = 1.0  # the new model has the old one's weights, and is less sure of its answers
 USED_S = SWAPPED_S = PASSED_ON_S = 30.0
@@ -223,16 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=console.at_least_one, default=10, metavar="N")
     parser.add_argument("--clients", type=console.at_least_one, default=16, metavar="N")
     args = parser.parse_args(argv)
-    if not sys.platform.startswith("linux") or os.geteuid() != 0:
-        raise CaptchaError("this makes network namespaces: run it as root, on Linux")
-    missing = {package for program, package in PROGRAMS.items() if not shutil.which(program)}
-    if missing:
-        raise CaptchaError(f"programs are missing: apt install {' '.join(sorted(missing))}")
-    if FRONT not in os.environ:  # once more, in a namespace that ends with this process
-        os.environ[FRONT] = "1"
-        os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
-    run("ip", "link", "set", "lo", "up")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all is cleared up
+    move_into_namespace({"nginx": "nginx"})
     try:
         trial(args.workers, args.seconds, args.clients)
     except CaptchaError as error:

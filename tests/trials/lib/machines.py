@@ -1,14 +1,10 @@
-"""Machines for the trials, each a network namespace of Linux with a link, gunicorn and its model.
-
-The program that makes them is in a namespace of its own (`unshare --net`): nginx and the clients.
-"""
+"""Machines for the trials, each with gunicorn and its model, and nginx in front of them."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from bench.lib.namespaces import Namespace
 from bench.lib.nginx import DEBIAN_NGINX
 from bench.lib.servers import deployed_environment
 from cnnlib.errors import CaptchaError
@@ -24,37 +21,17 @@ from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.paths import PROJECT_ROOT
 
 CONFIG = "conf/pretrained_config.json"
-FRONT_ADDRESS, ADDRESSES = "192.0.2.1", ("192.0.2.11", "192.0.2.12")  # of nginx-upstream.conf
-PORT, LINK = 6000, "eth0"  # of a machine
+ADDRESSES, PORT = ("192.0.2.11", "192.0.2.12"), 6000  # of nginx-upstream.conf
 LOG_OF_SITE = "/var/log/nginx/cnn_captcha.log"
 READY_S = 60.0
 
 
-def run(*command: str | Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise CaptchaError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
-
-
-def limit_link(*into: str, device: str) -> str:
-    """Limit what a device sends; return how. `into` is what runs a command in its namespace."""
-    for words, told in (
-        ("netem delay 250us rate 1gbit", "1 Gbit/s, 0.5 ms there and back"),
-        ("tbf rate 1gbit burst 128kb latency 50ms", "1 Gbit/s, no delay: the system has no netem"),
-    ):
-        with suppress(CaptchaError):
-            run(*into, "tc", "qdisc", "add", "dev", device, "root", *words.split())
-            return told
-    return "without a limit: the system has neither netem nor tbf"
-
-
-class Machine:
-    """A network namespace with a model folder and gunicorn, at the end of a link."""
+class Machine(Namespace):
+    """A machine with a model folder and gunicorn."""
 
     def __init__(self, address: str, folder: Path, model: ModelFolder, workers: int) -> None:
-        self.name = f"captcha-{os.getpid()}-{address.rpartition('.')[2]}"
-        self.device = f"to-{address.rpartition('.')[2]}"
-        self.address, self._folder, self._workers = address, folder, workers
+        super().__init__(address)
+        self._folder, self._workers = folder, workers
         folder.mkdir()
         self.model = ModelFolder(str(folder / "model"))
         self.model.full.mkdir()
@@ -64,30 +41,11 @@ class Machine:
         (folder / "config.json").write_text(json.dumps(values), encoding="utf-8")
         self._gunicorn: subprocess.Popen[bytes] | None = None
 
-    @contextmanager
-    def connected(self) -> Iterator[str]:
-        """Make the namespace and its link; yield how the link is limited."""
-        inside = ("ip", "netns", "exec", self.name)
-        run("ip", "netns", "add", self.name)
-        try:
-            pair = ["type", "veth", "peer", "name", LINK, "netns", self.name]
-            run("ip", "link", "add", self.device, *pair)
-            run("ip", "addr", "add", FRONT_ADDRESS, "peer", self.address, "dev", self.device)
-            run("ip", "link", "set", self.device, "up")
-            run(*inside, "ip", "addr", "add", self.address, "peer", FRONT_ADDRESS, "dev", LINK)
-            run(*inside, "ip", "link", "set", LINK, "up")
-            run(*inside, "ip", "link", "set", "lo", "up")
-            limit_link(device=self.device)
-            yield limit_link(*inside, device=LINK)
-        finally:
-            self.kill()
-            run("ip", "netns", "delete", self.name)
-
     def start(self) -> None:
         app = f"webserver_recognize_api:create_app({str(self._folder / 'config.json')!r}, False)"
         with (self._folder / "log").open("ab") as log:
             self._gunicorn = subprocess.Popen(
-                ["ip", "netns", "exec", self.name, sys.executable, "-m", "gunicorn"]
+                [*self.inside, sys.executable, "-m", "gunicorn"]
                 + ["-c", "deploy/gunicorn.conf.py", "--workers", str(self._workers)]
                 + ["--bind", f"{self.address}:{PORT}", app],
                 cwd=PROJECT_ROOT,
@@ -116,11 +74,7 @@ class Machine:
             return answer.status, answer.read()
 
     def kill(self) -> None:
-        """End all that runs on the machine with signal 9."""
-        listed = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True)
-        for pid in listed.stdout.split():
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+        super().kill()
         if self._gunicorn:
             self._gunicorn.wait()
 
@@ -131,10 +85,6 @@ class Machine:
         code = self._gunicorn.wait(30)
         if code:
             raise CaptchaError(f"{self.address}: exit code {code} after SIGTERM")
-
-    def set_cable(self, plugged: bool) -> None:
-        inside = ("ip", "netns", "exec", self.name)
-        run(*inside, "ip", "link", "set", LINK, "up" if plugged else "down")
 
     def last_lines(self) -> str:
         return (self._folder / "log").read_text(encoding="utf-8", errors="replace")[-800:]

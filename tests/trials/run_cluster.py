@@ -1,0 +1,182 @@
+"""Train on four machines, and kill each of them: the training must go on, or say what is missing.
+
+    sudo .venv/bin/python tests/trials/run_cluster.py
+
+Makes four machines of this one, each a network namespace with a link of 1 Gbit/s (and 0.5 ms there
+and back, where the system has netem): a parameter server, the chief and two workers. In turn
+
+    a worker is killed with signal 9, and comes back; the cable of one is pulled and put back;
+    the chief is killed, and goes on from its last save; the parameter server is killed: the chief
+    says so, and both, started again, go on from the last save with the workers that waited;
+    SIGTERM to the chief saves, and ends all; a worker that never starts is named
+
+Prints what happened and how long it took. Needs Linux, root and the programs ip and tc. Takes four
+minutes; removes the machines at the end, also on Ctrl-C. Exit code 1 if anything fails.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from bench.lib.clusters import Training, cluster_of
+from bench.lib.namespaces import Namespace, move_into_namespace
+from cnnlib import console
+from cnnlib.errors import CaptchaError
+from cnnlib.networks.model_folder import ModelFolder
+from tests.helpers import drawing, new_project
+
+HOSTS = {"ps:0": "192.0.2.21", "chief:0": "192.0.2.22", "worker:0": "192.0.2.23"}
+HOSTS |= {"worker:1": "192.0.2.24"}
+CHIEF, SERVER, WORKERS = "chief:0", "ps:0", ("worker:0", "worker:1")
+STEPS, CYCLE_SAVE = 100_000, 20
+UNPLUGGED_S = 25.0
+LIMIT_S = 120.0
+PATIENCE_S = 20
+
+
+class Trial:
+    def __init__(self, folder: Path, machines: dict[str, Namespace]) -> None:
+        self._machines = machines
+        project = new_project(folder / "project")
+        project.change(cycle_stop=STEPS, cycle_save=CYCLE_SAVE, train_batch_size=32, start="random")
+        for name, count in (("train", 300), ("test", 40)):
+            drawing(project)(project.root / "sample" / name, count)
+        self._model = ModelFolder(project.sample.model_save_dir)
+        self._training = Training(
+            folder,
+            cluster_of(len(WORKERS), HOSTS),
+            ["--config", str(project.config_path), "--patience", str(PATIENCE_S * 20)],
+            {task: machine.inside for task, machine in machines.items()},
+        )
+        self._impatient = Training(
+            folder,
+            cluster_of(len(WORKERS), HOSTS),
+            ["--config", str(project.config_path), "--patience", str(PATIENCE_S), "--fresh"],
+            {task: machine.inside for task, machine in machines.items()},
+        )
+
+    def run(self) -> None:
+        with self._training.running():
+            console.say(f"the first steps after {self._goes_on(0):.0f} s")
+            self._lose_worker()
+            self._pull_cable()
+            self._lose_chief()
+            self._lose_server()
+            self._end()
+        self._never_start()
+
+    def _lose_worker(self) -> None:
+        lost, training = WORKERS[0], self._training
+        training.kill(lost)
+        named_s = self._says(CHIEF, f"waiting for {lost}")
+        step, began_s = self._step(), time.monotonic()
+        training.start(lost)
+        self._goes_on(step)
+        console.say(
+            f"{lost} killed at step {step}: named after {named_s:.0f} s, started again, 20 steps "
+            f"on {time.monotonic() - began_s:.0f} s later"
+        )
+
+    def _pull_cable(self) -> None:
+        machine, step = self._machines[WORKERS[1]], self._step()
+        machine.set_cable(False)
+        time.sleep(UNPLUGGED_S)
+        meanwhile = self._step() - step
+        machine.set_cable(True)
+        console.say(
+            f"cable of {WORKERS[1]} pulled for {UNPLUGGED_S:.0f} s, {meanwhile} steps meanwhile: "
+            f"20 steps on {self._goes_on(step + meanwhile):.0f} s after it was put back"
+        )
+
+    def _lose_chief(self) -> None:
+        self._training.kill(CHIEF)
+        self._restart(CHIEF, "killed")
+
+    def _lose_server(self) -> None:
+        self._training.kill(SERVER)
+        code = self._training.ended(CHIEF, LIMIT_S)
+        if code != 2 or "was lost" not in self._training.said(CHIEF):
+            raise CaptchaError(f"exit code {code}: {self._training.said(CHIEF)[-800:]}")
+        self._training.start(SERVER)
+        self._restart(CHIEF, "without its parameter server")
+
+    def _restart(self, task: str, what: str) -> None:
+        """Start the chief again; it must go on from its last save."""
+        info, done = self._model.read(), self._step()
+        saved = info.run.step if info else 0
+        before = len(self._training.said(task))
+        self._training.start(task)
+        words = f"goes on after step {saved}"
+        self._training.wait(task, LIMIT_S, lambda said: words in said[before:], f"not {words!r}")
+        seconds = self._goes_on(saved, before)
+        if done - saved > CYCLE_SAVE + 10:  # steps are told every 10
+            raise CaptchaError(f"{done} steps were done, {saved} saved")
+        console.say(f"{task} {what} at step {done}: 20 steps on from {saved} {seconds:.0f} s later")
+
+    def _end(self) -> None:
+        training = self._training
+        training.signal(CHIEF, signal.SIGTERM)
+        codes = {task: training.ended(task, LIMIT_S) for task in training.tasks}
+        if codes != dict.fromkeys(training.tasks, 0) | {CHIEF: console.EXIT_INTERRUPTED}:
+            raise CaptchaError(f"exit codes {codes}")
+        console.say("SIGTERM to the chief: it saved, and all others ended with 0")
+
+    def _never_start(self) -> None:
+        missing, training = WORKERS[1], self._impatient
+        began_s = time.monotonic()
+        with training.running([task for task in training.tasks if task != missing]):
+            code = training.ended(CHIEF, LIMIT_S)
+            others = [training.ended(task, LIMIT_S) for task in (SERVER, WORKERS[0])]
+        words = f"{missing} at {HOSTS[missing]}"
+        said = training.said(CHIEF)[-800:]
+        if code != 2 or "did not take part" not in said or words not in said or any(others):
+            raise CaptchaError(f"exit codes {code}, {others}: {said}")
+        console.say(f"{missing} never started: named after {time.monotonic() - began_s:.0f} s")
+
+    def _step(self, since: int = 0) -> int:
+        """Return the last step that the chief told, since it had said so many characters."""
+        told = re.findall(r"第(\d+)次训练", self._training.said(CHIEF)[since:])
+        return int(told[-1]) if told else 0
+
+    def _goes_on(self, step: int, since: int = 0) -> float:
+        """Wait for 20 steps more; return the seconds."""
+        return self._training.wait(
+            CHIEF, LIMIT_S, lambda _: self._step(since) >= step + 20, f"not 20 steps on from {step}"
+        )
+
+    def _says(self, task: str, *words: str) -> float:
+        before = len(self._training.said(task))
+        return self._training.wait(
+            task, LIMIT_S, lambda said: all(w in said[before:] for w in words), f"no {words}"
+        )
+
+
+@console.script
+def main(argv: Sequence[str] | None = None) -> int:
+    console.parser(__doc__).parse_args(argv)
+    move_into_namespace()
+    try:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cluster-")))
+            machines = {task: Namespace(address) for task, address in HOSTS.items()}
+            for task, machine in machines.items():
+                link = stack.enter_context(machine.connected())
+                console.say(f"{task} at {machine.address}: link of {link}")
+            Trial(folder, machines).run()
+    except CaptchaError as error:
+        console.warn(f"failed: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
