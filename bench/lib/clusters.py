@@ -17,9 +17,11 @@ from cnnlib.paths import PROJECT_ROOT
 PORT = 22220  # that of the first task; each has its own
 
 
-def cluster_of(workers: int, hosts: Mapping[str, str] | None = None) -> dict[str, list[str]]:
-    """Return the addresses of a ps, a chief and workers; `hosts` by task, or this machine."""
-    jobs = {"ps": 1, "chief": 1, "worker": workers}
+def cluster_of(
+    workers: int, hosts: Mapping[str, str] | None = None, servers: int = 1
+) -> dict[str, list[str]]:
+    """Return the addresses of servers, a chief and workers; `hosts` by task, or this machine."""
+    jobs = {"ps": servers, "chief": 1, "worker": workers}
     tasks = [(job, i) for job, count in jobs.items() for i in range(count)]
     found: dict[str, list[str]] = {job: [] for job, count in jobs.items() if count}
     for port, (job, i) in enumerate(tasks, PORT):
@@ -43,11 +45,13 @@ class Training:
         self._file.write_text(json.dumps(cluster), encoding="utf-8")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, task: str) -> None:
+    def start(self, task: str, in_cluster: bool = True) -> None:
         command = [*self._inside.get(task, ()), sys.executable, "train_model.py", *self._arguments]
+        if in_cluster:
+            command += ["--cluster", str(self._file), "--task", task]
         with self.log(task).open("ab") as log:
             self._running[task] = subprocess.Popen(
-                [*command, "--cluster", str(self._file), "--task", task],
+                command,
                 cwd=PROJECT_ROOT,
                 stdout=log,
                 stderr=log,
@@ -55,10 +59,10 @@ class Training:
             )
 
     @contextmanager
-    def running(self, tasks: Sequence[str] = ()) -> Iterator[None]:
+    def running(self, tasks: Sequence[str] = (), in_cluster: bool = True) -> Iterator[None]:
         """Start tasks, all by default, and kill at the end what has not ended."""
         for task in tasks or self.tasks:
-            self.start(task)
+            self.start(task, in_cluster)
         try:
             yield
         finally:

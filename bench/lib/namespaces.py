@@ -51,11 +51,15 @@ def move_into_namespace(programs: Mapping[str, str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all is cleared up
 
 
-def limit_link(*into: str, device: str) -> str:
-    """Limit what a device sends; return how. `into` is what runs a command in its namespace."""
+def limit_link(*into: str, device: str, megabits: int) -> str:
+    """Limit what a device sends, Mbit/s; return how. `into` runs a command in its namespace."""
+    rate = f"{megabits}mbit"
     for words, told in (
-        ("netem delay 250us rate 1gbit", "1 Gbit/s, 0.5 ms there and back"),
-        ("tbf rate 1gbit burst 128kb latency 50ms", "1 Gbit/s, no delay: the system has no netem"),
+        (f"netem delay 250us rate {rate}", f"{megabits} Mbit/s, 0.5 ms there and back"),
+        (
+            f"tbf rate {rate} burst 128kb latency 50ms",
+            f"{megabits} Mbit/s, no delay: the system has no netem",
+        ),
     ):
         with suppress(CaptchaError):
             run(*into, "tc", "qdisc", "add", "dev", device, "root", *words.split())
@@ -64,11 +68,12 @@ def limit_link(*into: str, device: str) -> str:
 
 
 class Namespace:
-    """A machine with an address, at the end of a link."""
+    """A machine with an address, at the end of a link of so many Mbit/s; 0 sets no limit."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, megabits: int = 1000) -> None:
         number = address.rpartition(".")[2]
         self.address, self.name = address, f"captcha-{os.getpid()}-{number}"
+        self._megabits = megabits
         self.inside = ("ip", "netns", "exec", self.name)
         self._device = f"to-{number}"
 
@@ -83,11 +88,16 @@ class Namespace:
             run(*self.inside, "ip", "addr", "add", f"{self.address}/{NETWORK}", "dev", LINK)
             run(*self.inside, "ip", "link", "set", LINK, "up")
             run(*self.inside, "ip", "link", "set", "lo", "up")
-            limit_link(device=self._device)
-            yield limit_link(*self.inside, device=LINK)
+            yield self._limited()
         finally:
             self.kill()
             run("ip", "netns", "delete", self.name)
+
+    def _limited(self) -> str:
+        if not self._megabits:
+            return "no limit"
+        limit_link(device=self._device, megabits=self._megabits)
+        return limit_link(*self.inside, device=LINK, megabits=self._megabits)
 
     def kill(self) -> None:
         """End all that runs on the machine with signal 9."""

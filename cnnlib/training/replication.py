@@ -46,15 +46,31 @@ class Phase(enum.IntEnum):
 
 
 def placed(cluster: Cluster | None) -> AbstractContextManager[Any]:
-    """Place what is built inside on the machines of a cluster: variables on its servers."""
+    """Place what is built inside on the machines of a cluster: variables on its servers.
+
+    Each server has about as many bytes of them, and so of what the network carries.
+    """
     if cluster is None:
         return nullcontext()
     return tf.device(
         tf.train.replica_device_setter(
             worker_device=f"/job:{cluster.job}/task:{cluster.index}",
             cluster=tf.train.ClusterSpec(_jobs(cluster)),
+            ps_strategy=_LeastLoaded(len(cluster.addresses["ps"])),
         )
     )
+
+
+class _LeastLoaded:
+    """Chooses the server for each variable: the one that has the fewest values so far."""
+
+    def __init__(self, servers: int) -> None:
+        self._values = [0] * servers
+
+    def __call__(self, operation: Any) -> int:
+        index = self._values.index(min(self._values))
+        self._values[index] += tf.TensorShape(operation.get_attr("shape")).num_elements()
+        return index
 
 
 class Replication:
@@ -73,6 +89,7 @@ class Replication:
         self._ended = [_ended(cluster, index) for index in range(len(cluster.addresses["ps"]))]
         self._leave = [queue.enqueue(True) for queue in self._ended]
         self._optimizer: Any = None
+        self.failure: Exception | None = None  # of the servers, to apply gradients
 
     def synchronized(self, optimizer: Any, gradients: Any, new_rate: Tensor) -> Tensor:
         """Return what a step of this process runs: `optimizer` learns from the mean of all.
@@ -108,16 +125,24 @@ class Replication:
 
     # What the chief does
 
-    def hook(self) -> Any:
-        """Return what has the servers apply gradients, for the session of the chief."""
-        return self._optimizer.make_session_run_hook(is_chief=True, num_tokens=0)
-
     def begin(self, session: Any, step: int, started: bool) -> None:
         """Let all processes take part in a run that goes on after `step`."""
         assign(session, [(self.step, step), (self._started, int(started))])
         session.run(self._optimizer.chief_init_op)
         session.run(self._give_tokens)
+        threading.Thread(target=self._apply, args=[session], daemon=True).start()
         assign(session, [(self._phase, Phase.RUNNING)])
+
+    def _apply(self, session: Any) -> None:
+        """Have the servers apply the mean of all gradients, and give tokens, until the end."""
+        [apply] = self._optimizer.get_chief_queue_runner().enqueue_ops
+        try:
+            while True:
+                session.run(apply)
+        except (*LOST, RuntimeError):  # the session was closed, or its loop notices it, too
+            return
+        except tf.errors.OpError as error:
+            self.failure = error
 
     def end(self, session: Any) -> None:
         """Let all other processes leave, also those that wait for a step."""
@@ -128,11 +153,13 @@ class Replication:
     def watched(self, session: Any, stop: threading.Event, reporter: Reporter) -> Iterator[None]:
         """Report workers that are missing; set `stop` where one is so for too long.
 
-        Raises CaptchaError at the end where that was the reason to stop.
+        Raises CaptchaError at the end where that was the reason to stop, or the servers failed.
         """
         watch = _Watch(self, session, stop, reporter)
         with watch:
             yield
+        if self.failure:
+            raise CaptchaError(f"a parameter server cannot learn: {self.failure}") from self.failure
         if watch.given_up:
             raise CaptchaError(
                 f"{watch.given_up} did not take part for {self.cluster.patience_s:.0f} s: start "
@@ -228,8 +255,8 @@ class _Watch:
                 self._say(f"{cluster.replica_at(position)} takes part again")
             reported = set(missing)
             late = [p for p in missing if signs[p][1] < time.monotonic() - cluster.patience_s]
-            if late:
-                self.given_up = cluster.replica_at(late[0])
+            if late or self._replication.failure:
+                self.given_up = cluster.replica_at(late[0]) if late else ""
                 self._stop.set()
                 self._replication.wake(self._session)
                 return
@@ -247,9 +274,8 @@ def chief_session(replication: Replication, initializer: Tensor, options: Any) -
     """
     cluster = replication.cluster
     keeper = _KeepSession()
-    hooks = [replication.hook(), keeper]
     try:
-        with _training_session(replication, start_server(cluster), initializer, options, hooks):
+        with _training_session(replication, start_server(cluster), initializer, options, keeper):
             try:
                 yield keeper.session
             except LOST:
@@ -272,9 +298,9 @@ def worker_session(replication: Replication, options: Any) -> Iterator[Any]:
     It waits for parameter servers that are not there yet, or are there no more.
     """
     server = start_server(replication.cluster)
-    hooks = [_JoinAgain(replication)]
+    hook = _JoinAgain(replication)
     with (
-        _training_session(replication, server, None, options, hooks) as session,
+        _training_session(replication, server, None, options, hook) as session,
         replication.alive(server),
     ):
         yield session
@@ -282,14 +308,14 @@ def worker_session(replication: Replication, options: Any) -> Iterator[Any]:
 
 @contextmanager
 def _training_session(
-    replication: Replication, server: Any, initializer: Tensor, options: Any, hooks: list[Any]
+    replication: Replication, server: Any, initializer: Tensor, options: Any, hook: Any
 ) -> Iterator[Any]:
     options.device_filters.extend(_filters(replication.cluster))
     with replication.step.graph.as_default(), quiet_log():
         session = tf.train.MonitoredTrainingSession(
             server.target,
             replication.cluster.is_chief,
-            hooks=hooks,
+            hooks=[hook],
             config=options,
             scaffold=replication.scaffold(initializer),
             stop_grace_period_secs=1,
