@@ -16,6 +16,7 @@ import numpy as np
 from cnnlib.config import BACKBONE, RANDOM
 from cnnlib.config_reader import read_json
 from cnnlib.errors import ConfigError, ModelError
+from cnnlib.networks.architectures import WIDER
 from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.transfer import CASES, Layout, adapted
@@ -23,6 +24,7 @@ from cnnlib.paths import PROJECT_ROOT, AnyPath
 
 BACKBONE_DIR = PROJECT_ROOT / "model" / "backbone"
 DESCRIPTION_FILE = "backbone.json"
+NARROWER = {wider: network for network, wider in WIDER.items()}
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class StartingWeights:
 def read_start(start: AnyPath, network: str) -> StartingWeights | None:
     """Return the weights that a config's `start` names; None for random ones.
 
-    So too for a network that no backbone was trained for. Raises ModelError where a folder holds
-    no model, ConfigError where the backbone is damaged.
+    So too for a network that no backbone was trained for; a wide one has that of the narrower one.
+    Raises ModelError where a folder holds no model, ConfigError where the backbone is damaged.
     """
     if start == RANDOM:
         return None
@@ -74,7 +76,8 @@ def _model(folder: AnyPath) -> StartingWeights:
 
 
 def _backbone(network: str) -> StartingWeights | None:
-    description = _described().get(network)
+    described = _described()
+    description = described.get(network) or described.get(NARROWER.get(network, ""))
     if description is None:
         return None
     file = BACKBONE_DIR / description["file"]

@@ -1,7 +1,9 @@
 """Weights of one kind of captcha as a start for another: every layer that fits, adapted.
 
 Convolutions fit any size of image. What depends on it, on the characters or on the number of
-positions is scaled, reordered or cut; what has no counterpart keeps its initial value.
+positions is scaled, reordered or cut; what has no counterpart keeps its initial value. A network
+with more filters has those of the narrower one, and others that nothing reads yet: it answers
+alike, and learns more (after Chen et al. 2016, "Net2Net").
 
 Shapes: C classes, P positions, D channels of the feature map.
 """
@@ -15,11 +17,13 @@ import numpy as np
 from PIL import Image
 
 from cnnlib.captcha_spec import CaptchaSpec
-from cnnlib.networks.architectures import CLASSIFIER, GLIMPSES, feature_size
+from cnnlib.networks.architectures import CLASSIFIER, GLIMPSES, HEADS, feature_size
 
 STEM = "stem/kernel"
 PLACE = "attention/place"
 QUERY = "attention/query"
+QKV = "qkv/"  # queries, keys and values of self-attention, each with HEADS parts
+SEEN = "seen/kernel"  # reads what all of HEADS have seen
 # What a letter shows whose other case the labels do not have: labels in lower case may be those of
 # captchas in upper case.
 CASES = ("own", "other", "either")
@@ -72,14 +76,44 @@ def _fitted(
 ) -> np.ndarray:
     """Return a weight in the shape of `initial`."""
     if name.startswith(CLASSIFIER):
+        wider = [*initial.shape[:-1], known.shape[-1]]
+        known = _widened(name, known, np.zeros(wider, np.float32))
         return _by_class(known, initial, source, target, case)
     if name == PLACE:
-        return _scaled(known.reshape(*source.grid, -1), target.grid).reshape(initial.shape)
+        depth = known.shape[-1]
+        known = _scaled(known.reshape(*source.grid, depth), target.grid).reshape(-1, depth)
     if name == QUERY:
-        return _queries(known, initial)
+        wider = [initial.shape[0], known.shape[1]]
+        return _queries(_widened(name, known, np.zeros(wider, np.float32)), initial)
     if name == STEM and known.shape[:2] == initial.shape[:2]:
-        return _channels(known, initial.shape[2])
-    return known if known.shape == initial.shape else initial
+        known = _channels(known, initial.shape[2])
+    return known if known.shape == initial.shape else _widened(name, known, initial)
+
+
+def _widened(name: str, known: np.ndarray, initial: np.ndarray) -> np.ndarray:
+    """Return a weight [..., in, out] or [out] for more filters; `initial` where they are not more.
+
+    What is read of new filters by old ones is 0. Each part of what consists of parts is widened.
+    """
+    if known.shape == initial.shape:
+        return known
+    pairs = list(zip(known.shape, initial.shape, strict=True)) if known.ndim == initial.ndim else []
+    if not pairs or any(old > new for old, new in pairs) or known.shape[:-2] != initial.shape[:-2]:
+        return initial
+    parts_in = {SEEN: HEADS, f"{CLASSIFIER}/kernel": GLIMPSES}
+    inputs = next((n for end, n in parts_in.items() if name.endswith(end)), 1)
+    outputs = 3 * HEADS if QKV in name else 1
+    old, new = (
+        value.reshape(*value.shape[:-2], inputs, -1, outputs, value.shape[-1] // outputs)
+        for value in (known, initial.copy())
+    )  # [..., parts, in, parts, out]
+    width, read = old.shape[-1], old.shape[-3]
+    new[..., read:, :, :width] = 0.0
+    new[..., :read, :, :width] = old
+    if QKV in name:  # queries have HEADS parts; their products are divided by the root of the width
+        new[..., :HEADS, width:] = 0.0
+        new[..., :HEADS, :width] *= (new.shape[-1] / width) ** 0.5
+    return new.reshape(initial.shape)
 
 
 def _by_class(

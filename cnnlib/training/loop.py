@@ -240,8 +240,7 @@ class TrainingLoop:
         test = self._scorer.score(*self._test.sample(self._options.test_batch_size, rng))
         self._reports.step(step, train, test)
         self._check_spike(step, train)
-        replicas = self._options.cluster.replicas if self._options.cluster else 1
-        images_per_s = replicas * len(batch.pixels) / statistics.median(seconds)
+        images_per_s = self._options.replicas * len(batch.pixels) / statistics.median(seconds)
         total = self._saver.earlier_steps + step
         with self._warned():
             self._record.add(total, train, test, rate, images_per_s)

@@ -44,9 +44,14 @@ class RunOptions:
         return RECIPES[self.recipe_name]
 
     @property
+    def replicas(self) -> int:
+        """How many processes compute gradients."""
+        return self.cluster.replicas if self.cluster else 1
+
+    @property
     def own_batch_size(self) -> int:
         """How many images of each step this process takes."""
-        return -(-self.train_batch_size // (self.cluster.replicas if self.cluster else 1))
+        return -(-self.train_batch_size // self.replicas)
 
     def own_share(self, images: ImageSet) -> ImageSet:
         """Return which of the images this process learns from."""

@@ -77,6 +77,7 @@ class RunReports:
                 batch_size=min(options.train_batch_size, len(self._train)),
                 recipe=options.recipe_name,
                 origin=origin,
+                replicas=options.replicas,
             )
         )
         if self._advises:

@@ -8,11 +8,13 @@ import pytest
 
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.network import CNN
-from cnnlib.networks.architectures import GLIMPSES, feature_size
+from cnnlib.networks.architectures import GLIMPSES, WIDER, feature_size
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.transfer import Layout, adapted
 
 SPEC = CaptchaSpec(48, 96, 4, tuple("01ab"))
+LAYOUT = Layout.of(SPEC)
+WIDER_PAIR = next(iter(WIDER.items()))
 
 
 @functools.cache
@@ -123,3 +125,30 @@ def test_other_networks_share_no_layer_but_what_has_their_shape():
     initial = random_values(SPEC)
     fitted = adapted(known, Layout.of(SPEC), Layout.of(SPEC), initial)
     assert all(fitted[name] is initial[name] for name in initial)
+
+
+def test_wide_network_answers_as_the_narrower_one_does():
+    """Layer norm counts the new filters, too: alike are all features, if not to the digit."""
+    networks = {name: CNN(48, 96, 4, "01ab", "m", network=name) for name in WIDER_PAIR}
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 48, 96)).astype(np.uint8)
+    values, logits = {}, []
+    for cnn in networks.values():
+        cnn.model()
+        with cnn.graph.as_default(), tf.Session(graph=cnn.graph) as session:
+            tf.set_random_seed(0)
+            variables = {v.op.name: v for v in tf.global_variables()}
+            session.run(tf.global_variables_initializer())
+            initial = session.run(variables)
+            values = adapted(values, LAYOUT, LAYOUT, initial) if values else initial
+            session.run([tf.assign(v, values[name]) for name, v in variables.items()])
+            logits.append(session.run(cnn.logits, {cnn.X: pixels}).ravel())
+    assert np.corrcoef(*logits)[0, 1] > 0.95
+
+
+def test_new_filters_are_read_by_new_ones_alone():
+    known, initial = np.ones((3, 3, 2, 4), np.float32), np.full((3, 3, 3, 6), 2, np.float32)
+    name = "stage1/block1/conv1/kernel"
+    fitted = adapted({name: known}, LAYOUT, LAYOUT, {name: initial})[name]
+    assert (fitted[:, :, :2, :4] == 1).all()
+    assert (fitted[:, :, 2:, :4] == 0).all()
+    assert (fitted[:, :, :, 4:] == 2).all()
