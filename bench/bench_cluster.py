@@ -1,7 +1,7 @@
 """Compare a training on several machines with one on one machine: accuracy, traffic and steps.
 
     python3 bench/bench_cluster.py [--skip accuracy] [--seeds N ...] [--folder FOLDER]
-    sudo .venv/bin/python bench/bench_cluster.py --skip accuracy speed [--steps N]
+    sudo .venv/bin/python bench/bench_cluster.py --skip accuracy [--steps N]
 
 accuracy: row `digits` of bench_training.py (1,000 images, 500 steps of 128), by one process, and by
 a parameter server, a chief and two workers on this machine that take a third of each step; both
@@ -15,8 +15,8 @@ those bytes / bytes a second longer than without a limit where nothing happens a
 all does, both ways of the link and computing, the longest of these alone. Needs Linux and root, and
 a quiet machine. Takes ten minutes.
 
-Writes bench/cluster_results.json and the tables to docs/*/results.md; with --skip accuracy speed
-the tables alone.
+What is measured already is not measured again. Writes bench/cluster_results.json and the tables to
+docs/*/results.md; with --skip accuracy speed the tables alone.
 """
 
 import dataclasses
@@ -89,8 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for machines, servers in KINDS:
             for megabits in MEGABITS if machines else MEGABITS[:1]:
                 key = f"{SPEED}, {machines} machines, {servers} servers, {megabits} Mbit/s"
-                results[key] = speed(machines, servers, megabits, args.steps)
-                write_results(RESULTS, results)
+                if key not in results:
+                    results[key] = speed(machines, servers, megabits, args.steps)
+                    write_results(RESULTS, results)
     write_table(ACCURACY, results)
     write_table(SPEED, results)
     return 0

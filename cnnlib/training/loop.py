@@ -90,7 +90,8 @@ class TrainingLoop:
         self._rollback = self._new_rollback(previous)
         replication = self._graph.replication
         if replication:
-            replication.begin(self._session, saver.first_step, saver.started)
+            what = options.number_of(self._cnn)
+            replication.begin(self._session, saver.first_step, saver.started, what)
         done_before = saver.earlier_steps + saver.first_step
         self._record = TrainingRecord(options.log_dir, self._cnn.folder.full, done_before)
         try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.errors import ConfigError
 from cnnlib.evaluation.metrics import Scores
+from cnnlib.network import CNN
 from cnnlib.paths import AnyPath, ProjectPath
 from cnnlib.training.cluster import Cluster
 from cnnlib.training.recipes import RECIPES, Recipe
+from cnnlib.version import __version__
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class RunOptions:
     @property
     def recipe(self) -> Recipe:
         return RECIPES[self.recipe_name]
+
+    def number_of(self, cnn: CNN) -> int:
+        """Return a number that stands for what is trained, and how, on all machines alike."""
+        what = (cnn.spec, cnn.network, self.recipe_name, self.cycle_stop, self.train_batch_size)
+        return zlib.crc32(f"{__version__} {what}".encode())
 
     @property
     def replicas(self) -> int:

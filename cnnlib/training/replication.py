@@ -12,6 +12,7 @@ step, a chief that does gives out new ones, and gradients that come too late are
 from __future__ import annotations
 
 import enum
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from cnnlib.console import Reporter
-from cnnlib.errors import CaptchaError
+from cnnlib.errors import CaptchaError, ConfigError
 from cnnlib.networks.checkpoint import assign
 from cnnlib.networks.session import session_options
 from cnnlib.networks.tensorflow_v1 import quiet_log, tf, without_noise
@@ -33,6 +34,7 @@ BEAT_S = 2.0  # between two signs of life of a worker
 SILENT_S = 15.0  # without one, it is missing
 LEAVE_S = 30.0  # for workers to notice that a run has ended
 POLL_S = 0.5
+PATIENT_S = 10.0  # before it is said that a server is waited for
 _abandoned: list[Any] = []  # sessions
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
@@ -83,9 +85,10 @@ class Replication:
             self.rate = _shared("rate", 0.0, tf.float32)
             self._phase = _shared("phase", Phase.WAITING, tf.int64)
             self._started = _shared("started", 0, tf.int64)  # from weights that know something
+            self._what = _shared("what", 0, tf.int64)  # is trained, as a number
             self._beats = _shared("beats", [0] * cluster.replicas, tf.int64)
             self._beat = tf.scatter_add(self._beats, [cluster.position], [1])
-        self._state = (self._phase, self.step, self._started)
+        self._state = (self._phase, self.step, self._started, self._what)
         self._ended = [_ended(cluster, index) for index in range(len(cluster.addresses["ps"]))]
         self._leave = [queue.enqueue(True) for queue in self._ended]
         self._optimizer: Any = None
@@ -125,9 +128,13 @@ class Replication:
 
     # What the chief does
 
-    def begin(self, session: Any, step: int, started: bool) -> None:
-        """Let all processes take part in a run that goes on after `step`."""
-        assign(session, [(self.step, step), (self._started, int(started))])
+    def begin(self, session: Any, step: int, started: bool, what: int) -> None:
+        """Let all processes take part in a run that goes on after `step`.
+
+        `what` must be the same for all: it stands for the configuration.
+        """
+        values = [(self.step, step), (self._started, int(started)), (self._what, what)]
+        assign(session, values)
         session.run(self._optimizer.chief_init_op)
         session.run(self._give_tokens)
         threading.Thread(target=self._apply, args=[session], daemon=True).start()
@@ -173,12 +180,20 @@ class Replication:
         with suppress(tf.errors.FailedPreconditionError):  # the chief has not begun yet
             session.run(self._optimizer.local_step_init_op)
 
-    def look(self, session: Any) -> tuple[Phase, int, bool]:
-        """Return the phase of the run, its step, and whether it started from known weights."""
+    def look(self, session: Any, what: int) -> tuple[Phase, int, bool]:
+        """Return the phase of the run, its step, and whether it started from known weights.
+
+        Raises ConfigError where the chief trains something else than `what`.
+        """
         try:
-            phase, step, started = session.run(self._state)
+            phase, step, started, wanted = session.run(self._state)
         except tf.errors.FailedPreconditionError:  # the chief has not begun yet
             return Phase.WAITING, 0, False
+        if phase == Phase.RUNNING and wanted != what:
+            raise ConfigError(
+                "the chief trains with other settings: give all machines the same config and "
+                "version of this project"
+            )
         return Phase(phase), int(step), bool(started)
 
     def leave(self, session: Any) -> None:
@@ -252,7 +267,7 @@ class _Watch:
             for position in sorted(set(missing) - reported):
                 self._say(f"waiting for {cluster.replica_at(position)}")
             for position in sorted(reported - set(missing)):
-                self._say(f"{cluster.replica_at(position)} takes part again")
+                self._say(f"{cluster.replica_at(position)} takes part")
             reported = set(missing)
             late = [p for p in missing if signs[p][1] < time.monotonic() - cluster.patience_s]
             if late or self._replication.failure:
@@ -267,15 +282,18 @@ class _Watch:
 
 
 @contextmanager
-def chief_session(replication: Replication, initializer: Tensor, options: Any) -> Iterator[Any]:
+def chief_session(
+    replication: Replication, initializer: Tensor, options: Any, reporter: Reporter
+) -> Iterator[Any]:
     """Give the session of the chief, tf.Session; at its end all other processes leave.
 
-    Raises CaptchaError where a parameter server is lost.
+    Raises CaptchaError where a parameter server is missing or lost.
     """
     cluster = replication.cluster
-    keeper = _KeepSession()
+    keeper, server = _KeepSession(), start_server(cluster)
+    _reach_servers(cluster, reporter)
     try:
-        with _training_session(replication, start_server(cluster), initializer, options, keeper):
+        with _training_session(replication, server, initializer, options, keeper):
             try:
                 yield keeper.session
             except LOST:
@@ -292,13 +310,13 @@ def chief_session(replication: Replication, initializer: Tensor, options: Any) -
 
 
 @contextmanager
-def worker_session(replication: Replication, options: Any) -> Iterator[Any]:
+def worker_session(replication: Replication, options: Any, reporter: Reporter) -> Iterator[Any]:
     """Give the session of a worker, tf.train.MonitoredSession, that gives signs of life.
 
-    It waits for parameter servers that are not there yet, or are there no more.
+    It waits for parameter servers that are there no more. Raises CaptchaError where one is missing.
     """
-    server = start_server(replication.cluster)
-    hook = _JoinAgain(replication)
+    hook, server = _JoinAgain(replication), start_server(replication.cluster)
+    _reach_servers(replication.cluster, reporter)
     with (
         _training_session(replication, server, None, options, hook) as session,
         replication.alive(server),
@@ -379,6 +397,28 @@ def start_server(cluster: Cluster) -> Any:
             f"{cluster.name} cannot listen at {address}: another program may use the port, or the "
             f"address is that of another machine ({str(error).splitlines()[0]})"
         ) from error
+
+
+def _reach_servers(cluster: Cluster, reporter: Reporter) -> None:
+    """Wait for the parameter servers, for which a session would wait for ever."""
+    for index, address in enumerate(cluster.addresses["ps"]):
+        host, _, port = address.rpartition(":")
+        name, began_s, told = f"ps:{index} at {address}", time.monotonic(), False
+        while True:
+            try:
+                socket.create_connection((host, int(port)), POLL_S).close()
+                break
+            except OSError as error:
+                waited_s = time.monotonic() - began_s
+                if waited_s > cluster.patience_s:
+                    raise CaptchaError(
+                        f"{name} does not answer for {waited_s:.0f} s ({error}): start it, and let "
+                        "no firewall be between the machines"
+                    ) from error
+                if waited_s > PATIENT_S and not told:
+                    reporter.say(f"waiting for {name}")
+                    told = True
+                time.sleep(POLL_S)
 
 
 def _jobs(cluster: Cluster) -> dict[str, list[str]]:

@@ -182,7 +182,7 @@ class TrainModel(CNN):
         graph, options = self.build_graph(len(train)), self.options
         assert graph.replication is not None, "a worker is one of a cluster"
         wanted = session_options(options.enable_gpu)
-        with worker_session(graph.replication, wanted) as session:
+        with worker_session(graph.replication, wanted, self._reporter) as session:
             Worker(
                 self,
                 graph,
@@ -286,7 +286,7 @@ class TrainModel(CNN):
         options = session_options(self.options.enable_gpu)
         if graph.replication is None:
             return open_session(self.graph, options)
-        return chief_session(graph.replication, graph.initializer, options)
+        return chief_session(graph.replication, graph.initializer, options, self._reporter)
 
     def _previous_model(self) -> ModelInfo | None:
         """Return the model to go on from; raises ModelError where it does not fit."""

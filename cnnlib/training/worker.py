@@ -44,6 +44,7 @@ class Worker:
         reporter: Reporter,
     ) -> None:
         self._graph, self._session, self._options = graph, session, options
+        self._what = options.number_of(cnn)
         self._replication, self._reporter = replication, reporter
         self._train = options.own_share(train)
         self._stepper = Stepper(graph, session, options)
@@ -66,13 +67,16 @@ class Worker:
 
     def _wait(self) -> tuple[int, bool] | None:
         """Return the step of a run that has begun, and whether it started; None where it ended."""
-        phase, step, started = self._replication.look(self._session)
+        phase, step, started = self._look()
         if phase is Phase.WAITING:
             self._reporter.say("waiting for the chief")
         while phase is Phase.WAITING:
             time.sleep(POLL_S)
-            phase, step, started = self._replication.look(self._session)
+            phase, step, started = self._look()
         return None if phase is Phase.ENDED else (step, started)
+
+    def _look(self) -> tuple[Phase, int, bool]:
+        return self._replication.look(self._session, self._what)
 
     def _work(self, first_step: int, started: bool) -> None:
         options, replication, stop = self._options, self._replication, threading.Event()
@@ -89,7 +93,7 @@ class Worker:
         replication.join(self._session)
         with prefetch(source.batches()) as batches:
             while True:
-                phase, step, _ = replication.look(self._session)
+                phase, step, _ = self._look()
                 if phase is not Phase.RUNNING:
                     return
                 try:
