@@ -3,12 +3,13 @@
     python3 bench/bench_training.py ROW [ROW ...] [--seed N] [--folder FOLDER]
     python3 bench/bench_training.py --all
     python3 bench/bench_training.py --others
+    python3 bench/bench_training.py --hard
     python3 bench/bench_training.py --ablation
 
-For each row: draws its images, splits them, trains from random weights, then draws 5,000 more
-images and recognises each once. All choices (best step, temperature) are made within the row's own
-images. A row with a teacher trains that first, unless its model is there. Ctrl-C keeps what is
-done; the same command goes on from there.
+For each row: draws its images, splits them, trains from random weights (rows that say so from
+shipped ones), then draws 5,000 more images and recognises each once. All choices (best step,
+temperature) are made within the row's own images. A row with a teacher trains that first, unless
+its model is there. Ctrl-C keeps what is done; the same command goes on from there.
 Writes bench/training_results.json, the tables in docs/en/results.md and docs/zh/results.md, and the
 plot readme_image/accuracy.png. FOLDER (bench/runs, 100 to 700 MB for each set of images) holds
 images and models until it is removed.
@@ -31,7 +32,7 @@ from bench.lib.chinese import CHINESE_FONT
 from bench.lib.machine import matrix_peak
 from bench.lib.pages import replace_in_pages
 from bench.lib.results import read_results, write_results
-from bench.lib.rows import ABLATION, OTHERS, ROWS, Row, definition, is_of, needs
+from bench.lib.rows import ABLATION, HARD, OTHERS, ROWS, Row, definition, is_of, needs
 from bench.lib.run_folders import draw, lay_out, runs_parser
 from bench.lib.training_tables import RESULTS, TABLES, WORDS, plot, table
 from bootstrap.machine import processor
@@ -52,11 +53,12 @@ FRESH = 5_000
 
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
-    known = ROWS | OTHERS | ABLATION
+    known = ROWS | OTHERS | HARD | ABLATION
     parser = runs_parser(__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(known))
     parser.add_argument("--all", action="store_true", help="every row")
     parser.add_argument("--others", action="store_true", help="other lengths, styles, alphabets")
+    parser.add_argument("--hard", action="store_true", help="what helps with hard captchas")
     parser.add_argument("--ablation", action="store_true", help="the rows of the ablation")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     args = parser.parse_args(argv)
@@ -73,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def chosen_names(args: argparse.Namespace, known: Mapping[str, Row]) -> list[str]:
     if args.all:
         return list(known)
-    return [*args.rows, *(OTHERS if args.others else ()), *(ABLATION if args.ablation else ())]
+    groups = ((args.others, OTHERS), (args.hard, HARD), (args.ablation, ABLATION))
+    return [*args.rows, *(name for wanted, rows in groups if wanted for name in rows)]
 
 
 def measure_rows(rows: Mapping[str, Row], folder: Path, seed: int) -> int:

@@ -179,7 +179,19 @@ OTHERS = {
         f"{style}-in-colour": dataclasses.replace(_DEFAULT, style=style, channels=3)
         for style in ("colours", "hard")
     },
-    "hard-wide": dataclasses.replace(_DEFAULT, style="hard", network="resnet_attention_wide"),
+}
+# What helps with captchas that are hard, alone and together; the last takes three times as long.
+_WIDE = {"network": "resnet_attention_wide"}
+_LEVERS: dict[str, dict[str, Any]] = {
+    "wide": _WIDE,
+    "started": {"start": BACKBONE},
+    "wide-started": {"start": BACKBONE, **_WIDE},
+    "wide-started-long": {"start": BACKBONE, **_WIDE, "steps": 4200},
+}
+HARD = {
+    f"{style}-{name}": dataclasses.replace(_DEFAULT, style=style, **lever)
+    for style in ("hard", "lines", "colours")
+    for name, lever in _LEVERS.items()
 }
 # Networks and recipes of lib/ablation.py.
 _WHOLE = Row(20_000, 1200, batch=64)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bench.lib.pages import markdown_table
-from bench.lib.rows import ABLATION, OTHERS, ROWS, Row, is_of, is_of_earlier
+from bench.lib.rows import ABLATION, HARD, OTHERS, ROWS, Row, is_of, is_of_earlier
 from cnnlib import plots
 from cnnlib.evaluation import metrics
 from cnnlib.paths import PROJECT_ROOT
@@ -23,6 +23,7 @@ RESULTS = PROJECT_ROOT / "bench" / "training_results.json"
 TABLES = {  # by their markers
     "training results": ROWS,
     "other captchas": OTHERS,
+    "hard captchas": HARD,
     "ablation results": ABLATION,
 }
 WORDS = {
