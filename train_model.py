@@ -23,7 +23,6 @@ variable TF_CONFIG says the same.
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnlib import console
@@ -56,10 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--teacher", type=resolve_input_path, metavar="MODEL_FOLDER", help="a model to learn from"
     )
     parser.add_argument("--recognize", action="store_true", help="answer one training image")
-    parser.add_argument("--cluster", type=Path, metavar="FILE", help="the machines that train")
+    parser.add_argument(
+        "--cluster", type=resolve_input_path, metavar="FILE", help="the machines that train"
+    )
     parser.add_argument("--task", metavar="JOB:INDEX", help="which of them this is")
     parser.add_argument(
-        "--patience", type=float, default=300.0, metavar="S", help="seconds to wait for a worker"
+        "--patience", type=console.at_least_one, metavar="S", help="seconds to wait for a machine"
     )
     args = parser.parse_args(argv)
     config = load_sample_config(
@@ -68,9 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cnnlib.training import TrainModel
     from cnnlib.training.cluster import read_cluster
 
-    cluster = read_cluster(args.cluster, args.task, args.patience)
-    if cluster and not args.recognize and not cluster.is_chief:
-        return _serve_chief(config, cluster)
+    cluster = None if args.recognize else read_cluster(args.cluster, args.task, args.patience)
+    if cluster and not cluster.is_chief:
+        return _serve_chief(config, args.fresh, cluster)
     model = TrainModel.from_config(config, fresh=args.fresh, cluster=cluster)
     if args.recognize:
         model.recognize_captcha()
@@ -81,16 +82,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _serve_chief(config: SampleConfig, cluster: "Cluster") -> int:
+def _serve_chief(config: SampleConfig, fresh: bool, cluster: "Cluster") -> int:
     """Be a parameter server or a worker until the chief ends the run."""
     from cnnlib.training import TrainModel
-    from cnnlib.training.replication import serve_parameters
+    from cnnlib.training.cluster_sessions import serve_parameters
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # it may wait for the others, and has no state
     if cluster.is_ps:
         serve_parameters(cluster, console.CONSOLE)
     else:
-        TrainModel.from_config(config, cluster=cluster).work_for_chief()
+        TrainModel.from_config(config, fresh, cluster=cluster).work_for_chief()
     return 0
 
 

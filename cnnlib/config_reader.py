@@ -23,12 +23,15 @@ IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "webp", "avif", "tif", "ti
 DEFAULT_RESIZE = "pad"
 
 
-def read_json(path: Path) -> Any:
-    """Parse a UTF-8 file, with or without byte order mark; every error names file and line."""
+def read_json(path: Path, option: str = "--config") -> Any:
+    """Parse a UTF-8 file, with or without byte order mark; every error names file and line.
+
+    `option` is where the user named the file.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist: name an existing file with --config") from error
+        raise ConfigError(f"{path} does not exist: name an existing file with {option}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8: save it as UTF-8 in your editor") from error
     except OSError as error:

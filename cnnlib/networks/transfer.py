@@ -2,8 +2,8 @@
 
 Convolutions fit any size of image. What depends on it, on the characters or on the number of
 positions is scaled, reordered or cut; what has no counterpart keeps its initial value. A network
-with more filters has those of the narrower one, and others that nothing reads yet: it answers
-alike, and learns more (after Chen et al. 2016, "Net2Net").
+with more filters has those of the narrower one, and others that these do not read yet: it answers
+nearly alike, and learns more (after Chen et al. 2016, "Net2Net").
 
 Shapes: C classes, P positions, D channels of the feature map.
 """
@@ -76,18 +76,25 @@ def _fitted(
 ) -> np.ndarray:
     """Return a weight in the shape of `initial`."""
     if name.startswith(CLASSIFIER):
-        wider = [*initial.shape[:-1], known.shape[-1]]
-        known = _widened(name, known, np.zeros(wider, np.float32))
-        return _by_class(known, initial, source, target, case)
+        shape = (*initial.shape[:-1], known.shape[-1])
+        return _by_class(_with_zeros(name, known, shape), initial, source, target, case)
     if name == PLACE:
         depth = known.shape[-1]
         known = _scaled(known.reshape(*source.grid, depth), target.grid).reshape(-1, depth)
     if name == QUERY:
-        wider = [initial.shape[0], known.shape[1]]
-        return _queries(_widened(name, known, np.zeros(wider, np.float32)), initial)
+        return _queries(_with_zeros(name, known, (initial.shape[0], known.shape[1])), initial)
     if name == STEM and known.shape[:2] == initial.shape[:2]:
         known = _channels(known, initial.shape[2])
     return known if known.shape == initial.shape else _widened(name, known, initial)
+
+
+def _with_zeros(name: str, known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a weight for more filters, which it does not read; the same where they are fewer."""
+    if known.ndim != len(shape) or any(
+        old > new for old, new in zip(known.shape, shape, strict=True)
+    ):
+        return known
+    return _widened(name, known, np.zeros(shape, np.float32))
 
 
 def _widened(name: str, known: np.ndarray, initial: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnnlib.config_reader import read_json
 from cnnlib.errors import ConfigError
 
 VARIABLE = "TF_CONFIG"  # of the environment, in the form that TensorFlow defines
@@ -50,6 +51,15 @@ class Cluster:
         return f"{self.job}:{self.index}"
 
     @property
+    def address(self) -> str:
+        return self.addresses[self.job][self.index]
+
+    @property
+    def jobs(self) -> dict[str, list[str]]:
+        """The addresses as tf.train.ClusterSpec takes them."""
+        return {job: list(tasks) for job, tasks in self.addresses.items() if tasks}
+
+    @property
     def is_ps(self) -> bool:
         return self.job == "ps"
 
@@ -77,14 +87,18 @@ class Cluster:
         return [(job, i) for job in JOBS[:2] for i in range(len(self.addresses.get(job, ())))]
 
 
-def read_cluster(file: Path | None, task: str | None, patience_s: float) -> Cluster | None:
+def read_cluster(
+    file: Path | None, task: str | None, patience_s: float | None = None
+) -> Cluster | None:
     """Return the cluster of a JSON file and a task such as "worker:1", or else of TF_CONFIG.
 
-    None where there is neither. Raises ConfigError for what is no cluster.
+    None where there is neither, or where TF_CONFIG names this process alone. Raises ConfigError
+    for anything else that cannot train.
     """
+    patience_s = PATIENCE_S if patience_s is None else patience_s
     if file is not None and task is not None:
         job, _, index = task.partition(":")
-        return _cluster(_read_json(file), job, index or "0", patience_s, str(file))
+        return _cluster(read_json(file, "--cluster"), job, index or "0", patience_s, str(file))
     if file is not None or task is not None:
         raise ConfigError("--cluster and --task go together: which machines, and which one this is")
     text = os.environ.get(VARIABLE, "").strip()
@@ -94,11 +108,15 @@ def read_cluster(file: Path | None, task: str | None, patience_s: float) -> Clus
         given = json.loads(text)
         own = given["task"]
         job, index = str(own["type"]), own["index"]
-    except (ValueError, KeyError, TypeError) as error:
+        tasks = sum(len(listed) for listed in given.get("cluster", {}).values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f'{VARIABLE} is not {{"cluster": {EXAMPLE}, "task": {{"type": "worker", "index": 0}}}} '
-            f"({error}): correct it, or remove it from the environment"
+            f"{VARIABLE} must be such as "
+            f'{{"cluster": {EXAMPLE}, "task": {{"type": "worker", "index": 0}}}} '
+            f"({type(error).__name__}: {error}): correct it, or remove it from the environment"
         ) from error
+    if tasks == 1 and job != "ps":
+        return None  # job systems set it for single machines, too
     return _cluster(given, job, index, patience_s, VARIABLE)
 
 
@@ -121,15 +139,8 @@ def _listed(tasks: Any) -> tuple[str, ...]:
     if isinstance(tasks, dict):
         tasks = [tasks[index] for index in sorted(tasks, key=int)]
     if not isinstance(tasks, list):
-        raise TypeError(f"{tasks!r} is no list of addresses")
+        raise TypeError(f"{tasks!r} must be a list of addresses")
     return tuple(map(str, tasks))
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read as JSON: {error}") from error
 
 
 def _check_jobs(addresses: Mapping[str, tuple[str, ...]]) -> None:
@@ -145,7 +156,9 @@ def _check_jobs(addresses: Mapping[str, tuple[str, ...]]) -> None:
     known = [address for tasks in addresses.values() for address in tasks]
     for address in known:
         host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ConfigError(f"{address!r} is no address such as 10.0.0.1:2222")
+        if not host or ":" in host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ConfigError(
+                f"{address!r} must be a host or IPv4 address and a port: 10.0.0.1:2222"
+            )
         if known.count(address) > 1:
             raise ConfigError(f"{address} is the address of two tasks: give each its own port")

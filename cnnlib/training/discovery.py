@@ -50,7 +50,7 @@ class Discovery:
             else None
         )
 
-    def look(
+    def act_if_due(
         self, step: int, source: TrainingBatches, started: bool, stop: threading.Event
     ) -> None:
         """Do what is due before a step; `started`: from weights that know something."""

@@ -20,6 +20,7 @@ from cnnlib.exporting.export import export_new_best
 from cnnlib.network import CNN
 from cnnlib.networks.model_folder import ModelInfo, Run
 from cnnlib.training.batches import Batch, TrainingBatches, prefetch
+from cnnlib.training.cluster_sessions import watched
 from cnnlib.training.discovery import Discovery
 from cnnlib.training.graph import TrainingGraph
 from cnnlib.training.history import TrainingRecord
@@ -62,6 +63,7 @@ class TrainingLoop:
         self._cnn, self._graph, self._session = cnn, graph, session
         self._options, self._recipe = options, options.recipe
         self._train, self._test, self._reporter = options.own_share(train), test, reporter
+        self._all_images = train  # also those that others learn from
         self._scorer = Scorer(graph, session, cnn.spec.has_end_class)
         self._saver = ModelSaver(cnn, graph, session, self._scorer, options, test)
         self._reports = RunReports(
@@ -90,8 +92,8 @@ class TrainingLoop:
         self._rollback = self._new_rollback(previous)
         replication = self._graph.replication
         if replication:
-            what = options.number_of(self._cnn)
-            replication.begin(self._session, saver.first_step, saver.started, what)
+            fingerprint = options.fingerprint(self._cnn, self._all_images)
+            replication.begin(self._session, saver.first_step, saver.started, fingerprint)
         done_before = saver.earlier_steps + saver.first_step
         self._record = TrainingRecord(options.log_dir, self._cnn.folder.full, done_before)
         try:
@@ -139,7 +141,7 @@ class TrainingLoop:
         replication = self._graph.replication
         if replication is None:
             return nullcontext()
-        return replication.watched(self._session, stop, self._reporter)
+        return watched(replication, self._session, stop, self._reporter)
 
     # Steps
 
@@ -161,7 +163,7 @@ class TrainingLoop:
         seconds: list[float] = []
         steps = self._reporter.progress(range(step + 1, cycle_stop + 1), "training", unit="step")
         for step in steps:
-            self._discovery.look(step, source, self._saver.started, stop)
+            self._discovery.act_if_due(step, source, self._saver.started, stop)
             began_s = time.perf_counter()
             batch = next(batches)
             rate = self._rate(step, source)
@@ -257,11 +259,13 @@ class TrainingLoop:
         `train` are the scores of the step's batch. A small one is joined by other images.
         """
         loss = train.loss
-        if self._options.train_batch_size < MIN_IMAGES and math.isfinite(loss):
+        if self._options.own_batch_size < MIN_IMAGES and math.isfinite(loss):
             rng = np.random.default_rng((self._options.seed, step))
             loss = self._scorer.score(*self._train.sample(MIN_IMAGES, rng)).loss
         restored = self._rollback.check_spike(step, loss)
         if restored:
+            if self._graph.replication:
+                self._graph.replication.drop_gradients(self._session)
             self._reports.restored(step, restored)
         else:
             check_finite(train, step)

@@ -23,14 +23,14 @@ def beginning(
     batch_size: int,
     recipe: str,
     origin: str,
-    replicas: int = 1,
+    own_batch_size: int,
+    replicas: int,
 ) -> str:
     """Return the summary of a run that begins; `images` counts those for training and testing.
 
-    `replicas` processes take equal parts of each batch.
+    Each of `replicas` processes takes `own_batch_size` images of a step.
     """
-    own = -(-batch_size // replicas)
-    shared = f"\ncluster   {replicas} processes learn from {own} images each in a step"
+    shared = f"\ncluster   {replicas} processes learn from {own_batch_size} images each in a step"
     spec = cnn.spec
     lengths = f"{spec.min_captcha} to " * spec.has_end_class + f"{spec.max_captcha}"
     return (
@@ -41,7 +41,7 @@ def beginning(
         f"{cost.flop / 1e6:.0f} MFLOP an image\n"
         f"run       {steps} steps of {batch_size} images, recipe {recipe}, {origin}"
         f"{shared * (replicas > 1)}\n"
-        f"memory    about {cost.training_bytes(own) / 1e9:.1f} GB\n"
+        f"memory    about {cost.training_bytes(own_batch_size) / 1e9:.1f} GB\n"
         f"model     {cnn.folder}"
     )
 

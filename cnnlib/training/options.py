@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 
 from cnnlib.dataset.image_set import ImageSet
-from cnnlib.errors import ConfigError
+from cnnlib.errors import ConfigError, SampleError
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.network import CNN
 from cnnlib.paths import AnyPath, ProjectPath
@@ -46,10 +46,12 @@ class RunOptions:
     def recipe(self) -> Recipe:
         return RECIPES[self.recipe_name]
 
-    def number_of(self, cnn: CNN) -> int:
-        """Return a number that stands for what is trained, and how, on all machines alike."""
-        what = (cnn.spec, cnn.network, self.recipe_name, self.cycle_stop, self.train_batch_size)
-        return zlib.crc32(f"{__version__} {what}".encode())
+    def fingerprint(self, cnn: CNN, images: ImageSet) -> int:
+        """Return a number that is the same on all machines that train the same in the same way."""
+        trained = (cnn.spec, cnn.network, images.names, bool(self.teacher))
+        way = (self.recipe_name, self.cycle_stop, self.train_batch_size, self.seed)
+        addresses = self.cluster.addresses if self.cluster else None
+        return zlib.crc32(f"{__version__} {trained} {way} {addresses}".encode())
 
     @property
     def replicas(self) -> int:
@@ -62,9 +64,19 @@ class RunOptions:
         return -(-self.train_batch_size // self.replicas)
 
     def own_share(self, images: ImageSet) -> ImageSet:
-        """Return which of the images this process learns from."""
+        """Return which of the images this process learns from.
+
+        Raises SampleError where there are not enough for all.
+        """
         cluster = self.cluster
-        return images.share(cluster.position, cluster.replicas) if cluster else images
+        if cluster is None:
+            return images
+        if len(images) < cluster.replicas:
+            raise SampleError(
+                f"{len(images)} images for training are fewer than the {cluster.replicas} tasks "
+                "that compute: collect more, or train in one process"
+            )
+        return images.share(cluster.position, cluster.replicas)
 
 
 @dataclass(frozen=True)

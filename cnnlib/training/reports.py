@@ -77,6 +77,7 @@ class RunReports:
                 batch_size=min(options.train_batch_size, len(self._train)),
                 recipe=options.recipe_name,
                 origin=origin,
+                own_batch_size=min(options.own_batch_size, len(self._train)),
                 replicas=options.replicas,
             )
         )

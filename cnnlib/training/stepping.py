@@ -20,7 +20,10 @@ class Stepper:
         self._graph, self._session, self._options = graph, session, options
 
     def step(self, batch: Batch, rate: float) -> None:
-        """Learn from a batch; in a cluster the rate is that of the chief."""
+        """Learn from a batch; in a cluster the rate is that of the chief.
+
+        There it raises an OpError where the servers cannot learn.
+        """
         graph = self._graph
         feeds = {
             graph.X: batch.pixels,
@@ -30,6 +33,8 @@ class Stepper:
             graph.keep_prob: self._options.recipe.keep_prob,
         }
         self._run(graph.train_step, feeds)
+        if graph.replication and graph.replication.failure:
+            raise graph.replication.failure
 
     def saliency(self, pixels: np.ndarray, char_ids: np.ndarray) -> np.ndarray:
         """Return what each column contributes to each character, float32 [B, L, W]."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -33,11 +34,11 @@ from cnnlib.networks.session import (
 from cnnlib.paths import AnyPath, ProjectPath
 from cnnlib.recognizer import Prediction, Recognizer
 from cnnlib.training.cluster import Cluster
+from cnnlib.training.cluster_sessions import chief_session, worker_session
 from cnnlib.training.distillation import Teacher, read_teacher
 from cnnlib.training.graph import TrainingGraph, build
 from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.options import RunOptions, TrainingResult
-from cnnlib.training.replication import chief_session, worker_session
 from cnnlib.training.self_training import load_unlabelled
 from cnnlib.training.worker import Worker
 
@@ -181,8 +182,8 @@ class TrainModel(CNN):
         train, test, unlabelled = self._load()
         graph, options = self.build_graph(len(train)), self.options
         assert graph.replication is not None, "a worker is one of a cluster"
-        wanted = session_options(options.enable_gpu)
-        with worker_session(graph.replication, wanted, self._reporter) as session:
+        stop, wanted = threading.Event(), session_options(options.enable_gpu)
+        with worker_session(graph.replication, wanted, stop, self._reporter) as session:
             Worker(
                 self,
                 graph,
@@ -192,6 +193,7 @@ class TrainModel(CNN):
                 train,
                 test,
                 unlabelled,
+                stop,
                 self._reporter,
             ).run()
 

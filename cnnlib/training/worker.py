@@ -10,26 +10,26 @@ import numpy as np
 
 from cnnlib.console import Reporter
 from cnnlib.dataset.image_set import ImageSet
+from cnnlib.errors import CaptchaError
 from cnnlib.network import CNN
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training.batches import TrainingBatches, prefetch
+from cnnlib.training.cluster_sessions import POLL_S
 from cnnlib.training.discovery import Discovery
 from cnnlib.training.graph import TrainingGraph
 from cnnlib.training.options import RunOptions
-from cnnlib.training.replication import POLL_S, Phase, Replication
+from cnnlib.training.replication import Phase, Replication
 from cnnlib.training.scoring import Scorer
 from cnnlib.training.stepping import Stepper
 
-# The chief has closed the tokens or has not begun; the phase of the run says which.
-NO_STEP = (
-    tf.errors.OutOfRangeError,
-    tf.errors.CancelledError,
-    tf.errors.FailedPreconditionError,
-)
+TRIES = 60  # of a step that the servers refuse, POLL_S apart
 
 
 class Worker:
-    """Compute gradients of its images; `reporter` learns when this begins and ends."""
+    """Compute gradients of its images; `reporter` learns when this begins and ends.
+
+    `stop` is set from outside where the run has ended meanwhile.
+    """
 
     def __init__(
         self,
@@ -41,11 +41,12 @@ class Worker:
         train: ImageSet,
         test: ImageSet,
         unlabelled: ImageSet | None,
+        stop: threading.Event,
         reporter: Reporter,
     ) -> None:
         self._graph, self._session, self._options = graph, session, options
-        self._what = options.number_of(cnn)
-        self._replication, self._reporter = replication, reporter
+        self._fingerprint = options.fingerprint(cnn, train)
+        self._replication, self._stop, self._reporter = replication, stop, reporter
         self._train = options.own_share(train)
         self._stepper = Stepper(graph, session, options)
         self._discovery = Discovery(
@@ -67,20 +68,20 @@ class Worker:
 
     def _wait(self) -> tuple[int, bool] | None:
         """Return the step of a run that has begun, and whether it started; None where it ended."""
-        phase, step, started = self._look()
+        phase, step, started = self._state()
         if phase is Phase.WAITING:
             self._reporter.say("waiting for the chief")
         while phase is Phase.WAITING:
             time.sleep(POLL_S)
-            phase, step, started = self._look()
+            phase, step, started = self._state()
         return None if phase is Phase.ENDED else (step, started)
 
-    def _look(self) -> tuple[Phase, int, bool]:
-        return self._replication.look(self._session, self._what)
+    def _state(self) -> tuple[Phase, int, bool]:
+        return self._replication.state(self._session, self._fingerprint)
 
     def _work(self, first_step: int, started: bool) -> None:
-        options, replication, stop = self._options, self._replication, threading.Event()
-        name = replication.cluster.name
+        options, replication = self._options, self._replication
+        name, refused, seen = replication.cluster.name, 0, first_step
         self._reporter.say(f"{name} takes part after step {first_step}: {len(self._train)} images")
         source = TrainingBatches(
             self._train,
@@ -93,11 +94,18 @@ class Worker:
         replication.join(self._session)
         with prefetch(source.batches()) as batches:
             while True:
-                phase, step, _ = self._look()
+                phase, done, _ = self._state()
                 if phase is not Phase.RUNNING:
                     return
+                for step in range(seen + 1, done + 2):  # each once, also those that went without it
+                    self._discovery.act_if_due(step, source, started, self._stop)
+                seen = max(seen, done + 1)
                 try:
-                    self._discovery.look(step + 1, source, started, stop)
                     self._stepper.step(next(batches), rate=0.0)
-                except NO_STEP:
+                    refused = 0
+                except tf.errors.FailedPreconditionError as error:  # the chief begins again
+                    refused += 1
+                    if refused > TRIES:
+                        raise CaptchaError(f"the servers refuse each step: {error}") from error
                     time.sleep(POLL_S)
+                    replication.join(self._session)

@@ -152,3 +152,10 @@ def test_new_filters_are_read_by_new_ones_alone():
     assert (fitted[:, :, :2, :4] == 1).all()
     assert (fitted[:, :, 2:, :4] == 0).all()
     assert (fitted[:, :, :, 4:] == 2).all()
+
+
+def test_narrower_network_keeps_what_has_its_shape_alone():
+    values = {"attention/query": np.ones((6, 16)), "classifier/kernel": np.ones((24, 5))}
+    initial = {name: 2 * value[: len(value) // 2] for name, value in values.items()}
+    fitted = adapted(values, LAYOUT, LAYOUT, initial)
+    assert all((fitted[name] == 2).all() for name in values)

@@ -11,9 +11,10 @@ import pytest
 import train_model
 from bench.lib.clusters import Training
 from cnnlib.dataset.image_set import ImageSet
-from cnnlib.errors import ConfigError
+from cnnlib.errors import ConfigError, SampleError
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.tensorflow_v1 import tf
+from cnnlib.training import TrainModel
 from cnnlib.training.cluster import Cluster, read_cluster
 from cnnlib.training.replication import placed
 from tests.helpers import Project, drawing
@@ -26,7 +27,7 @@ def test_the_environment_names_the_cluster(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv(
         "TF_CONFIG", json.dumps({"cluster": JOBS, "task": {"type": "worker", "index": 1}})
     )
-    cluster = read_cluster(None, None, 300)
+    cluster = read_cluster(None, None)
     assert cluster is not None
     assert (cluster.name, cluster.replicas, cluster.position) == ("worker:1", 3, 2)
     assert not cluster.is_chief and not cluster.is_ps
@@ -35,14 +36,21 @@ def test_the_environment_names_the_cluster(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_without_a_cluster_one_process_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert read_cluster(None, None, 300) is None
+    assert read_cluster(None, None) is None
+
+
+def test_a_cluster_of_one_task_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As job systems set it for a single machine."""
+    alone = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(alone))
+    assert read_cluster(None, None) is None
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_file_names_the_cluster_and_an_option_the_task(tmp_path: Path, whole: bool) -> None:
     file = tmp_path / "cluster.json"
     file.write_text(json.dumps({"cluster": JOBS} if whole else JOBS), encoding="utf-8")
-    cluster = read_cluster(file, "chief", 300)
+    cluster = read_cluster(file, "chief")
     assert cluster is not None and cluster.is_chief and cluster.position == 0
 
 
@@ -60,10 +68,11 @@ def test_the_first_worker_is_the_chief_where_none_is_named() -> None:
         ({**JOBS, "evaluator": ["d:1"]}, "chief:0", "'evaluator' is not one of"),
         ({**JOBS, "chief": ["a:1", "d:1"]}, "chief:0", "several chiefs"),
         ({**JOBS, "ps": ["a:1"]}, "chief:0", "a:1 is the address of two tasks"),
-        ({**JOBS, "ps": ["a"]}, "chief:0", "'a' is no address such as"),
+        ({**JOBS, "ps": ["a"]}, "chief:0", "'a' must be a host or IPv4 address"),
+        ({**JOBS, "ps": ["[::1]:5"]}, "chief:0", "must be a host or IPv4 address"),
         (JOBS, "worker:2", "name one of chief:0, worker:0, worker:1, ps:0"),
         (JOBS, "worker:x", "the task one such as worker:0"),
-        ({**JOBS, "ps": "a:2"}, "chief:0", "is no list of addresses"),
+        ({**JOBS, "ps": "a:2"}, "chief:0", "must be a list of addresses"),
         ([JOBS], "chief:0", "must be an object such as"),
     ],
 )
@@ -71,7 +80,7 @@ def test_what_is_no_cluster_is_named(tmp_path: Path, jobs: object, task: str, wo
     file = tmp_path / "cluster.json"
     file.write_text(json.dumps(jobs), encoding="utf-8")
     with pytest.raises(ConfigError, match=words) as error:
-        read_cluster(file, task, 300)
+        read_cluster(file, task)
     assert "cluster.json" in str(error.value)
 
 
@@ -79,7 +88,7 @@ def test_what_is_no_cluster_is_named(tmp_path: Path, jobs: object, task: str, wo
 def test_a_damaged_environment_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ConfigError, match="TF_CONFIG"):
-        read_cluster(None, None, 300)
+        read_cluster(None, None)
 
 
 def test_file_and_task_go_together(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +102,13 @@ def test_each_process_has_its_share_of_the_images() -> None:
     shares = [images.share(position, 2) for position in range(2)]
     assert [share.names for share in shares] == [["a", "c", "e"], ["b", "d"]]
     assert shares[1].char_ids.tolist() == [[1], [3]]
+
+
+def test_fewer_images_than_tasks_are_refused(project: Project) -> None:
+    cluster = Cluster({job: tuple(known) for job, known in JOBS.items()}, "worker", 0)
+    model = TrainModel.from_config(project.sample, cluster=cluster)
+    with pytest.raises(SampleError, match="2 images for training are fewer than the 3 tasks"):
+        model.options.own_share(ImageSet(["a", "b"], np.zeros((2, 1, 1)), np.zeros((2, 1))))
 
 
 def test_servers_hold_about_as_many_weights_each() -> None:

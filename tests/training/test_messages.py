@@ -20,6 +20,8 @@ def test_beginning_says_what_is_trained_on_what(tmp_path, minimum, lengths):
         batch_size=128,
         recipe="default",
         origin="from random weights",
+        own_batch_size=128,
+        replicas=1,
     )
     assert text.splitlines() == [
         "images    950 for training, 50 for testing, 40x24 pixels",

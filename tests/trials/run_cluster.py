@@ -2,15 +2,16 @@
 
     sudo .venv/bin/python tests/trials/run_cluster.py
 
-Makes four machines of this one, each a network namespace with a link of 1 Gbit/s (and 0.5 ms there
-and back, where the system has netem): a parameter server, the chief and two workers. In turn
+Makes five machines of this one, each a network namespace with a link of 1 Gbit/s (and 0.5 ms there
+and back, where the system has netem): two parameter servers, the chief and two workers. In turn
 
     a worker is killed with signal 9, and comes back; the cable of one is pulled and put back;
-    the chief is killed, and goes on from its last save; the parameter server is killed: the chief
+    the chief is killed, and goes on from its last save; each parameter server is killed: the chief
     says so, and both, started again, go on from the last save with the workers that waited;
-    SIGTERM to the chief saves, and ends all; a worker that never starts is named
+    a worker is killed, and meanwhile SIGTERM to the chief saves and ends all;
+    a worker with another config, a worker and a server that never start are named
 
-Prints what happened and how long it took. Needs Linux, root and the programs ip and tc. Takes four
+Prints what happened and how long it took. Needs Linux, root and the programs ip and tc. Takes six
 minutes; removes the machines at the end, also on Ctrl-C. Exit code 1 if anything fails.
 """
 
@@ -32,11 +33,10 @@ from bench.lib.namespaces import Namespace, move_into_namespace
 from cnnlib import console
 from cnnlib.errors import CaptchaError
 from cnnlib.networks.model_folder import ModelFolder
-from tests.helpers import drawing, new_project
+from tests.helpers import Project, drawing, new_project
 
-HOSTS = {"ps:0": "192.0.2.21", "chief:0": "192.0.2.22", "worker:0": "192.0.2.23"}
-HOSTS |= {"worker:1": "192.0.2.24"}
-CHIEF, SERVER, WORKERS = "chief:0", "ps:0", ("worker:0", "worker:1")
+CHIEF, SERVERS, WORKERS = "chief:0", ("ps:0", "ps:1"), ("worker:0", "worker:1")
+HOSTS = {task: f"192.0.2.{i}" for i, task in enumerate((*SERVERS, CHIEF, *WORKERS), 21)}
 STEPS, CYCLE_SAVE = 100_000, 20
 UNPLUGGED_S = 25.0
 LIMIT_S = 120.0
@@ -51,17 +51,18 @@ class Trial:
         for name, count in (("train", 300), ("test", 40)):
             drawing(project)(project.root / "sample" / name, count)
         self._model = ModelFolder(project.sample.model_save_dir)
-        self._training = Training(
+        other = project.copy(folder / "other")
+        other.change(cycle_stop=STEPS + 1)
+        self._training = self._laid_out(folder, project, "--patience", str(PATIENCE_S * 20))
+        self._impatient = self._laid_out(folder, project, "--patience", str(PATIENCE_S), "--fresh")
+        self._other = self._laid_out(folder, other)
+
+    def _laid_out(self, folder: Path, project: Project, *options: str) -> Training:
+        return Training(
             folder,
-            cluster_of(len(WORKERS), HOSTS),
-            ["--config", str(project.config_path), "--patience", str(PATIENCE_S * 20)],
-            {task: machine.inside for task, machine in machines.items()},
-        )
-        self._impatient = Training(
-            folder,
-            cluster_of(len(WORKERS), HOSTS),
-            ["--config", str(project.config_path), "--patience", str(PATIENCE_S), "--fresh"],
-            {task: machine.inside for task, machine in machines.items()},
+            cluster_of(len(WORKERS), HOSTS, len(SERVERS)),
+            ["--config", str(project.config_path), *options],
+            {task: machine.inside for task, machine in self._machines.items()},
         )
 
     def run(self) -> None:
@@ -70,9 +71,12 @@ class Trial:
             self._lose_worker()
             self._pull_cable()
             self._lose_chief()
-            self._lose_server()
+            for server in SERVERS:
+                self._lose_server(server)
+            self._mix_configs()
             self._end()
-        self._never_start()
+        self._never_start(WORKERS[1], "did not take part", (CHIEF,))
+        self._never_start(SERVERS[1], "does not answer", (CHIEF, *WORKERS))
 
     def _lose_worker(self) -> None:
         lost, training = WORKERS[0], self._training
@@ -101,13 +105,13 @@ class Trial:
         self._training.kill(CHIEF)
         self._restart(CHIEF, "killed")
 
-    def _lose_server(self) -> None:
-        self._training.kill(SERVER)
+    def _lose_server(self, server: str) -> None:
+        self._training.kill(server)
         code = self._training.ended(CHIEF, LIMIT_S)
         if code != 2 or "was lost" not in self._training.said(CHIEF):
             raise CaptchaError(f"exit code {code}: {self._training.said(CHIEF)[-800:]}")
-        self._training.start(SERVER)
-        self._restart(CHIEF, "without its parameter server")
+        self._training.start(server)
+        self._restart(CHIEF, f"without {server}")
 
     def _restart(self, task: str, what: str) -> None:
         """Start the chief again; it must go on from its last save."""
@@ -122,25 +126,53 @@ class Trial:
             raise CaptchaError(f"{done} steps were done, {saved} saved")
         console.say(f"{task} {what} at step {done}: 20 steps on from {saved} {seconds:.0f} s later")
 
+    def _mix_configs(self) -> None:
+        """Start a worker with another config in the place of one; then the right one again."""
+        lost, step = WORKERS[0], self._step()
+        self._training.kill(lost)
+        with self._other.running([lost]):
+            code = self._other.ended(lost, LIMIT_S)
+        if code != 2 or "the chief trains something else" not in self._other.said(lost):
+            raise CaptchaError(f"exit code {code}: {self._other.said(lost)[-800:]}")
+        self._training.start(lost)
+        self._goes_on(step)
+        console.say(f"{lost} with another config said so and ended; with the right one all go on")
+
     def _end(self) -> None:
-        training = self._training
+        """Send SIGTERM to the chief while it waits for a worker."""
+        training, lost = self._training, WORKERS[0]
+        training.kill(lost)
+        self._says(CHIEF, f"waiting for {lost}")
+        began_s = time.monotonic()
         training.signal(CHIEF, signal.SIGTERM)
         codes = {task: training.ended(task, LIMIT_S) for task in training.tasks}
-        if codes != dict.fromkeys(training.tasks, 0) | {CHIEF: console.EXIT_INTERRUPTED}:
+        expected = {CHIEF: console.EXIT_INTERRUPTED, lost: -signal.SIGKILL}
+        if codes != dict.fromkeys(training.tasks, 0) | expected:
             raise CaptchaError(f"exit codes {codes}")
-        console.say("SIGTERM to the chief: it saved, and all others ended with 0")
+        info = self._model.read()
+        console.say(
+            f"SIGTERM to the chief, which waited for {lost}: all ended after "
+            f"{time.monotonic() - began_s:.0f} s, saved at step {info.run.step if info else 0}"
+        )
 
-    def _never_start(self) -> None:
-        missing, training = WORKERS[1], self._impatient
-        began_s = time.monotonic()
-        with training.running([task for task in training.tasks if task != missing]):
-            code = training.ended(CHIEF, LIMIT_S)
-            others = [training.ended(task, LIMIT_S) for task in (SERVER, WORKERS[0])]
-        words = f"{missing} at {HOSTS[missing]}"
-        said = training.said(CHIEF)[-800:]
-        if code != 2 or "did not take part" not in said or words not in said or any(others):
-            raise CaptchaError(f"exit codes {code}, {others}: {said}")
-        console.say(f"{missing} never started: named after {time.monotonic() - began_s:.0f} s")
+    def _never_start(self, missing: str, words: str, naming: Sequence[str]) -> None:
+        """Start all but one; those of `naming` must name it and end, all others end with 0."""
+        training, began_s = self._impatient, time.monotonic()
+        started = [task for task in training.tasks if task != missing]
+        before = {task: len(training.said(task)) for task in started}
+        with training.running(started):
+            codes = {task: training.ended(task, LIMIT_S) for task in naming}
+            named_s = time.monotonic() - began_s
+            if missing in WORKERS:  # the chief ends all others
+                codes |= {task: training.ended(task, LIMIT_S) for task in started}
+        said = {task: training.said(task)[before[task] :] for task in naming}
+        if any(f"{missing} at {HOSTS[missing]}" not in text for text in said.values()):
+            raise CaptchaError(f"{missing} is not named: {said}")
+        if any(words not in text for text in said.values()):
+            raise CaptchaError(f"not {words!r}: {said}")
+        if any(code != (2 if task in naming else 0) for task, code in codes.items()):
+            raise CaptchaError(f"exit codes {codes}")
+        console.say(f"{missing} never started: named after {named_s:.0f} s")
 
     def _step(self, since: int = 0) -> int:
         """Return the last step that the chief told, since it had said so many characters."""
