@@ -57,7 +57,7 @@ def chief_session(
 def watched(
     replication: Replication, session: Any, stop: threading.Event, reporter: Reporter
 ) -> Iterator[None]:
-    """Report workers that are missing; set `stop` where one is so for too long.
+    """Report workers that are missing; set `stop` where they hold the run up for too long.
 
     Raises CaptchaError at the end where that was the reason to stop.
     """
@@ -88,6 +88,7 @@ class _Watch:
         self._thread = threading.Thread(target=self._observe, daemon=True)
         self._signs: dict[int, tuple[int, float]] = {}  # the last of each, and when it came
         self._missing: set[int] = set()
+        self._step, self._stepped_s = -1, 0.0  # the last step, and when it was seen
         self.given_up = ""  # the worker that was missing for too long
 
     def __enter__(self) -> None:
@@ -118,21 +119,23 @@ class _Watch:
         """Report who is missing, and who is there again."""
         cluster, now = self._replication.cluster, time.monotonic()
         try:
-            beats = self._replication.beats(self._session)
+            step, beats = self._replication.progress(self._session)
         except tf.errors.OpError:
             return  # the loop notices it, too
+        if step != self._step:
+            self._step, self._stepped_s = step, now
         for position, count in enumerate(beats):
             if self._signs.get(position, (-1, 0.0))[0] != count:
                 self._signs[position] = count, now
         workers = range(1, cluster.replicas)  # the chief is not missing
         missing = {p for p in workers if self._signs[p][1] < now - SILENT_S}
         for position in sorted(missing - self._missing):
-            _say(self._reporter, f"waiting for {cluster.replica_at(position)}")
+            _say(self._reporter, f"{cluster.replica_at(position)} is missing")
         for position in sorted(self._missing - missing):
             _say(self._reporter, f"{cluster.replica_at(position)} takes part")
         self._missing = missing
         late = [p for p in sorted(missing) if self._signs[p][1] < now - cluster.patience_s]
-        if late:
+        if late and self._stepped_s < now - cluster.patience_s:
             self.given_up = cluster.replica_at(late[0])
             self._stop.set()
 

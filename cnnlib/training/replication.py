@@ -8,7 +8,8 @@ synchronous SGD").
 
 Tokens are never short, whoever is killed: a process that starts again needs none for its first
 step, a chief that does gives out new ones, and gradients that come too late are dropped. After a
-kill one process may count twice in a few steps: there is a token more than processes.
+kill there may be a token more than processes: then one may count twice, and steps go on without
+one that is missing.
 """
 
 from __future__ import annotations
@@ -165,13 +166,14 @@ class Replication:
         except tf.errors.OpError as error:
             self.failure = error
 
-    def beats(self, session: Any) -> list[int]:
-        """Return how many signs of life each process has given.
+    def progress(self, session: Any) -> tuple[int, list[int]]:
+        """Return the step, and how many signs of life each process has given.
 
         Raises DeadlineExceededError where the server does not answer.
         """
         options = tf.RunOptions(timeout_in_ms=ANSWER_MS)
-        return [int(count) for count in session.run(self._beats, options=options)]
+        step, beats = session.run((self.step, self._beats), options=options)
+        return int(step), [int(count) for count in beats]
 
     def end(self, session: Any) -> None:
         """Let all other processes leave, also those that wait for a step."""

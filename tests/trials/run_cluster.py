@@ -39,6 +39,7 @@ CHIEF, SERVERS, WORKERS = "chief:0", ("ps:0", "ps:1"), ("worker:0", "worker:1")
 HOSTS = {task: f"192.0.2.{i}" for i, task in enumerate((*SERVERS, CHIEF, *WORKERS), 21)}
 STEPS, CYCLE_SAVE = 100_000, 20
 UNPLUGGED_S = 25.0
+SIGN_S = 2.0  # between two signs of life
 LIMIT_S = 120.0
 PATIENCE_S = 20
 
@@ -81,7 +82,7 @@ class Trial:
     def _lose_worker(self) -> None:
         lost, training = WORKERS[0], self._training
         training.kill(lost)
-        named_s = self._says(CHIEF, f"waiting for {lost}")
+        named_s = self._says(CHIEF, f"{lost} at {HOSTS[lost]}", "is missing")
         step, began_s = self._step(), time.monotonic()
         training.start(lost)
         self._goes_on(step)
@@ -128,21 +129,25 @@ class Trial:
 
     def _mix_configs(self) -> None:
         """Start a worker with another config in the place of one; then the right one again."""
-        lost, step = WORKERS[0], self._step()
+        lost = WORKERS[0]
         self._training.kill(lost)
         with self._other.running([lost]):
             code = self._other.ended(lost, LIMIT_S)
         if code != 2 or "the chief trains something else" not in self._other.said(lost):
             raise CaptchaError(f"exit code {code}: {self._other.said(lost)[-800:]}")
         self._training.start(lost)
-        self._goes_on(step)
-        console.say(f"{lost} with another config said so and ended; with the right one all go on")
+        self._says(lost, "takes part after step")
+        time.sleep(2 * SIGN_S)  # until the chief has heard of it
+        console.say(
+            f"{lost} with another config said so and ended; with the right one it takes part at "
+            f"step {self._step()}"
+        )
 
     def _end(self) -> None:
         """Send SIGTERM to the chief while it waits for a worker."""
         training, lost = self._training, WORKERS[0]
         training.kill(lost)
-        self._says(CHIEF, f"waiting for {lost}")
+        self._says(CHIEF, f"{lost} at {HOSTS[lost]}", "is missing")
         began_s = time.monotonic()
         training.signal(CHIEF, signal.SIGTERM)
         codes = {task: training.ended(task, LIMIT_S) for task in training.tasks}
