@@ -87,6 +87,8 @@ class Replication:
             self._fingerprint = _shared("fingerprint", 0, tf.int64)
             self._beats = _shared("beats", [0] * cluster.replicas, tf.int64)
             self._beat = tf.scatter_add(self._beats, [cluster.position], [1])
+            chiefs = tf.FIFOQueue(1, tf.bool, [()], shared_name="chiefs")
+            self._had_chief, self._have_chief = chiefs.size(), chiefs.enqueue(True)
         self._state = (self._phase, self.step, self._started, self._fingerprint)
         queues = [left_queue(cluster, i) for i in range(len(cluster.addresses["ps"]))]
         self._leave = [queue.enqueue(True) for queue in queues]
@@ -136,6 +138,10 @@ class Replication:
         values = [(self._started, int(started)), (self._fingerprint, fingerprint)]
         assign(session, values)
         self._set_step(session, step)
+        if session.run(self._had_chief):  # others may wait since it was killed
+            self.give_tokens(session)
+        else:
+            session.run(self._have_chief)
         threading.Thread(target=self._apply, args=[session], daemon=True).start()
         assign(session, [(self._phase, Phase.RUNNING)])
 
@@ -145,11 +151,11 @@ class Replication:
         Those that a server has already are learned once more.
         """
         self._set_step(session, session.run(self.step) + 1)
+        self.give_tokens(session)
 
     def _set_step(self, session: Any, step: int) -> None:
         assign(session, [(self.step, step)])
         session.run(self._optimizer.chief_init_op)
-        self.give_tokens(session)
 
     def give_tokens(self, session: Any) -> None:
         """Let all that wait for a step go on."""
