@@ -86,13 +86,13 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 SLOW_STEPS = """
 import sys, time
-from cnnlib.training.loop import TrainingLoop
+from cnnlib.training.stepping import Stepper
 import train_model
-step = TrainingLoop._step
+step = Stepper.step
 def slow(self, *arguments):
     time.sleep(0.05)
     step(self, *arguments)
-TrainingLoop._step = slow
+Stepper.step = slow
 sys.exit(train_model.main(["--config", sys.argv[1]]))
 """
 

@@ -7,8 +7,8 @@ import pytest
 
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.training.batches import TrainingBatches
+from cnnlib.training.discovery import Discovery
 from cnnlib.training.doubtful import find_doubtful
-from cnnlib.training.loop import TrainingLoop
 from tests.training.helpers import train
 
 
@@ -69,13 +69,13 @@ def test_wrong_labels_are_left_out_and_named(project, draw_images, monkeypatch, 
         file.rename(file.with_name(file.name.replace("00_", "11_")))
     names = {file.name.replace("00_", "11_") for file in turned}
     left_out: list[set[str]] = []
-    find = TrainingLoop._leave_out_doubtful
+    find = Discovery._leave_out_doubtful
 
     def watched(self, source, stop):
         find(self, source, stop)
         left_out.append({self._train.names[i] for i in np.flatnonzero(source._left_out)})
 
-    monkeypatch.setattr(TrainingLoop, "_leave_out_doubtful", watched)
+    monkeypatch.setattr(Discovery, "_leave_out_doubtful", watched)
     train(project)
     assert len(left_out) == 2
     assert len(left_out[1] & names) > len(left_out[1] - names)

@@ -11,8 +11,8 @@ from cnnlib.dataset.labels import PAD_ID, UNKNOWN_ID
 from cnnlib.network import CNN
 from cnnlib.training import TrainModel
 from cnnlib.training.graph import build
-from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.recipes import RECIPES
+from cnnlib.training.stepping import Stepper
 from tests.training.helpers import exact_session, train
 
 RECIPE = RECIPES["default"]
@@ -22,13 +22,13 @@ CHAR_IDS = np.array([[0, 1, PAD_ID], [1, PAD_ID, PAD_ID], [0, 0, 0], [1, 0, PAD_
 
 def test_graph_is_closed_before_the_first_step(ready, monkeypatch):
     seen = []
-    step = TrainingLoop._step
+    step = Stepper.step
 
     def watched(self, *arguments):
-        seen.append((self._cnn.graph.finalized, len(self._cnn.graph.get_operations())))
+        seen.append((self._graph.graph.finalized, len(self._graph.graph.get_operations())))
         step(self, *arguments)
 
-    monkeypatch.setattr(TrainingLoop, "_step", watched)
+    monkeypatch.setattr(Stepper, "step", watched)
     train(ready)
     assert len(seen) == 20 and set(seen) == {(True, seen[0][1])}
 

@@ -11,10 +11,10 @@ from cnnlib.evaluation.metrics import Scores
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training import batches, loop
 from cnnlib.training.history import TensorBoard
-from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.recipes import RECIPES
 from cnnlib.training.saving import ModelSaver
 from cnnlib.training.scoring import Scorer
+from cnnlib.training.stepping import Stepper
 from tests.training.helpers import info, stopped_after, train
 
 
@@ -57,13 +57,13 @@ def test_a_further_run_is_not_ended_by_what_the_one_before_it_reached(ready, mon
 def test_run_that_goes_on_still_ends_at_acc_stop(ready, monkeypatch):
     """Its best weights reach it already, but the estimates did not before it was interrupted."""
     done: list[int] = []
-    step = TrainingLoop._step
+    step = Stepper.step
 
     def counted(self, batch, rate):
         done.append(1)
         step(self, batch, rate)
 
-    monkeypatch.setattr(TrainingLoop, "_step", counted)
+    monkeypatch.setattr(Stepper, "step", counted)
     monkeypatch.setattr(loop, "stop_signals", stopped_after(5, done))
     monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.9, 0.9, 0.1))
     assert train(ready, cycle_stop=100, acc_stop=0.6).interrupted
@@ -81,7 +81,7 @@ def test_estimate_alone_does_not_end_a_run(ready, monkeypatch):
 def test_resuming_restores_the_optimiser_and_the_schedule(ready, monkeypatch):
     """Steps 11 to 20 after a stop see the rates of an uninterrupted run, and Adam's averages."""
     rates: list[float] = []
-    step = TrainingLoop._step
+    step = Stepper.step
 
     def recorded(self, batch, rate):
         rates.append(rate)
@@ -92,7 +92,7 @@ def test_resuming_restores_the_optimiser_and_the_schedule(ready, monkeypatch):
             assert np.abs(self._session.run(adam[0])).max() > 0
         step(self, batch, rate)
 
-    monkeypatch.setattr(TrainingLoop, "_step", recorded)
+    monkeypatch.setattr(Stepper, "step", recorded)
     monkeypatch.setattr(loop, "stop_signals", stopped_after(10, rates))
     assert train(ready).interrupted
     monkeypatch.setattr(loop, "stop_signals", stopped_after(99, rates))
@@ -184,7 +184,7 @@ def test_loss_that_is_not_a_number_ends_the_run(ready, monkeypatch):
 
 def test_rate_rises_again_where_images_become_of_a_new_kind(ready, monkeypatch):
     rates: list[float] = []
-    step = TrainingLoop._step
+    step = Stepper.step
 
     def recorded(self, batch, rate):
         rates.append(rate)
@@ -193,7 +193,7 @@ def test_rate_rises_again_where_images_become_of_a_new_kind(ready, monkeypatch):
     recipe = RECIPES["default"]
     splicing = dataclasses.replace(recipe.splicing, from_views=12, known_share=0.0)
     monkeypatch.setitem(RECIPES, "default", dataclasses.replace(recipe, splicing=splicing))
-    monkeypatch.setattr(TrainingLoop, "_step", recorded)
+    monkeypatch.setattr(Stepper, "step", recorded)
     train(ready, cycle_stop=40)
     starts_at = 1 + round(splicing.locate_at[0] * 40)
     assert rates == [recipe.rate("cnn5", i, 40, rewarm_from=starts_at) for i in range(1, 41)]

@@ -8,10 +8,10 @@ import pytest
 from cnnlib.evaluation import metrics
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.training import loop
-from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.plateau import Plateau, cooling_steps
 from cnnlib.training.recipes import RECIPES
 from cnnlib.training.scoring import Scorer
+from cnnlib.training.stepping import Stepper
 from tests.training.helpers import info, stopped_after, train
 
 
@@ -63,13 +63,13 @@ def flat(ready, monkeypatch):
 
 def recorded_rates(monkeypatch):
     rates: list[float] = []
-    step = TrainingLoop._step
+    step = Stepper.step
 
     def recorded(self, batch, rate):
         rates.append(rate)
         step(self, batch, rate)
 
-    monkeypatch.setattr(TrainingLoop, "_step", recorded)
+    monkeypatch.setattr(Stepper, "step", recorded)
     return rates
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.training import loop
-from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.recipes import Recipe
 from cnnlib.training.rollback import Rollback
 from cnnlib.training.saving import ModelSaver
 from cnnlib.training.scoring import Scorer
+from cnnlib.training.stepping import Stepper
 from tests.training.helpers import info, stopped_after, train
 
 
@@ -148,13 +148,13 @@ def test_run_that_goes_on_keeps_its_lower_rate_and_can_go_back_at_once(
     learnable.change(cycle_stop=140)
     collapse(monkeypatch, 108)
     done: list[int] = []
-    step = TrainingLoop._step
+    step = Stepper.step
 
     def counted(self, batch, rate):
         done.append(len(done) + 1)
         step(self, batch, rate)
 
-    monkeypatch.setattr(TrainingLoop, "_step", counted)
+    monkeypatch.setattr(Stepper, "step", counted)
     monkeypatch.setattr(loop, "stop_signals", stopped_after(115, done))
     assert train(learnable).interrupted
     run = info(learnable).run

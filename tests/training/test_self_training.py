@@ -8,9 +8,9 @@ import pytest
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.dataset.labels import PAD_ID, UNKNOWN_ID
 from cnnlib.training.batches import TrainingBatches
-from cnnlib.training.loop import TrainingLoop
 from cnnlib.training.recipes import SelfTraining
 from cnnlib.training.self_training import SelfReader, known_positions
+from cnnlib.training.stepping import Stepper
 from tests.training.helpers import info, train
 
 USED = "images without labels are read well enough to learn from"
@@ -106,13 +106,13 @@ def with_unlabelled(ready, draw_images):
 
 def test_a_training_uses_them_by_itself_unless_they_are_few(with_unlabelled, monkeypatch, capsys):
     mixed = []
-    step = TrainingLoop._step
+    step = Stepper.step
 
     def watched(self, batch, rate):
         mixed.append(batch.pixels.shape)
         step(self, batch, rate)
 
-    monkeypatch.setattr(TrainingLoop, "_step", watched)
+    monkeypatch.setattr(Stepper, "step", watched)
     train(with_unlabelled)
     printed = capsys.readouterr().out
     assert printed.count(f"of 60 {USED}") == 8 and len(set(mixed)) == 1

@@ -13,7 +13,7 @@ from cnnlib.errors import ConfigError, ModelError
 from cnnlib.networks import starting_weights
 from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.starting_weights import BACKBONE_DIR, read_start
-from cnnlib.training.loop import TrainingLoop
+from cnnlib.training.stepping import Stepper
 from tests.helpers import new_project
 from tests.training.helpers import info, make_ready, train
 
@@ -31,14 +31,14 @@ class FirstTraining:
     def __init__(self, root, **changed):
         self.project, self.rates = make_ready(new_project(root)), []
         self.project.change(cycle_stop=5, cycle_save=5, network="resnet_attention", **changed)
-        step, said = TrainingLoop._step, io.StringIO()
+        step, said = Stepper.step, io.StringIO()
 
         def recorded(loop, batch, rate):
             self.rates.append(rate)
             step(loop, batch, rate)
 
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
-            patch.setattr(TrainingLoop, "_step", recorded)
+            patch.setattr(Stepper, "step", recorded)
             train(self.project)
         self.said = said.getvalue()
 
