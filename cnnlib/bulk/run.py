@@ -67,6 +67,10 @@ def recognize_bulk(
             else:
                 run = _begin(folder, sources, workers, reporter)
             return _Run(folder, run, workers, reporter).to_end()
+        except KeyboardInterrupt:
+            if folder.run():
+                reporter.say(_stopped(folder.committed()))
+            raise
         finally:
             workers.stop()
             workers.close()
@@ -89,6 +93,10 @@ def _begin(
     }
     folder.begin(run)
     return run
+
+
+def _stopped(committed: Committed) -> str:
+    return f"stopped after {committed.rows:,} images; the same command goes on"
 
 
 def _check_sources(folder: WorkFolder, run: dict[str, Any], sources: Sequence[Source]) -> None:
@@ -167,13 +175,12 @@ class _Run:
         try:
             self._collect(journal)
             journal.commit()
-        except (KeyboardInterrupt, CaptchaError):
+        except (KeyboardInterrupt, CaptchaError) as stopped:
             self._workers.stop()
             with suppress(CaptchaError):  # the first one says why
                 journal.commit()
-            self._reporter.say(
-                f"stopped after {journal.committed.rows:,} images; the same command goes on"
-            )
+            if isinstance(stopped, CaptchaError):
+                self._reporter.say(_stopped(journal.committed))
             raise
         return journal.committed
 

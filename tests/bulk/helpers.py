@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,19 @@ from cnnlib.text_reader import TextReader
 class Shades(TextReader):
     """Reads an image of 8x8 as 0 or 1, dark or bright; counts what it has read."""
 
+    threads: int | None = None  # as many as there are cores
+
     def __init__(self) -> None:
         self.spec = CaptchaSpec(8, 8, 1, ("0", "1"))
         self.char_set = self.spec.char_set
-        self.read_images = 0
+        self.read_images, self._lock = 0, threading.Lock()
 
     def close(self) -> None:
         pass
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
-        self.read_images += len(pixels)
+        with self._lock:
+            self.read_images += len(pixels)
         bright = pixels.mean(axis=(1, 2)) / 255  # [n]
         return np.stack([1 - bright, bright], axis=-1)[:, np.newaxis].astype(np.float32)
 
@@ -54,7 +58,10 @@ def run(
     reader: TextReader, inputs: Sequence[str | Path], output: Path, **options: Any
 ) -> BulkResult:
     options = {"reporter": SilentReporter()} | options
-    return recognize_bulk(list(map(str, inputs)), output, lambda: ThreadWorkers(reader), **options)
+    threads = getattr(reader, "threads", None)
+    return recognize_bulk(
+        list(map(str, inputs)), output, lambda: ThreadWorkers(reader, threads), **options
+    )
 
 
 def rows_of(output: Path) -> list[dict[str, str]]:

@@ -244,6 +244,8 @@ def test_two_runs_at_a_time_are_refused(shades, output):
 class Stopped(Shades):
     """Ends the run after some images, in the way of Ctrl-C or of a fault."""
 
+    threads = 1  # of several, one may be late with the first images
+
     def __init__(self, after, error):
         super().__init__()
         self.after, self.error = after, error
@@ -330,7 +332,7 @@ from cnnlib.bulk import order, run as bulk_run
 from tests.bulk.helpers import Shades, run
 class Slow(Shades):
     def _run(self, pixels):
-        time.sleep(0.01)
+        time.sleep(0.04)
         with open(sys.argv[3], "a") as file:
             file.write("read\\n")
         return super()._run(pixels)

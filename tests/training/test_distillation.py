@@ -176,7 +176,7 @@ def test_a_small_network_learns_a_tiny_set(trained, tmp_path, monkeypatch):
         teacher=trained.sample.model_save_dir.full,
         cycle_stop=90,
     )
-    assert TrainModel.from_config(config).train_cnn().scores.char_accuracy > 0.9  # by chance: 0.5
+    assert TrainModel.from_config(config).train_cnn().scores.char_accuracy > 0.7  # by chance: 0.5
 
 
 def test_the_option_reaches_the_training(taught, monkeypatch, capsys):
