@@ -10,7 +10,7 @@ read the same 5,000 fresh images. Takes ten minutes a seed.
 speed: machines made of this one, network namespaces with links of 1 Gbit/s, 100 Mbit/s and without
 a limit, one with the parameter server, or one on each, and one to three that compute. All share
 this machine's cores: a step of 128 images of 100x60 takes as much computing in all, whoever does
-it. The table has the time of a step beside what it should be by the bytes that one link carries:
+it. The table has the time of a step next to what it should be by the bytes that one link carries:
 those bytes / bytes a second longer than without a limit where nothing happens at a time, and where
 all does, both ways of the link and computing, the longest of these alone. Needs Linux and root, and
 a quiet machine. Takes ten minutes.
@@ -19,7 +19,6 @@ What is measured already is not measured again. Writes bench/cluster_results.jso
 docs/*/results.md; with --skip accuracy speed the tables alone.
 """
 
-import dataclasses
 import datetime
 import statistics
 import sys
@@ -36,19 +35,18 @@ from bench.lib.namespaces import Namespace, move_into_namespace
 from bench.lib.pages import write_tables
 from bench.lib.results import grouped, median_accuracy, read_results, write_results
 from bench.lib.rows import ROWS, Row
-from bench.lib.run_folders import conf_dir, draw, lay_out, runs_parser
+from bench.lib.run_folders import config_file, prepare, runs_parser
 from cnnlib import console
 from cnnlib.config import RANDOM, SampleConfig
-from cnnlib.dataset.splitting import verify_and_split
 from cnnlib.errors import CaptchaError
-from cnnlib.paths import PROJECT_ROOT, ProjectPath
+from cnnlib.paths import PROJECT_ROOT
 from cnnlib.training.history import HISTORY_FILE, read_rows
 
 RESULTS = PROJECT_ROOT / "bench" / "cluster_results.json"
 ACCURACY, SPEED = "accuracy", "speed"
 ONE, SEVERAL = "one process", "several"
-WORKERS, MOST = 2, 3  # beside the chief; machines that compute
-FRESH, LIMIT_S = 5000, 3600.0
+WORKERS, MOST = 2, 3  # without the chief; machines that compute
+LIMIT_S = 3600.0
 MEGABITS = (0, 1000, 100)  # 0: no limit
 # Machines that compute, and parameter servers; the first is one process.
 KINDS = ((0, 0), *((machines, 1) for machines in range(1, MOST + 1)), (MOST, MOST))
@@ -98,17 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def accuracy(folder: Path, seed: int, kind: str) -> dict[str, Any]:
-    from cnnlib.evaluation import TestBatch  # its TensorFlow takes seconds
+    from bench.bench_training import read_fresh  # its TensorFlow takes seconds
 
-    row, name = ROWS["digits"], f"cluster-{kind.replace(' ', '-')}"
-    config = lay_out(row, folder, seed, name)
-    draw(config, config.origin_image_dir.full, row.images)
-    verify_and_split(config, seed)
+    row = ROWS["digits"]
+    config = prepare(row, folder, seed, f"cluster-{kind.replace(' ', '-')}")
     train(config, row.steps, WORKERS if kind == SEVERAL else -1)
-    fresh = config.train_image_dir.full.with_name("fresh")
-    draw(config, fresh, FRESH)
-    test = TestBatch.from_config(dataclasses.replace(config, test_image_dir=ProjectPath(fresh)))
-    result = test.test_batch()
+    result = read_fresh(config)
     found = {"kind": kind, "seed": seed, "fresh": result.total, "right": result.right}
     console.say(f"seed {seed}, {kind}: {result.right / result.total:.2%}")
     return {**found, "date": datetime.date.today().isoformat()}
@@ -123,7 +116,7 @@ def train(
 ) -> None:
     """Train with parameter servers, a chief and workers; with -1 in one process."""
     machines = machines or {}
-    arguments = ["--config", str(conf_dir(config) / "sample_config.json"), "--fresh"]
+    arguments = ["--config", str(config_file(config)), "--fresh"]
     hosts = {task: machine.address for task, machine in machines.items()}
     with tempfile.TemporaryDirectory() as logs:
         training = Training(
@@ -141,14 +134,12 @@ def train(
 
 
 def speed(machines: int, servers: int, megabits: int, steps: int) -> dict[str, Any]:
-    """Measure steps with so many machines that compute; with 0 in one process."""
+    """Measure steps with that many machines that compute; with 0 in one process."""
     row = Row(2000, steps, start=RANDOM)
     spaces = {task: Namespace(host, megabits) for task, host in placed(machines, servers).items()}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        config = lay_out(row, folder, 0, SPEED)
-        draw(config, config.origin_image_dir.full, row.images)
-        verify_and_split(config, 0)
+        config = prepare(row, folder, 0, SPEED)
         links = {s.address: s for s in spaces.values()}.values()
         told = [stack.enter_context(link.connected()) for link in links]
         train(config, steps, machines - 1, spaces, servers)

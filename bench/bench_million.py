@@ -17,7 +17,6 @@ of the disk. Nothing else should run meanwhile.
 from __future__ import annotations
 
 import datetime
-import json
 import math
 import os
 import re
@@ -36,11 +35,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.lib.machine import anonymous_mb
 from bench.lib.pages import write_tables
 from bench.lib.results import read_results, write_results
-from bench.lib.run_folders import runs_parser
+from bench.lib.rows import Row
+from bench.lib.run_folders import config_file, lay_out, runs_parser
 from cnnlib import console
 from cnnlib.bulk.work_folder import WorkFolder
-from cnnlib.config import CAPTCHA_CONFIG, SAMPLE_CONFIG, load_captcha_config
-from cnnlib.config_reader import read_json
+from cnnlib.config import BACKBONE, CAPTCHA_CONFIG, load_captcha_config
 from cnnlib.errors import CaptchaError
 from cnnlib.files import replacing
 from cnnlib.paths import PROJECT_ROOT
@@ -49,7 +48,7 @@ from gen_image.generator import draw_samples
 RESULTS = PROJECT_ROOT / "bench" / "million_results.json"
 RECOGNISE, LEARN = PARTS = ("recognise", "learn")
 PER_ARCHIVE = 50_000
-SHARES = (100, 10, 1)  # of half the images, one in so many
+SHARES = (100, 10, 1)  # half of the images divided by each
 STEPS = 200
 SAMPLED_S = 0.2
 HEADS = {
@@ -95,7 +94,7 @@ def write_table(part: str, lines: Callable[..., Iterator[str]], results: Mapping
 
 
 def draw(folder: Path, count: int) -> list[Path]:
-    """Draw so many captchas into archives, those that are missing; return the archives."""
+    """Draw that many captchas into archives, those that are missing; return the archives."""
     folder.mkdir(parents=True, exist_ok=True)
     archives = []
     for start in range(0, count, PER_ARCHIVE):
@@ -139,11 +138,12 @@ def recognise(archives: Sequence[Path], count: int) -> list[dict[str, float]]:
 
 
 def learn(archives: Sequence[Path], count: int) -> dict[str, Any]:
-    """Verify, split and train on so many of the images."""
-    with tempfile.TemporaryDirectory(dir=archives[0].parent) as name:
-        folder = Path(name)
-        unpack(archives, count, folder / "origin")
-        options = ["--config", str(write_config(folder))]
+    """Verify, split and train on that many of the images."""
+    row = Row(count, STEPS, start=BACKBONE)
+    with tempfile.TemporaryDirectory(dir=archives[0].parent) as folder:
+        config = lay_out(row, Path(folder), 0, LEARN)
+        unpack(archives, count, config.origin_image_dir.full)
+        options = ["--config", str(config_file(config))]
         split = watched("verify_and_split_data.py", *options)
         train = watched("train_model.py", *options, until="第10次训练")
     found = {
@@ -161,7 +161,7 @@ def learn(archives: Sequence[Path], count: int) -> dict[str, Any]:
 
 def unpack(archives: Sequence[Path], count: int, folder: Path) -> None:
     """Write the first images of the archives as files."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for archive in archives:
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -171,19 +171,6 @@ def unpack(archives: Sequence[Path], count: int, folder: Path) -> None:
                 assert data, "archives hold files alone"
                 (folder / member.name).write_bytes(data.read())
                 count -= 1
-
-
-def write_config(folder: Path) -> Path:
-    kinds = ("origin", "new", "train", "test")
-    values = read_json(PROJECT_ROOT / SAMPLE_CONFIG) | {
-        **{f"{kind}_image_dir": str(folder / kind) for kind in kinds},
-        "model_save_dir": str(folder / "model"),
-        "log_dir": str(folder / "logs"),
-        "cycle_stop": STEPS,
-    }
-    file = folder / "config.json"
-    file.write_text(json.dumps(values), encoding="utf-8")
-    return file
 
 
 def watched(

@@ -33,12 +33,11 @@ from bench.lib.machine import matrix_peak
 from bench.lib.pages import replace_in_pages
 from bench.lib.results import read_results, write_results
 from bench.lib.rows import ABLATION, HARD, OTHERS, ROWS, Row, definition, is_of, needs
-from bench.lib.run_folders import draw, lay_out, runs_parser
+from bench.lib.run_folders import draw, lay_out, prepare, runs_parser
 from bench.lib.training_tables import RESULTS, TABLES, WORDS, plot, table
 from bootstrap.machine import processor
 from cnnlib import console
 from cnnlib.config import SampleConfig
-from cnnlib.dataset import verify_and_split
 from cnnlib.evaluation import TestBatch
 from cnnlib.evaluation.batch_test import BatchResult
 from cnnlib.networks.model_folder import ModelFolder
@@ -117,10 +116,7 @@ def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | No
     if trained and trained.interrupted:
         return None
     config = lay_out(row, folder, seed, name)
-    fresh = config.train_image_dir.full.with_name("fresh")
-    draw(config, fresh, FRESH)
-    test = TestBatch.from_config(dataclasses.replace(config, test_image_dir=ProjectPath(fresh)))
-    result, tested = test.test_batch(), ModelFolder(config.model_save_dir).read_required()
+    result, tested = read_fresh(config), ModelFolder(config.model_save_dir).read_required()
     return {
         **definition(row),
         "seed": seed,
@@ -134,12 +130,17 @@ def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | No
     }
 
 
+def read_fresh(config: SampleConfig) -> BatchResult:
+    """Let the model of a row read fresh images; these are drawn where they are missing."""
+    fresh = config.train_image_dir.full.with_name("fresh")
+    draw(config, fresh, FRESH)
+    config = dataclasses.replace(config, test_image_dir=ProjectPath(fresh))
+    return TestBatch.from_config(config).test_batch()
+
+
 def train(name: str, row: Row, folder: Path, seed: int) -> TrainingResult | None:
     """Draw a row's images and train its model, unless that is done: then return None."""
-    config = lay_out(row, folder, seed, name)
-    draw(config, config.origin_image_dir.full, row.images)
-    verify_and_split(config, seed)
-    model = TrainModel.from_config(config)
+    model = TrainModel.from_config(prepare(row, folder, seed, name))
     info = model.folder.read()
     return None if info and info.run.done else model.train_cnn()
 

@@ -187,6 +187,12 @@ class SilentReporter(Reporter):
 CONSOLE = Reporter()
 
 
+def say_if_heard(reporter: Reporter, text: str) -> None:
+    """Report what matters less than going on; nobody may read any more."""
+    with suppress(OSError):
+        reporter.say(text)
+
+
 # --- the lines of version 2 ---
 
 

@@ -68,7 +68,7 @@ def limit_link(*into: str, device: str, megabits: int) -> str:
 
 
 class Namespace:
-    """A machine with an address, at the end of a link of so many Mbit/s; 0 sets no limit."""
+    """A machine with an address, at the end of a link with a limit in Mbit/s; 0 sets none."""
 
     def __init__(self, address: str, megabits: int = 1000) -> None:
         number = address.rpartition(".")[2]

@@ -14,12 +14,14 @@ from bench.lib.rows import ROWS, Row, definition
 from cnnlib import console
 from cnnlib.config import SampleConfig, load_captcha_config, load_sample_config
 from cnnlib.config_reader import read_json
+from cnnlib.dataset.splitting import verify_and_split
 from cnnlib.files import replacing
 from cnnlib.paths import PROJECT_ROOT, ProjectPath, resolve_output_path
 from gen_image.generator import draw_samples
 
 RUNS = PROJECT_ROOT / "bench" / "runs"
 CONF = PROJECT_ROOT / "conf"
+SAMPLE_FILE = "sample_config.json"
 
 
 def runs_parser(manual: str | None) -> argparse.ArgumentParser:
@@ -37,11 +39,11 @@ def lay_out(row: Row, folder: Path, seed: int, name: str) -> SampleConfig:
     conf = folder / f"{name}-{seed}-{_digest(definition(row))}" / "conf"
     drawn = _drawing(row)
     sample = _sampling(row, folder / _images_name(row, drawn, seed), seed)
-    _write(conf / "sample_config.json", read_json(CONF / "sample_config.json") | sample)
+    _write(conf / SAMPLE_FILE, read_json(CONF / SAMPLE_FILE) | sample)
     _write(conf / "captcha_config.json", read_json(CONF / "captcha_config.json") | drawn)
     # No config may name the networks and recipes of the ablation.
     return dataclasses.replace(
-        load_sample_config(conf / "sample_config.json", teacher=_teacher(row, folder, seed)),
+        load_sample_config(conf / SAMPLE_FILE, teacher=_teacher(row, folder, seed)),
         network=row.network,
         recipe=row.recipe,
     )
@@ -52,6 +54,14 @@ def _teacher(row: Row, folder: Path, seed: int) -> Path | None:
     if not row.teacher:
         return None
     return lay_out(ROWS[row.teacher], folder, seed, row.teacher).model_save_dir.full
+
+
+def prepare(row: Row, folder: Path, seed: int, name: str) -> SampleConfig:
+    """Lay out a row, draw its images and split them; return its config."""
+    config = lay_out(row, folder, seed, name)
+    draw(config, config.origin_image_dir.full, row.images)
+    verify_and_split(config, seed)
+    return config
 
 
 def draw(config: SampleConfig, target: Path, count: int) -> None:
@@ -78,6 +88,11 @@ def moved_to(config: SampleConfig, target: Path, **changed: Any) -> SampleConfig
         log_dir=ProjectPath(target / "logs"),
         **changed,
     )
+
+
+def config_file(config: SampleConfig) -> Path:
+    """Return the file of a config that was laid out."""
+    return conf_dir(config) / SAMPLE_FILE
 
 
 def conf_dir(config: SampleConfig) -> Path:

@@ -90,11 +90,12 @@ def _fitted(
 
 def _with_zeros(name: str, known: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return a weight for more filters, which it does not read; the same where they are fewer."""
-    if known.ndim != len(shape) or any(
-        old > new for old, new in zip(known.shape, shape, strict=True)
-    ):
-        return known
-    return _widened(name, known, np.zeros(shape, np.float32))
+    return _widened(name, known, np.zeros(shape, np.float32)) if _fits(known, shape) else known
+
+
+def _fits(known: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Return whether a weight is a part of one of this shape: as many axes, and no longer ones."""
+    return known.ndim == len(shape) and all(np.less_equal(known.shape, shape))
 
 
 def _widened(name: str, known: np.ndarray, initial: np.ndarray) -> np.ndarray:
@@ -104,8 +105,7 @@ def _widened(name: str, known: np.ndarray, initial: np.ndarray) -> np.ndarray:
     """
     if known.shape == initial.shape:
         return known
-    pairs = list(zip(known.shape, initial.shape, strict=True)) if known.ndim == initial.ndim else []
-    if not pairs or any(old > new for old, new in pairs) or known.shape[:-2] != initial.shape[:-2]:
+    if not _fits(known, initial.shape) or known.shape[:-2] != initial.shape[:-2]:
         return initial
     parts_in = {SEEN: HEADS, f"{CLASSIFIER}/kernel": GLIMPSES}
     inputs = next((n for end, n in parts_in.items() if name.endswith(end)), 1)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from cnnlib.console import Reporter
+from cnnlib.console import Reporter, say_if_heard
 from cnnlib.errors import CaptchaError
 from cnnlib.networks.session import session_options
 from cnnlib.networks.tensorflow_v1 import quiet_log, tf, without_noise
@@ -130,9 +130,9 @@ class _Watch:
         workers = range(1, cluster.replicas)  # the chief is not missing
         missing = {p for p in workers if self._signs[p][1] < now - SILENT_S}
         for position in sorted(missing - self._missing):
-            _say(self._reporter, f"{cluster.replica_at(position)} is missing")
+            say_if_heard(self._reporter, f"{cluster.replica_at(position)} is missing")
         for position in sorted(self._missing - missing):
-            _say(self._reporter, f"{cluster.replica_at(position)} takes part")
+            say_if_heard(self._reporter, f"{cluster.replica_at(position)} takes part")
         self._missing = missing
         late = [p for p in sorted(missing) if self._signs[p][1] < now - cluster.patience_s]
         if late and self._stepped_s < now - cluster.patience_s:
@@ -207,7 +207,7 @@ class _JoinAgain(_KeepSession):
 
 def serve_parameters(cluster: Cluster, reporter: Reporter) -> None:
     """Hold weights for a cluster until its run has ended."""
-    server = start_server(cluster, session_options())
+    server = _start_server(cluster, session_options())
     with tf.Graph().as_default() as graph:
         left = left_queue(cluster, cluster.index).size()
     reporter.say(f"{cluster.name} holds weights at {cluster.address}")
@@ -228,7 +228,7 @@ def _training_session(
     replication: Replication, initializer: Tensor, options: Any, hook: Any, reporter: Reporter
 ) -> Iterator[Any]:
     cluster = replication.cluster
-    server = start_server(cluster, options)
+    server = _start_server(cluster, options)
     _reach_servers(cluster, reporter)
     options.device_filters.extend(_filters(cluster))
     with replication.step.graph.as_default(), quiet_log():
@@ -259,7 +259,7 @@ def _keep_for_ever(session: Any) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
-def start_server(cluster: Cluster, options: Any) -> Any:
+def _start_server(cluster: Cluster, options: Any) -> Any:
     """Start TensorFlow's server of this task; raises CaptchaError where its port is taken."""
     try:
         with without_noise():
@@ -302,8 +302,3 @@ def _filters(cluster: Cluster) -> list[str]:
 
 def _options(cluster: Cluster) -> Any:
     return tf.ConfigProto(device_filters=_filters(cluster))
-
-
-def _say(reporter: Reporter, text: str) -> None:
-    with suppress(OSError):  # nobody reads any more: the loop notices it
-        reporter.say(text)

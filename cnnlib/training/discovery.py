@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 
 import numpy as np
 
 from cnnlib.captcha_spec import CaptchaSpec
-from cnnlib.console import Reporter, SilentReporter
+from cnnlib.console import Reporter, SilentReporter, say_if_heard
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.training.batches import TrainingBatches
 from cnnlib.training.doubtful import find_doubtful
@@ -24,7 +23,8 @@ QUIET = SilentReporter()
 class Discovery:
     """Look at the images of a run when that is due: where characters are, which labels are wrong.
 
-    `unlabelled` are images to read and to learn from, too. `advises`: name those left out.
+    `train` are those of this process; of `unlabelled`, which are read and learned from, too, it
+    takes its share. `advises`: name those left out.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Discovery:
         self._reporter, self._advises = reporter, advises
         settings = self._recipe.self_training
         self._reader = (
-            SelfReader(unlabelled, test, scorer, settings, spec.has_end_class)
+            SelfReader(options.own_share(unlabelled), test, scorer, settings, spec.has_end_class)
             if unlabelled and settings
             else None
         )
@@ -107,5 +107,4 @@ class Discovery:
         )
 
     def _say(self, text: str) -> None:
-        with suppress(OSError):  # nobody reads any more: the next report notices it
-            self._reporter.say(text)
+        say_if_heard(self._reporter, text)

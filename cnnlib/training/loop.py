@@ -75,7 +75,7 @@ class TrainingLoop:
             options,
             self._train,
             test,
-            options.own_share(unlabelled) if unlabelled else None,
+            unlabelled,
             self._scorer,
             self._stepper,
             reporter,
@@ -100,14 +100,7 @@ class TrainingLoop:
             # A run that goes on does not repeat its first batches.
             seed = (options.seed, saver.earlier_steps, saver.first_step)
             rng, batch_rng = np.random.default_rng(seed).spawn(2)
-            source = TrainingBatches(
-                self._train,
-                options.own_batch_size,
-                options.cycle_stop,
-                saver.first_step,
-                None if self._graph.saliency is None else self._recipe.splicing,
-                batch_rng,
-            )
+            source = self._stepper.batches(self._train, saver.first_step, batch_rng)
             with (
                 stop_signals() as stop,
                 self._watched(stop),

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from cnnlib.console import Reporter
+from cnnlib.console import Reporter, say_if_heard
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.evaluation.checks import check_cost, check_images, contradictions
 from cnnlib.evaluation.metrics import Scores
@@ -102,11 +102,11 @@ class RunReports:
 
     def cooling(self, step: int, last_step: int) -> None:
         """Report that the run is to end early; it can."""
-        with suppress(OSError):
-            self._reporter.say(
-                f"the loss of the test set no longer falls after {step} steps: the rate goes down, "
-                f"and the run ends at step {last_step}"
-            )
+        say_if_heard(
+            self._reporter,
+            f"the loss of the test set no longer falls after {step} steps: the rate goes down, "
+            f"and the run ends at step {last_step}",
+        )
 
     def stopping(self) -> None:
         """Report that a signal is ending the run."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from cnnlib.dataset.image_set import ImageSet
 from cnnlib.errors import CaptchaError
 from cnnlib.networks.tensorflow_v1 import tf
-from cnnlib.training.batches import Batch
+from cnnlib.training.batches import Batch, TrainingBatches
 from cnnlib.training.graph import TrainingGraph
 from cnnlib.training.options import RunOptions
 
@@ -18,6 +19,20 @@ class Stepper:
 
     def __init__(self, graph: TrainingGraph, session: Any, options: RunOptions) -> None:
         self._graph, self._session, self._options = graph, session, options
+
+    def batches(
+        self, images: ImageSet, first_step: int, rng: np.random.Generator
+    ) -> TrainingBatches:
+        """Return what the steps after `first_step` learn from."""
+        options = self._options
+        return TrainingBatches(
+            images,
+            options.own_batch_size,
+            options.cycle_stop,
+            first_step,
+            None if self._graph.saliency is None else options.recipe.splicing,
+            rng,
+        )
 
     def step(self, batch: Batch, rate: float) -> None:
         """Learn from a batch; in a cluster the rate is that of the chief.

@@ -13,7 +13,7 @@ from cnnlib.dataset.image_set import ImageSet
 from cnnlib.errors import CaptchaError
 from cnnlib.network import CNN
 from cnnlib.networks.tensorflow_v1 import tf
-from cnnlib.training.batches import TrainingBatches, prefetch
+from cnnlib.training.batches import prefetch
 from cnnlib.training.cluster_sessions import POLL_S
 from cnnlib.training.discovery import Discovery
 from cnnlib.training.graph import TrainingGraph
@@ -44,7 +44,7 @@ class Worker:
         stop: threading.Event,
         reporter: Reporter,
     ) -> None:
-        self._graph, self._session, self._options = graph, session, options
+        self._session, self._options = session, options
         self._fingerprint = options.fingerprint(cnn, train)
         self._replication, self._stop, self._reporter = replication, stop, reporter
         self._train = options.own_share(train)
@@ -54,7 +54,7 @@ class Worker:
             options,
             self._train,
             test,
-            options.own_share(unlabelled) if unlabelled else None,
+            unlabelled,
             Scorer(graph, session, cnn.spec.has_end_class),
             self._stepper,
         )
@@ -80,27 +80,21 @@ class Worker:
         return self._replication.state(self._session, self._fingerprint)
 
     def _work(self, first_step: int, started: bool) -> None:
-        options, replication = self._options, self._replication
+        replication = self._replication
         name, refused, seen = replication.cluster.name, 0, first_step
         self._reporter.say(f"{name} takes part after step {first_step}: {len(self._train)} images")
-        source = TrainingBatches(
-            self._train,
-            options.own_batch_size,
-            options.cycle_stop,
-            first_step,
-            None if self._graph.saliency is None else options.recipe.splicing,
-            np.random.default_rng((options.seed, replication.cluster.position, first_step)),
-        )
+        seed = (self._options.seed, replication.cluster.position, first_step)
+        source = self._stepper.batches(self._train, first_step, np.random.default_rng(seed))
         replication.join(self._session)
         with prefetch(source.batches()) as batches:
             while True:
                 phase, done, _ = self._state()
                 if phase is not Phase.RUNNING:
                     return
-                for step in range(seen + 1, done + 2):  # each once, also those that went without it
-                    self._discovery.act_if_due(step, source, started, self._stop)
-                seen = max(seen, done + 1)
                 try:
+                    for step in range(seen + 1, done + 2):  # each once, also one that is past
+                        self._discovery.act_if_due(step, source, started, self._stop)
+                    seen = max(seen, done + 1)
                     self._stepper.step(next(batches), rate=0.0)
                     refused = 0
                 except tf.errors.FailedPreconditionError as error:  # the chief begins again

@@ -34,6 +34,7 @@ from cnnlib import console
 from cnnlib.errors import CaptchaError
 from cnnlib.networks.model_folder import ModelFolder
 from tests.helpers import Project, drawing, new_project
+from tests.trials.lib.outcome import exit_code
 
 CHIEF, SERVERS, WORKERS = "chief:0", ("ps:0", "ps:1"), ("worker:0", "worker:1")
 HOSTS = {task: f"192.0.2.{i}" for i, task in enumerate((*SERVERS, CHIEF, *WORKERS), 21)}
@@ -180,7 +181,7 @@ class Trial:
         console.say(f"{missing} never started: named after {named_s:.0f} s")
 
     def _step(self, since: int = 0) -> int:
-        """Return the last step that the chief told, since it had said so many characters."""
+        """Return the last step that the chief told, after that many characters."""
         told = re.findall(r"第(\d+)次训练", self._training.said(CHIEF)[since:])
         return int(told[-1]) if told else 0
 
@@ -201,18 +202,17 @@ class Trial:
 def main(argv: Sequence[str] | None = None) -> int:
     console.parser(__doc__).parse_args(argv)
     move_into_namespace()
-    try:
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cluster-")))
-            machines = {task: Namespace(address) for task, address in HOSTS.items()}
-            for task, machine in machines.items():
-                link = stack.enter_context(machine.connected())
-                console.say(f"{task} at {machine.address}: link of {link}")
-            Trial(folder, machines).run()
-    except CaptchaError as error:
-        console.warn(f"failed: {error}")
-        return 1
-    return 0
+    return exit_code(trial)
+
+
+def trial() -> None:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cluster-")))
+        machines = {task: Namespace(address) for task, address in HOSTS.items()}
+        for task, machine in machines.items():
+            link = stack.enter_context(machine.connected())
+            console.say(f"{task} at {machine.address}: link of {link}")
+        Trial(folder, machines).run()
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from cnnlib.dataset.images import open_image
 from cnnlib.errors import CaptchaError
 from cnnlib.paths import PROJECT_ROOT
 from cnnlib.runtimes import load_recognizer
+from tests.trials.lib.outcome import exit_code
 from tests.trials.lib.ports import free_port
 
 IMAGES = 200
@@ -310,12 +311,7 @@ def run(config_file: str) -> None:
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     args = console.parser(__doc__, SAMPLE_CONFIG).parse_args(argv)
-    try:
-        run(args.config)
-    except CaptchaError as error:
-        console.warn(f"failed: {error}")
-        return 1
-    return 0
+    return exit_code(lambda: run(args.config))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from cnnlib import console
 from cnnlib.config import load_sample_config
 from cnnlib.errors import CaptchaError
 from cnnlib.paths import PROJECT_ROOT
+from tests.trials.lib.outcome import exit_code
 from tests.trials.lib.ports import free_port
 
 CONFIG = "conf/pretrained_config.json"
@@ -203,12 +204,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = [name for name in ("prometheus", "promtool") if not shutil.which(name)]
     if missing:
         raise CaptchaError(f"{', '.join(missing)} not found: apt install prometheus")
-    try:
-        trial(args.seconds)
-    except (CaptchaError, requests.RequestException, subprocess.SubprocessError) as error:
-        console.warn(f"failed: {error}")
-        return 1
-    return 0
+    return exit_code(
+        lambda: trial(args.seconds), requests.RequestException, subprocess.SubprocessError
+    )
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ from cnnlib.onnx_recognizer import OnnxRecognizer
 from cnnlib.paths import PROJECT_ROOT
 from tests.trials.lib.clients import TOLERANCE, Clients, Example, Passed, read_log
 from tests.trials.lib.machines import ADDRESSES, CONFIG, Machine, nginx
+from tests.trials.lib.outcome import exit_code
 
 IMAGES = 50
 NEW_TEMPERATURE = 1.0  # the new model has the old one's weights, and is less sure of its answers
@@ -221,12 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--clients", type=console.at_least_one, default=16, metavar="N")
     args = parser.parse_args(argv)
     move_into_namespace({"nginx": "nginx"})
-    try:
-        trial(args.workers, args.seconds, args.clients)
-    except CaptchaError as error:
-        console.warn(f"failed: {error}")
-        return 1
-    return 0
+    return exit_code(lambda: trial(args.workers, args.seconds, args.clients))
 
 
 if __name__ == "__main__":
