@@ -40,7 +40,7 @@ from cnnlib import console
 from cnnlib.config import SampleConfig
 from cnnlib.evaluation import TestBatch
 from cnnlib.evaluation.batch_test import BatchResult
-from cnnlib.networks.model_folder import ModelFolder
+from cnnlib.networks.model_folder import ModelFolder, ModelInfo
 from cnnlib.paths import PROJECT_ROOT, ProjectPath
 from cnnlib.training import TrainModel
 from cnnlib.training.history import HISTORY_FILE, read_rows
@@ -121,6 +121,7 @@ def measure(name: str, row: Row, folder: Path, seed: int) -> dict[str, Any] | No
         **definition(row),
         "seed": seed,
         **accuracy(result),
+        **read_once(config, tested),
         "steps": tested.run.step,
         "best_step": tested.step,
         **speed(row, config, trained, tested.run.step),
@@ -136,6 +137,18 @@ def read_fresh(config: SampleConfig) -> BatchResult:
     draw(config, fresh, FRESH)
     config = dataclasses.replace(config, test_image_dir=ProjectPath(fresh))
     return TestBatch.from_config(config).test_batch()
+
+
+def read_once(config: SampleConfig, model: ModelInfo) -> dict[str, int]:
+    """Return how many fresh images are right without test-time augmentation, if there is any."""
+    if not model.augmented_temperature:
+        return {}
+    folder = ModelFolder(config.model_save_dir)
+    folder.commit(dataclasses.replace(model, augmented_temperature=0.0))
+    try:
+        return {"right_once": read_fresh(config).right}
+    finally:
+        folder.commit(model)
 
 
 def train(name: str, row: Row, folder: Path, seed: int) -> TrainingResult | None:

@@ -232,6 +232,13 @@ class SampleConfig:
         "`true`：训练时每次得到更好的权重都写出 `model.onnx`",
         False,
     )
+    test_time_augmentation: bool = _key(
+        ConfigReader.flag,
+        "`true`: where a training finds that it helps, the model reads each image in three shifts, "
+        "which takes three times as long",
+        "`true`：训练发现有帮助时，模型把每张图片平移成三份分别识别并取平均，用时为三倍",
+        True,
+    )
     unlabelled_image_dir: ProjectPath = _key(
         ConfigReader.path,
         "images without labels, for `webserver_label_images.py` and for trainings",

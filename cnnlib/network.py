@@ -7,7 +7,7 @@ loop can add an operation to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,8 @@ from cnnlib.errors import ConfigError, SampleError
 from cnnlib.networks.architectures import NETWORKS
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.tensorflow_v1 import tf
-from cnnlib.networks.weights import Tensor, TrainableWeights, Weights
+from cnnlib.networks.test_time_augmentation import averaged, shifted_tensor
+from cnnlib.networks.weights import ConstantWeights, Tensor, TrainableWeights, Weights
 from cnnlib.paths import AnyPath
 
 DEFAULT_NETWORK = "resnet_attention"
@@ -99,6 +100,26 @@ class CNN:
             weights = weights or TrainableWeights(self.training, self.keep_prob)
             self.logits = self.logits_of(self.network, weights, images)  # [B, P, C]
             return tf.reshape(self.logits, [-1, spec.max_captcha * spec.classes])
+
+    def inference_model(
+        self,
+        values: Mapping[str, np.ndarray],
+        temperature: float,
+        augmented: bool,
+        pixels: Tensor = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Build the network that recognises, once, from trained values.
+
+        `augmented`: each image is read in several shifts, S of them. Returns the standardised
+        images, float32 [S * B, H, W, 1 or 3], and the probabilities of B images, float32 [B, P, C].
+        """
+        pixels = self.X if pixels is None else pixels
+        with self.graph.as_default():
+            images = self.standardized(shifted_tensor(pixels) if augmented else pixels)
+            self.model(ConstantWeights(values), images)
+            if augmented:
+                self.logits = averaged(self.logits)
+            return images, tf.nn.softmax(self.logits / temperature)
 
     def logits_of(self, network: str, weights: Weights, images: Tensor) -> Tensor:
         """Build any network for this kind of captcha, and return its logits [B, P, C]."""

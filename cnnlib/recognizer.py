@@ -18,8 +18,6 @@ from cnnlib.networks.explainer import Explainer
 from cnnlib.networks.metadata import ModelMetadata
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.session import open_session, session_options
-from cnnlib.networks.tensorflow_v1 import tf
-from cnnlib.networks.weights import ConstantWeights
 from cnnlib.paths import AnyPath
 from cnnlib.reloads import Reloads
 from cnnlib.text_reader import Prediction, TextReader, run_in_parts
@@ -68,10 +66,10 @@ class Recognizer(TextReader, CNN):
             spec=self.info.spec,
             network=self.info.network,
         )
-        images = self.standardized()
-        self.model(ConstantWeights(values), images)
-        with self.graph.as_default():
-            probabilities = tf.nn.softmax(self.logits / self.info.temperature)  # [B, P, C]
+        metadata = ModelMetadata.of(self.info)
+        images, probabilities = self.inference_model(
+            values, metadata.temperature, metadata.test_time_augmentation
+        )
         self.graph.finalize()
         options = session_options(bfloat16=not float32)
         # Each run in its caller's thread: one image takes 0.4 of the time that two threads need to

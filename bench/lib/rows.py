@@ -22,6 +22,7 @@ LATER_RECIPE_FIELDS = {
     "least_warm_up": 0,
     "clip_norm": 0.0,
     "adam_beta2": 0.999,
+    "least_augmented_gain": 1.0,
 }
 BASE36 = string.digits + string.ascii_lowercase
 

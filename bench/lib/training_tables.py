@@ -37,6 +37,7 @@ WORDS = {
         "right": "{:.2%} ({:.1%} to {:.1%})",
         "seeds": ", {} seeds",
         "exact": "; exact case {:.2%}",
+        "once": "; {:.2%} without test-time augmentation",
         "earlier": "; by an earlier recipe",
     },
     "zh": {
@@ -49,6 +50,7 @@ WORDS = {
         "right": "{:.2%}（{:.1%} 至 {:.1%}）",
         "seeds": "，{} 个种子",
         "exact": "；区分大小写 {:.2%}",
+        "once": "；不用测试时增强 {:.2%}",
         "earlier": "；用较早的训练方案测量",
     },
 }
@@ -108,6 +110,8 @@ def _accuracy(row: Row, run: Run, seeds: int, words: Mapping[str, str]) -> str:
         text += words["seeds"].format(seeds)
     if row.ignore_case:
         text += words["exact"].format(run["right"] / fresh)
+    if "right_once" in run:
+        text += words["once"].format(run["right_once"] / fresh)
     if not is_of(run, row):
         text += words["earlier"]
     return text

@@ -1,8 +1,8 @@
 """The graph that is exported: uint8 images in; probabilities, texts and their confidence out.
 
 Everything that stands between an image and its text is in it, so that no other program has to do it
-again: gray from RGB, standardisation, the network with its batch normalisation folded away, the
-temperature, and the exact decoding of texts whose lengths vary.
+again: gray from RGB, shifts, standardisation, the network with its batch normalisation folded away,
+the temperature, and the exact decoding of texts whose lengths vary.
 
 Shapes: B images, H x W pixels, P character positions, C classes.
 """
@@ -18,7 +18,7 @@ from cnnlib.dataset.labels import PAD_ID
 from cnnlib.network import CNN
 from cnnlib.networks.metadata import GRAY, RGB, ModelMetadata
 from cnnlib.networks.tensorflow_v1 import tf
-from cnnlib.networks.weights import ConstantWeights, Tensor
+from cnnlib.networks.weights import Tensor
 
 IMAGE, PROBABILITIES, CHAR_IDS, CONFIDENCE = "image", "probabilities", "char_ids", "confidence"
 # Pillow's weights of red, green and blue, in 65,536ths: ITU-R BT.601, rounded. All sums are below
@@ -61,8 +61,9 @@ def build_inference_graph(
         pixels = tf.cast(image, tf.float32)  # [B, H, W] or [B, H, W, 3]
         if metadata.input == RGB and spec.image_channels == 1:
             pixels = to_gray(pixels)  # [B, H, W]
-        cnn.model(ConstantWeights(values), cnn.standardized(pixels))
-        probabilities = tf.nn.softmax(cnn.logits / metadata.temperature)  # [B, P, C]
+        _, probabilities = cnn.inference_model(
+            values, metadata.temperature, metadata.test_time_augmentation, pixels
+        )
         char_ids, confidence = decode(probabilities, spec.has_end_class)
     outputs = {PROBABILITIES: probabilities, CHAR_IDS: char_ids, CONFIDENCE: confidence}
     cnn.graph.finalize()

@@ -267,6 +267,19 @@ def _pad(graph: _Translation, op: Any) -> None:
     graph.set_last(op.outputs[0], graph.add("Pad", [graph.last(op.inputs[0]), *inputs]))
 
 
+def _gather(graph: _Translation, op: Any) -> None:
+    places = graph.constant(graph.value(op.inputs[1]).astype(np.int64), "places")
+    axis = int(graph.value(op.inputs[2]))
+    name = graph.add("Gather", [graph.last(op.inputs[0]), places], axis=axis)
+    graph.set_last(op.outputs[0], name)
+
+
+def _concat(graph: _Translation, op: Any) -> None:
+    *parts, axis = op.inputs
+    name = graph.add("Concat", map(graph.last, parts), axis=int(graph.value(axis)))
+    graph.set_last(op.outputs[0], name)
+
+
 def _unpack(graph: _Translation, op: Any) -> None:
     for i, output in enumerate(op.outputs):
         inputs = [graph.last(op.inputs[0]), graph.constant(np.array(i, np.int64), "index")]
@@ -351,9 +364,11 @@ TRANSLATIONS: Mapping[str, Callable[[_Translation, Any], None]] = {
     "BatchMatMulV2": _matmul("adj_x", "adj_y"),
     "BiasAdd": _bias_add,
     "Cast": _cast,
+    "ConcatV2": _concat,
     "Conv2D": _conv,
     "ExpandDims": _shape_change,
     "Floor": _unary("Floor"),
+    "GatherV2": _gather,
     "Identity": _alias,
     "LessEqual": _binary("LessOrEqual"),
     "MatMul": _matmul("transpose_a", "transpose_b"),

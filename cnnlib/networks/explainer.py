@@ -19,8 +19,8 @@ class Explainer:
     """A copy of a recogniser's graph with more outputs, in a session of its own.
 
     So recognition stays as quick, and loading too: gradients take longer to build than the rest.
-    The tensors are X, the standardised images, logits [B, P, C] and probabilities; `options` are
-    those of a session. Safe to call from many threads; takes few images at a time.
+    The tensors are X, the standardised images, in all shifts, logits [B, P, C] and probabilities;
+    `options` are those of a session. Safe to call from many threads; takes few images at a time.
     """
 
     def __init__(
@@ -41,6 +41,9 @@ class Explainer:
             if not attends:
                 read = tf.repeat(read, positions, axis=0)  # [B * P, F]
             glimpses = tf.reshape(read, [-1, positions, int(read.shape[-1])])  # [B, P, F]
+            # Of the images as they are, which are first of their shifts.
+            count = tf.shape(X)[0]
+            attention, pixels, glimpses = attention[:count], pixels[:count], glimpses[:count]
         graph.finalize()
         self._session = open_session(graph, options)
         self._details = self._session.make_callable([probabilities, attention, glimpses], [X])

@@ -43,6 +43,7 @@ class ModelMetadata:
     version: str = __version__  # of cnn_captcha
     format: int = FORMAT
     accuracy_of: str = OF_MODEL
+    test_time_augmentation: bool = False
 
     @classmethod
     def of(cls, info: ModelInfo, input_kind: str = GRAY, precision: str = FLOAT32) -> ModelMetadata:
@@ -52,11 +53,12 @@ class ModelMetadata:
             info.network,
             info.step,
             info.scores["image_accuracy"],
-            info.temperature,
+            info.augmented_temperature or info.temperature,
             info.origin,
             info.best,
             RGB if info.spec.image_channels == 3 else input_kind,
             precision,
+            test_time_augmentation=bool(info.augmented_temperature),
         )
 
     @property
@@ -72,6 +74,7 @@ class ModelMetadata:
             "network": self.network,
             "runtime": runtime,
             "precision": self.precision,
+            "test_time_augmentation": self.test_time_augmentation,
             "step": self.step,
             "accuracy": self.accuracy,
             "origin": self.origin,
@@ -109,7 +112,7 @@ class ModelMetadata:
 
 def _values(kind: type, properties: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of a dataclass's fields; texts are fields of type str."""
-    came_later = {"accuracy_of"} - properties.keys()
+    came_later = {"accuracy_of", "test_time_augmentation"} - properties.keys()
     return {
         field.name: properties[field.name]
         if field.type == "str"

@@ -73,7 +73,9 @@ class ModelInfo:
     """What model.json says. `best` and `last` are checkpoints: the best weights, the run's state.
 
     `total_step` counts the steps of all runs up to `last`, and `step` those up to `best`; `scores`
-    are of `best` on the whole test set; `temperature` divides its logits before the softmax.
+    are of `best` on the whole test set; `temperature` divides its logits before the softmax. Where
+    it is not 0, `augmented_temperature` does: then each image is read in several shifts (test-time
+    augmentation).
     """
 
     spec: CaptchaSpec
@@ -88,6 +90,7 @@ class ModelInfo:
     run: Run
     libraries: Mapping[str, str] = field(default_factory=dict)
     origin: str = ""  # of a model that was not trained here
+    augmented_temperature: float = 0.0
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +98,8 @@ class ModelInfo:
         values = dataclasses.asdict(self)
         spec = values.pop("spec")
         values["run"] = self.run.to_json()
+        if not self.augmented_temperature:
+            del values["augmented_temperature"]
         return {**{old: spec.pop(new) for old, new in SPEC_NAMES.items()}, **spec, **values}
 
     @classmethod

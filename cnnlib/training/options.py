@@ -31,6 +31,7 @@ class RunOptions:
     start: AnyPath  # as in a config
     teacher: AnyPath  # likewise: a model folder, or empty
     export_onnx: bool  # with each new best
+    test_time_augmentation: bool  # where it helps
     cluster: Cluster | None  # the machines that train together
 
     def __post_init__(self) -> None:

@@ -107,6 +107,9 @@ class Recipe:
     doubt_at: tuple[float, ...]
     distillation: Distillation | None  # with a teacher; None: there can be none
     self_training: SelfTraining | None  # with images that have no labels; None: not from these
+    # The gain, in images of the test set, from which on each is read in several shifts; it takes
+    # as many times the computing. 1: never.
+    least_augmented_gain: float
 
     def rate(
         self,
@@ -168,6 +171,7 @@ RECIPES = {
         doubt_at=(0.4, 0.7),
         distillation=Distillation(),
         self_training=SelfTraining(),
+        least_augmented_gain=0.01,
     ),
     "specification": Recipe(  # that of version 2
         peak_rates=dict.fromkeys(NETWORK_NAMES, 1e-4),
@@ -186,5 +190,6 @@ RECIPES = {
         doubt_at=(),
         distillation=None,
         self_training=None,
+        least_augmented_gain=1.0,
     ),
 }

@@ -47,6 +47,7 @@ class ModelSaver:
         self._scorer, self._options, self._test = scorer, options, test
         self.current: ModelInfo | None = None
         self.best_scores: Scores | None = None
+        self.read_scores: Scores | None = None  # the same, as a recogniser reads with them
         self._highest = NO_SCORES  # with the most images right among those that were best
         self.first_step = 0  # of the run, done before this start
         self.earlier_steps = 0  # of all runs before this one
@@ -78,7 +79,10 @@ class ModelSaver:
         self.started = previous.run.started
         self._load_best(previous)
         self.best_scores = self._scorer.score_all(self._test)  # it may have changed since
-        self._highest = self.best_scores
+        self._highest = self.read_scores = self.best_scores
+        if previous.augmented_temperature and self._options.test_time_augmentation:
+            outputs = self._scorer.augmented_outputs(self._test.pixels, self._test.char_ids)
+            self.read_scores = self._scorer.scores_of(*outputs)
         if not previous.run.done and (previous.spec.char_set, previous.recipe) == (
             self._cnn.char_set,
             self._options.recipe_name,
@@ -163,14 +167,18 @@ class ModelSaver:
             self._highest = max(self._highest, scores, key=lambda s: s.image_accuracy)
             best, best_step = folder.new_checkpoint("best", total), total
             temperature = metrics.fit_temperature(*outputs[:2])
+            self.read_scores, augmented_temperature = self._augmented(scores)
         else:
             best, best_step, temperature = current.best, current.step, current.temperature
+            augmented_temperature = (
+                current.augmented_temperature if options.test_time_augmentation else 0.0
+            )
         info = ModelInfo(
             spec=cnn.spec,
             network=cnn.network,
             recipe=options.recipe_name,
             step=best_step,
-            scores=(self.best_scores or scores).to_json(),
+            scores=(self.read_scores or scores).to_json(),
             temperature=temperature,
             best=best,
             last=folder.new_checkpoint("last", total),
@@ -186,9 +194,25 @@ class ModelSaver:
                 self.cooling_from,
             ),
             libraries=_libraries(),
+            augmented_temperature=augmented_temperature,
         )
         self._commit(info)
         self.current = info
+
+    def _augmented(self, scores: Scores) -> tuple[Scores, float]:
+        """Return scores and temperature with test-time augmentation; `scores` and 0 without.
+
+        It is worth its time where clearly more images are right.
+        """
+        least = self._options.recipe.least_augmented_gain
+        if not self._options.test_time_augmentation or scores.image_accuracy + least > 1:
+            return scores, 0.0
+        outputs = self._scorer.augmented_outputs(self._test.pixels, self._test.char_ids)
+        augmented = self._scorer.scores_of(*outputs)
+        gain = augmented.image_accuracy - scores.image_accuracy
+        if gain < least or not augmented.clearly_above(scores, len(self._test)):
+            return scores, 0.0
+        return augmented, metrics.fit_temperature(*outputs[:2])
 
     def _is_best(self, current: ModelInfo, scores: Scores, ends: bool) -> bool:
         """Return whether to keep these weights; a char_set that grew needs ones of its shape.

@@ -11,6 +11,7 @@ import numpy as np
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.evaluation import metrics
 from cnnlib.evaluation.metrics import Scores, softmax
+from cnnlib.networks.test_time_augmentation import shifted
 from cnnlib.training.graph import TrainingGraph
 
 SCORED_PER_RUN = 250  # of the network
@@ -46,6 +47,14 @@ class Scorer:
         ]
         logits, losses = (np.concatenate(column) for column in zip(*parts, strict=True))
         return logits, char_ids, losses
+
+    def augmented_outputs(
+        self, pixels: np.ndarray, char_ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the same with test-time augmentation: means over the shifts of each image."""
+        parts = [self.outputs(images, char_ids) for images in shifted(pixels)]
+        logits, _, losses = zip(*parts, strict=True)
+        return np.mean(logits, axis=0), char_ids, np.mean(losses, axis=0)
 
     def scores_of(self, logits: np.ndarray, char_ids: np.ndarray, losses: np.ndarray) -> Scores:
         return metrics.scores(logits, char_ids, losses, self._has_end_class)

@@ -81,6 +81,7 @@ class TrainModel(CNN):
         start: AnyPath = BACKBONE,
         teacher: AnyPath = "",
         export_onnx: bool = False,
+        test_time_augmentation: bool = True,
         unlabelled_img_path: AnyPath = "",
         cluster: Cluster | None = None,
         reporter: Reporter = CONSOLE,
@@ -114,6 +115,7 @@ class TrainModel(CNN):
             start=start,
             teacher=teacher,
             export_onnx=export_onnx,
+            test_time_augmentation=test_time_augmentation,
             cluster=cluster,
         )
         self.fresh = fresh
@@ -149,6 +151,7 @@ class TrainModel(CNN):
             start=config.start,
             teacher=config.teacher,
             export_onnx=config.export_onnx,
+            test_time_augmentation=config.test_time_augmentation,
             unlabelled_img_path=config.unlabelled_image_dir if config.self_training else "",
             cluster=cluster,
             reporter=reporter,

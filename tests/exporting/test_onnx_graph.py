@@ -24,7 +24,7 @@ COLOUR = dataclasses.replace(ONE_LENGTH, image_channels=3)
 ODD = dataclasses.replace(TO_FOUR, image_height=45, image_width=333)
 
 
-def exported(network, spec, input_kind=GRAY):
+def exported(network, spec, input_kind=GRAY, augmented=False):
     """Return the graph of a network with random weights."""
     cnn = CNN(
         spec.image_height,
@@ -47,7 +47,9 @@ def exported(network, spec, input_kind=GRAY):
             else value / 2 + rng.normal(0, 0.02, value.shape).astype(np.float32)
             for name, value in session.run(values).items()
         }
-    metadata = ModelMetadata(spec, network, 1, 1.0, 0.6, "", "best", input_kind)
+    metadata = ModelMetadata(
+        spec, network, 1, 1.0, 0.6, "", "best", input_kind, test_time_augmentation=augmented
+    )
     return build_inference_graph(metadata, weights)
 
 
@@ -149,5 +151,5 @@ def test_no_translation_is_there_for_nothing(monkeypatch):
     monkeypatch.setattr(onnx_graph, "TRANSLATIONS", Watched(onnx_graph.TRANSLATIONS))
     for network in ("resnet_attention", "cnn5"):
         to_onnx(exported(network, TO_FOUR, RGB))
-        to_onnx(exported(network, ONE_LENGTH, GRAY))
+        to_onnx(exported(network, ONE_LENGTH, GRAY, augmented=True))
     assert used == set(onnx_graph.TRANSLATIONS)

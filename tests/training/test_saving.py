@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from cnnlib.errors import CaptchaError, ModelError
+from cnnlib.evaluation import TestBatch
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.tensorflow_v1 import tf
+from cnnlib.networks.test_time_augmentation import SHIFTS
 from cnnlib.training import loop
+from cnnlib.training.recipes import RECIPES
 from cnnlib.training.saving import ModelSaver
 from tests.crashes import Crash, changes_of, crash_at, fail_at
 from tests.helpers import drawing
@@ -47,6 +50,21 @@ def test_small_steps_down_do_not_add_up(ready, monkeypatch):
 def test_weights_of_the_end_are_kept_unless_clearly_worse(ready, monkeypatch, last, kept):
     set_scores(monkeypatch, Scores(0.9, 0.9, 0.1), Scores(0.9, last, 0.2))
     assert train(ready, cycle_stop=20).scores.image_accuracy == kept
+
+
+def test_model_that_reads_shifts_says_so_and_is_scored_as_it_reads(ready, monkeypatch, capsys):
+    monkeypatch.setattr(Scores, "clearly_above", lambda self, other, count: True)
+    monkeypatch.setitem(
+        RECIPES, "default", dataclasses.replace(RECIPES["default"], least_augmented_gain=-1.0)
+    )
+    result = train(ready, cycle_stop=20)
+    assert f"shifts    {SHIFTS} of each image are read and averaged" in capsys.readouterr().out
+    assert info(ready).augmented_temperature > 0
+    assert (
+        TestBatch.from_config(ready.sample).test_batch().right == 20 * result.scores.image_accuracy
+    )
+    assert train(ready, cycle_stop=10, test_time_augmentation=False).scores
+    assert not info(ready).augmented_temperature
 
 
 def test_weights_that_reach_acc_stop_are_kept(ready, monkeypatch):
