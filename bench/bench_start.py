@@ -159,7 +159,9 @@ def measure(case: Case, labels: int, steps: int | None, seed: int, start: str) -
     results = read_results(RESULTS)
     if key in results or labels + STEERING > len(case.pool) or (not labels and start == RANDOM):
         return
-    config = dataclasses.replace(case.config, cycle_save=10**6, seed=seed, start=start)
+    config = dataclasses.replace(
+        case.config, cycle_save=10**6, seed=seed, start=start, test_time_augmentation=False
+    )
     order = np.random.default_rng(seed).permutation(len(case.pool))
     test = case.pool.take(order[:STEERING])
     train = case.pool.take(order[STEERING : STEERING + max(1, labels)])

@@ -141,14 +141,10 @@ def read_fresh(config: SampleConfig) -> BatchResult:
 
 def read_once(config: SampleConfig, model: ModelInfo) -> dict[str, int]:
     """Return how many fresh images are right without test-time augmentation, if there is any."""
-    if not model.augmented_temperature:
+    if not model.augmented:
         return {}
-    folder = ModelFolder(config.model_save_dir)
-    folder.commit(dataclasses.replace(model, augmented_temperature=0.0))
-    try:
-        return {"right_once": read_fresh(config).right}
-    finally:
-        folder.commit(model)
+    once = dataclasses.replace(config, test_time_augmentation=False)
+    return {"right_once": read_fresh(once).right}
 
 
 def train(name: str, row: Row, folder: Path, seed: int) -> TrainingResult | None:

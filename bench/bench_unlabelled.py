@@ -73,7 +73,13 @@ def measure(case: Case, seed: int, kind: str) -> None:
     unlabelled.char_ids[:] = UNKNOWN_ID
     began_s = time.monotonic()
     wrong = count_wrong(
-        dataclasses.replace(case.config, cycle_save=10**6, seed=seed, start="backbone"),
+        dataclasses.replace(
+            case.config,
+            cycle_save=10**6,
+            seed=seed,
+            start="backbone",
+            test_time_augmentation=False,
+        ),
         train,
         case.pool.take(test),
         case.fresh,

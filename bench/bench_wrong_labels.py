@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--starts", nargs="+", default=[BACKBONE], metavar="START")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     args = parser.parse_args(argv)
-    config = load_sample_config(PROJECT_ROOT / SAMPLE_CONFIG, seed=args.seed)
+    config = load_sample_config(
+        PROJECT_ROOT / SAMPLE_CONFIG, seed=args.seed, test_time_augmentation=False
+    )
     order = np.arange(LEARNED + STEERING + FRESH)
     drawn = drawn_images(config, len(order))
     for share in args.shares:

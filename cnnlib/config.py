@@ -234,9 +234,9 @@ class SampleConfig:
     )
     test_time_augmentation: bool = _key(
         ConfigReader.flag,
-        "`true`: where a training finds that it helps, the model reads each image in three shifts, "
-        "which takes three times as long",
-        "`true`：训练发现有帮助时，模型把每张图片平移成三份分别识别并取平均，用时为三倍",
+        "`true`: where a training found that it helps, each image is read in three shifts, which "
+        "takes three times as long; `false`: once",
+        "`true`：训练发现有帮助时，把每张图片平移成三份分别识别并取平均，用时为三倍；`false`：只识别一次",
         True,
     )
     unlabelled_image_dir: ProjectPath = _key(

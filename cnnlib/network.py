@@ -17,9 +17,10 @@ from cnnlib.dataset.images import to_gray_or_rgb
 from cnnlib.dataset.labels import label_to_ids
 from cnnlib.errors import ConfigError, SampleError
 from cnnlib.networks.architectures import NETWORKS
+from cnnlib.networks.metadata import ModelMetadata
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.tensorflow_v1 import tf
-from cnnlib.networks.test_time_augmentation import averaged, shifted_tensor
+from cnnlib.networks.test_time_augmentation import averaged, shifted
 from cnnlib.networks.weights import ConstantWeights, Tensor, TrainableWeights, Weights
 from cnnlib.paths import AnyPath
 
@@ -102,30 +103,34 @@ class CNN:
             return tf.reshape(self.logits, [-1, spec.max_captcha * spec.classes])
 
     def inference_model(
-        self,
-        values: Mapping[str, np.ndarray],
-        temperature: float,
-        augmented: bool,
-        pixels: Tensor = None,
+        self, metadata: ModelMetadata, values: Mapping[str, np.ndarray], pixels: Tensor = None
     ) -> tuple[Tensor, Tensor]:
-        """Build the network that recognises, once, from trained values.
+        """Build the network that recognises, once, from the values of its weights.
 
-        `augmented`: each image is read in several shifts, S of them. Returns the standardised
-        images, float32 [S * B, H, W, 1 or 3], and the probabilities of B images, float32 [B, P, C].
+        Returns the standardised images, float32 [S * B, H, W, 1 or 3], each in S shifts where the
+        model reads several, and the probabilities of the B images, float32 [B, P, C].
         """
-        pixels = self.X if pixels is None else pixels
+        self.require_unbuilt()
+        shifts = metadata.test_time_augmentation
         with self.graph.as_default():
-            images = self.standardized(shifted_tensor(pixels) if augmented else pixels)
-            self.model(ConstantWeights(values), images)
-            if augmented:
-                self.logits = averaged(self.logits)
-            return images, tf.nn.softmax(self.logits / temperature)
+            pixels = self.X if pixels is None else pixels
+            images = self.standardized(shifted(pixels) if shifts else pixels)
+            weights = ConstantWeights(values)
+            self.logits = self.logits_of(self.network, weights, images, shifts=shifts)
+            return images, tf.nn.softmax(self.logits / metadata.temperature)
 
-    def logits_of(self, network: str, weights: Weights, images: Tensor) -> Tensor:
-        """Build any network for this kind of captcha, and return its logits [B, P, C]."""
+    def logits_of(
+        self, network: str, weights: Weights, images: Tensor, *, shifts: bool = False
+    ) -> Tensor:
+        """Build any network for this kind of captcha, and return its logits [B, P, C].
+
+        `shifts` says that images are `shifted`: the logits are their means.
+        """
         spec = self.spec
         with self.graph.as_default():
             logits = NETWORKS[network](images, spec.max_captcha, spec.classes, weights)
+            if shifts:
+                logits = averaged(logits)  # before the mask, which int8 could not hold with them
             if spec.has_end_class:
                 logits += MASKED_LOGIT * ~self.possible_classes()
             return logits

@@ -31,7 +31,8 @@ class Recognizer(TextReader, CNN):
     Safe to call from many threads. `close` ends its session; so does leaving a `with` block. Raises
     ModelError where the folder holds no model, or one of another size, length or char_set; where
     `spec` is given, of another captcha in anything but case. `float32`: compute with float32 where
-    the processor multiplies bfloat16 too, which is quicker.
+    the processor multiplies bfloat16 too, which is quicker. Without `test_time_augmentation` images
+    are read once, also where the training found that several shifts help.
     """
 
     def __init__(
@@ -44,10 +45,13 @@ class Recognizer(TextReader, CNN):
         *,
         spec: CaptchaSpec | None = None,
         float32: bool = False,
+        test_time_augmentation: bool = True,
     ) -> None:
         folder = ModelFolder(model_save_dir)
         self.info, values = read_best(folder)
         self._reloads = Reloads(self.info.best)
+        self._augments = test_time_augmentation
+        self._metadata = ModelMetadata.of(self.info, test_time_augmentation=test_time_augmentation)
         wanted = spec or self.info.spec
         wanted = wanted.with_fixed(image_height, image_width, max_captcha, char_set)
         folder.check_fits(
@@ -66,10 +70,7 @@ class Recognizer(TextReader, CNN):
             spec=self.info.spec,
             network=self.info.network,
         )
-        metadata = ModelMetadata.of(self.info)
-        images, probabilities = self.inference_model(
-            values, metadata.temperature, metadata.test_time_augmentation
-        )
+        images, probabilities = self.inference_model(self._metadata, values)
         self.graph.finalize()
         options = session_options(bfloat16=not float32)
         # Each run in its caller's thread: one image takes 0.4 of the time that two threads need to
@@ -124,7 +125,12 @@ class Recognizer(TextReader, CNN):
 
     @classmethod
     def from_spec(
-        cls, spec: CaptchaSpec, model_save_dir: AnyPath, *, float32: bool = False
+        cls,
+        spec: CaptchaSpec,
+        model_save_dir: AnyPath,
+        *,
+        float32: bool = False,
+        test_time_augmentation: bool = True,
     ) -> Recognizer:
         return cls(
             spec.image_height,
@@ -134,11 +140,16 @@ class Recognizer(TextReader, CNN):
             model_save_dir,
             spec=spec,
             float32=float32,
+            test_time_augmentation=test_time_augmentation,
         )
 
     @classmethod
     def from_config(cls, config: SampleConfig) -> Recognizer:
-        return cls.from_spec(config.spec, config.model_save_dir)
+        return cls.from_spec(
+            config.spec,
+            config.model_save_dir,
+            test_time_augmentation=config.test_time_augmentation,
+        )
 
     def close(self) -> None:
         """End the session and free its memory; to be called when no thread is recognising."""
@@ -154,8 +165,13 @@ class Recognizer(TextReader, CNN):
         Raises ModelError where they cannot be used, and tries again after a pause (`Reloads`).
         """
         best = self.folder.read_required().best
-        return self._reloads.load(best, lambda: Recognizer.from_spec(self.spec, self.folder.path))
+        return self._reloads.load(
+            best,
+            lambda: Recognizer.from_spec(
+                self.spec, self.folder.path, test_time_augmentation=self._augments
+            ),
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return what the model is, as JSON values."""
-        return ModelMetadata.of(self.info).describe("tensorflow")
+        return self._metadata.describe("tensorflow")

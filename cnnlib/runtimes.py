@@ -28,25 +28,35 @@ log = logging.getLogger(__name__)
 
 def load_recognizer(config: SampleConfig) -> Recognizer | OnnxRecognizer | AutoRecognizer:
     """Load the model of a config by its `runtime`; raises what `recognizer_of` raises."""
-    return recognizer_of(config.spec, config.model_save_dir, config.runtime)
+    return recognizer_of(
+        config.spec,
+        config.model_save_dir,
+        config.runtime,
+        test_time_augmentation=config.test_time_augmentation,
+    )
 
 
 def recognizer_of(
-    spec: CaptchaSpec, model_save_dir: AnyPath, runtime: str = AUTO
+    spec: CaptchaSpec,
+    model_save_dir: AnyPath,
+    runtime: str = AUTO,
+    *,
+    test_time_augmentation: bool = True,
 ) -> Recognizer | OnnxRecognizer | AutoRecognizer:
     """Load a model folder; AUTO takes the exported file where it has the folder's weights.
 
-    So it does where TensorFlow is not installed. Raises ModelError where there is no model or it
+    So it does where TensorFlow is not installed. Without `test_time_augmentation` images are read
+    once, but by ONNX as the file was exported. Raises ModelError where there is no model or it
     does not fit, and MissingPackageError where the runtime is not installed.
     """
     folder = ModelFolder(model_save_dir)
     if runtime == ONNX or (runtime == AUTO and not is_installed("tensorflow")):
         return OnnxRecognizer.in_folder(folder, spec)
     if runtime == AUTO and is_installed("onnxruntime"):
-        return AutoRecognizer(folder, spec)
+        return AutoRecognizer(folder, spec, test_time_augmentation)
     from cnnlib.recognizer import Recognizer
 
-    return Recognizer.from_spec(spec, folder.path)
+    return Recognizer.from_spec(spec, folder.path, test_time_augmentation=test_time_augmentation)
 
 
 class AutoRecognizer(TextReader):
@@ -55,11 +65,11 @@ class AutoRecognizer(TextReader):
     `load_newer` chooses again, by the same rule. Raises ModelError where neither can be used.
     """
 
-    def __init__(self, folder: ModelFolder, spec: CaptchaSpec) -> None:
-        self._folder, self._wanted = folder, spec
+    def __init__(self, folder: ModelFolder, spec: CaptchaSpec, augments: bool = True) -> None:
+        self._folder, self._wanted, self._augments = folder, spec, augments
         self._file_state = state_of(folder.full / ONNX_FILE)
         self._reloads = Reloads(self._state())
-        self._chosen = _newest(folder, spec)
+        self._chosen = _newest(folder, spec, augments)
         self.spec, self.char_set = self._chosen.spec, self._chosen.char_set
         self.image_height, self.image_width = self.spec.image_height, self.spec.image_width
 
@@ -80,7 +90,9 @@ class AutoRecognizer(TextReader):
             and not self._chosen.is_outdated(EXPORTED_WITHIN_S)
         ):
             return None
-        return self._reloads.load(self._state(), lambda: AutoRecognizer(self._folder, self._wanted))
+        return self._reloads.load(
+            self._state(), lambda: AutoRecognizer(self._folder, self._wanted, self._augments)
+        )
 
     @property
     def chosen(self) -> OnnxRecognizer | Recognizer:
@@ -104,25 +116,22 @@ class AutoRecognizer(TextReader):
         return f"{state_of(self._folder.full / ONNX_FILE)} {weights}"
 
 
-def _newest(folder: ModelFolder, spec: CaptchaSpec) -> OnnxRecognizer | Recognizer:
+def _newest(folder: ModelFolder, spec: CaptchaSpec, augments: bool) -> OnnxRecognizer | Recognizer:
     """Load the exported file; where it is left aside, the weights, and log the reason."""
     left_aside = ""
     if folder.has_export():
         try:
             exported = OnnxRecognizer.in_folder(folder, spec)
-            if not exported.is_outdated():
+            left_aside = _why_left_aside(exported, folder, augments)
+            if not left_aside:
                 return exported
             exported.close()
-            left_aside = (
-                f"{folder.full / ONNX_FILE} has other weights than the newest of its folder: "
-                f"{how_to_export()}"
-            )
         except ModelError as error:
             left_aside = str(error)
     from cnnlib.recognizer import Recognizer
 
     try:
-        recognizer = Recognizer.from_spec(spec, folder.path)
+        recognizer = Recognizer.from_spec(spec, folder.path, test_time_augmentation=augments)
     except ModelError as error:
         if not left_aside:
             raise
@@ -130,3 +139,16 @@ def _newest(folder: ModelFolder, spec: CaptchaSpec) -> OnnxRecognizer | Recogniz
     if left_aside:
         log.warning("TensorFlow recognises, the exported file is left aside: %s", left_aside)
     return recognizer
+
+
+def _why_left_aside(exported: OnnxRecognizer, folder: ModelFolder, augments: bool) -> str:
+    """Return why a file is not what its folder and conf/ ask for; "" where it is."""
+    if exported.is_outdated():
+        wrong = "has other weights than the newest of its folder"
+    elif (info := folder.read()) and exported.metadata.test_time_augmentation != (
+        augments and bool(info.augmented)
+    ):
+        wrong = "was exported with another test_time_augmentation than conf/ has"
+    else:
+        return ""
+    return f"{folder.full / ONNX_FILE} {wrong}: {how_to_export()}"

@@ -19,7 +19,8 @@ from cnnlib.dataset.labels import ids_to_label, label_to_ids, unknown_characters
 from cnnlib.errors import CharsetError
 from cnnlib.networks.decoding import decode
 
-# Of the network, in each thread: more is hardly faster, and takes 1 MB an image.
+# Of the network, in each thread: more is hardly faster, and takes 1 MB an image, three times that
+# with test-time augmentation.
 IMAGES_PER_RUN = 32
 RUNS_AHEAD = 64
 NAMED = 100  # characters, in a message

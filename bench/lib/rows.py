@@ -83,7 +83,8 @@ def definition(row: Row) -> dict[str, Any]:
     """Return what a measurement depends on; a row is measured again when that changes."""
     recipe = dataclasses.asdict(RECIPES[row.recipe])
     recipe["peak_rate"] = recipe.pop("peak_rates")[row.network]  # other networks do not matter
-    del recipe["doubt_at"], recipe["self_training"]  # all have labels, and these are right
+    for name in ("doubt_at", "doubt_from_views", "self_training"):
+        del recipe[name]  # all images have labels, and these are right
     if row.start == RANDOM:
         del recipe["started_share"], recipe["started_views"]
         if recipe["splicing"]:

@@ -120,7 +120,9 @@ def export_model(
     folder = ModelFolder(config.model_save_dir)
     info, values = read_best(folder)
     folder.check_fits(info, config.spec, info.network, "Correct conf/")
-    metadata = ModelMetadata.of(info, input_kind, precision)
+    metadata = ModelMetadata.of(
+        info, input_kind, precision, test_time_augmentation=config.test_time_augmentation
+    )
     captchas = _captchas(config, metadata, reporter)
     target = output or folder.full / default_name(FORMATS[format_name], metadata)
     export = write_checked(
@@ -279,7 +281,12 @@ def _probabilities(
     folder: ModelFolder, metadata: ModelMetadata, images: np.ndarray, float32: bool
 ) -> np.ndarray:
     """Return what the Recognizer gives of images, as of pictures of their own, float [N, P, C]."""
-    with Recognizer.from_spec(metadata.spec, folder.path, float32=float32) as recognizer:
+    with Recognizer.from_spec(
+        metadata.spec,
+        folder.path,
+        float32=float32,
+        test_time_augmentation=metadata.test_time_augmentation,
+    ) as recognizer:
         if recognizer.info.best != metadata.checkpoint:
             raise ModelError(f"a training has saved newer weights in {folder}: export again")
         if images.ndim > 1 + len(recognizer.spec.shape):  # RGB, and the model reads gray

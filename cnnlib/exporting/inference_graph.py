@@ -61,9 +61,7 @@ def build_inference_graph(
         pixels = tf.cast(image, tf.float32)  # [B, H, W] or [B, H, W, 3]
         if metadata.input == RGB and spec.image_channels == 1:
             pixels = to_gray(pixels)  # [B, H, W]
-        _, probabilities = cnn.inference_model(
-            values, metadata.temperature, metadata.test_time_augmentation, pixels
-        )
+        _, probabilities = cnn.inference_model(metadata, values, pixels)
         char_ids, confidence = decode(probabilities, spec.has_end_class)
     outputs = {PROBABILITIES: probabilities, CHAR_IDS: char_ids, CONFIDENCE: confidence}
     cnn.graph.finalize()

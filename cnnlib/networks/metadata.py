@@ -46,19 +46,30 @@ class ModelMetadata:
     test_time_augmentation: bool = False
 
     @classmethod
-    def of(cls, info: ModelInfo, input_kind: str = GRAY, precision: str = FLOAT32) -> ModelMetadata:
-        """Return the metadata of a model; a colour model is given RGB in any case."""
+    def of(
+        cls,
+        info: ModelInfo,
+        input_kind: str = GRAY,
+        precision: str = FLOAT32,
+        *,
+        test_time_augmentation: bool = True,
+    ) -> ModelMetadata:
+        """Return the metadata of a model; a colour model is given RGB in any case.
+
+        Without `test_time_augmentation` there is none, also where the training found that it helps.
+        """
+        augmented = info.augmented if test_time_augmentation else {}
         return cls(
             info.spec,
             info.network,
             info.step,
-            info.scores["image_accuracy"],
-            info.augmented_temperature or info.temperature,
+            augmented.get("image_accuracy", info.scores["image_accuracy"]),
+            augmented.get("temperature", info.temperature),
             info.origin,
             info.best,
             RGB if info.spec.image_channels == 3 else input_kind,
             precision,
-            test_time_augmentation=bool(info.augmented_temperature),
+            test_time_augmentation=bool(augmented),
         )
 
     @property

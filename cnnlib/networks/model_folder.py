@@ -74,8 +74,7 @@ class ModelInfo:
 
     `total_step` counts the steps of all runs up to `last`, and `step` those up to `best`; `scores`
     are of `best` on the whole test set; `temperature` divides its logits before the softmax. Where
-    it is not 0, `augmented_temperature` does: then each image is read in several shifts (test-time
-    augmentation).
+    test-time augmentation helps, `augmented` has its `image_accuracy` and `temperature`.
     """
 
     spec: CaptchaSpec
@@ -90,7 +89,7 @@ class ModelInfo:
     run: Run
     libraries: Mapping[str, str] = field(default_factory=dict)
     origin: str = ""  # of a model that was not trained here
-    augmented_temperature: float = 0.0
+    augmented: Mapping[str, float] = field(default_factory=dict)
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
@@ -98,8 +97,8 @@ class ModelInfo:
         values = dataclasses.asdict(self)
         spec = values.pop("spec")
         values["run"] = self.run.to_json()
-        if not self.augmented_temperature:
-            del values["augmented_temperature"]
+        if not self.augmented:
+            del values["augmented"]
         return {**{old: spec.pop(new) for old, new in SPEC_NAMES.items()}, **spec, **values}
 
     @classmethod

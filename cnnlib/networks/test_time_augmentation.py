@@ -17,26 +17,21 @@ import numpy as np
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import Tensor
 
-DIRECTIONS = (0, -1, 1)  # to the right; the image as it is comes first
-SHIFTS = len(DIRECTIONS)
+DIRECTIONS = (-1, 1)  # to the right, next to the image as it is
+SHIFTS = 1 + len(DIRECTIONS)
 SHARE = 1 / 20  # of the height
 
 
 def shifted_columns(height: int, width: int) -> list[np.ndarray]:
-    """Return which column each shift shows at each, int [W]."""
+    """Return which column a shifted image shows at each, int [W], for all shifts but the first."""
     shift = 2 * round((SHARE * height - 1) / 2) + 1  # odd: 1 of a height below 40, 3 of 60
     return [np.clip(np.arange(width) - d * shift, 0, width - 1) for d in DIRECTIONS]
 
 
-def shifted(pixels: np.ndarray) -> list[np.ndarray]:
-    """Return pixels [B, H, W] or [B, H, W, 3] in each shift."""
-    return [pixels[:, :, columns] for columns in shifted_columns(*pixels.shape[1:3])]
-
-
-def shifted_tensor(pixels: Tensor) -> Tensor:
+def shifted(pixels: Tensor) -> Tensor:
     """Return pixels [B, H, W] or [B, H, W, 3] in all shifts, [S * B, ...]: first as they are."""
     columns = shifted_columns(*pixels.shape.as_list()[1:3])
-    return tf.concat([tf.gather(pixels, some, axis=2) for some in columns], axis=0)
+    return tf.concat([pixels, *(tf.gather(pixels, some, axis=2) for some in columns)], axis=0)
 
 
 def averaged(logits: Tensor) -> Tensor:

@@ -82,8 +82,13 @@ class Discovery:
             source.locate_characters(step, self._stepper.saliency, stop, self._reporter)
 
     def _leave_out_doubtful(self, source: TrainingBatches, stop: threading.Event) -> None:
-        """Train on without the images whose labels the network holds for wrong."""
-        train = self._train
+        """Train on without the images whose labels the network holds for wrong.
+
+        A run that sees each image a few times only would take much longer by reading them all.
+        """
+        train, options = self._train, self._options
+        if options.cycle_stop * options.own_batch_size < self._recipe.doubt_from_views * len(train):
+            return
         doubtful = find_doubtful(self._scorer, train, self._has_end_class, stop)
         source.leave_out(doubtful)
         self._report_left_out([train.names[i] for i in np.flatnonzero(doubtful)])

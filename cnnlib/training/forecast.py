@@ -69,13 +69,15 @@ def forecast(
 ) -> Forecast:
     """Train on a quarter and on a half, from random weights; the model of `config` is untouched.
 
-    Raises SampleError for too few images.
+    Each image is read once: test-time augmentation may help one part alone. Raises SampleError for
+    too few images.
     """
     if len(train) < MIN_IMAGES:
         raise SampleError(
             f"{config.train_image_dir} holds {len(train)} images: a forecast needs "
             f"at least {MIN_IMAGES}"
         )
+    config = dataclasses.replace(config, test_time_augmentation=False)
     order = np.random.default_rng(config.seed).permutation(len(train))
     quarter, half = (
         measure_part(config, train, test, order, size, len(train), steps, reporter)

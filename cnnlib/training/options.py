@@ -31,7 +31,7 @@ class RunOptions:
     start: AnyPath  # as in a config
     teacher: AnyPath  # likewise: a model folder, or empty
     export_onnx: bool  # with each new best
-    test_time_augmentation: bool  # where it helps
+    test_time_augmentation: bool  # whether it helps is to be found out
     cluster: Cluster | None  # the machines that train together
 
     def __post_init__(self) -> None:
@@ -82,7 +82,10 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended; `scores` are those of the best weights on the whole test set."""
+    """How a training ended; `scores` are those of the best weights on the whole test set.
+
+    Each image is read once for them, also where test-time augmentation helps.
+    """
 
     scores: Scores
     steps: int  # in this call

@@ -105,10 +105,12 @@ class Recipe:
     splicing: Splicing | None
     # Shares of a run after which images are left out whose labels the network holds for wrong.
     doubt_at: tuple[float, ...]
+    doubt_from_views: (
+        float  # of each image in a run: to read all takes as long as a third of a view
+    )
     distillation: Distillation | None  # with a teacher; None: there can be none
     self_training: SelfTraining | None  # with images that have no labels; None: not from these
-    # The gain, in images of the test set, from which on each is read in several shifts; it takes
-    # as many times the computing. 1: never.
+    # From which gain on images are read in several shifts, as a share of the test images. 1: never.
     least_augmented_gain: float
 
     def rate(
@@ -169,6 +171,7 @@ RECIPES = {
         augmentation=Augmentation(),
         splicing=Splicing(),
         doubt_at=(0.4, 0.7),
+        doubt_from_views=3.0,
         distillation=Distillation(),
         self_training=SelfTraining(),
         least_augmented_gain=0.01,
@@ -188,6 +191,7 @@ RECIPES = {
         augmentation=None,
         splicing=None,
         doubt_at=(),
+        doubt_from_views=0.0,
         distillation=None,
         self_training=None,
         least_augmented_gain=1.0,

@@ -123,18 +123,17 @@ class RunReports:
 
     def end(self, last: int, interrupted: bool) -> TrainingResult:
         """Report how the run ended, after its step `last`."""
-        saver = self._saver
-        best, once, scores = saver.current, saver.best_scores, saver.read_scores
-        assert best and once and scores, "a run ends with a save"
-        steps, seconds = last - saver.first_step, time.monotonic() - self._began_s
+        best, scores = self._saver.current, self._saver.best_scores
+        assert best is not None and scores is not None, "a run ends with a save"
+        steps, seconds = last - self._saver.first_step, time.monotonic() - self._began_s
         self._reporter.say(
             messages.ending(scores, len(self._test), best.step, steps, seconds, interrupted)
         )
-        if best.augmented_temperature:
-            self._reporter.say(messages.augmented(once))
+        if best.augmented and self._options.test_time_augmentation:
+            self._reporter.say(messages.shifts(best.augmented["image_accuracy"]))
         if self._advises:
-            if last == saver.last_step:
-                self._check(self._advice(once))
+            if last == self._saver.last_step:
+                self._check(self._advice(scores))
             self._reporter.say(f"model     {self._cnn.folder}")
             if interrupted:
                 self._reporter.say("the same command goes on from here")

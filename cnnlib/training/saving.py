@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from cnnlib.training.plateau import cooling_steps
 from cnnlib.training.scoring import Scorer
 
 STARTED_IMAGES = 250  # of the test set: which of the ways to adapt weights fits them best
+AUGMENTED_BY_CHANCE = 0.1  # the largest p value, of both sides: 5 % of this side
 NO_SCORES = Scores(0.0, 0.0, math.inf)
 
 
@@ -47,7 +49,6 @@ class ModelSaver:
         self._scorer, self._options, self._test = scorer, options, test
         self.current: ModelInfo | None = None
         self.best_scores: Scores | None = None
-        self.read_scores: Scores | None = None  # the same, as a recogniser reads with them
         self._highest = NO_SCORES  # with the most images right among those that were best
         self.first_step = 0  # of the run, done before this start
         self.earlier_steps = 0  # of all runs before this one
@@ -79,10 +80,7 @@ class ModelSaver:
         self.started = previous.run.started
         self._load_best(previous)
         self.best_scores = self._scorer.score_all(self._test)  # it may have changed since
-        self._highest = self.read_scores = self.best_scores
-        if previous.augmented_temperature and self._options.test_time_augmentation:
-            outputs = self._scorer.augmented_outputs(self._test.pixels, self._test.char_ids)
-            self.read_scores = self._scorer.scores_of(*outputs)
+        self._highest = self.best_scores
         if not previous.run.done and (previous.spec.char_set, previous.recipe) == (
             self._cnn.char_set,
             self._options.recipe_name,
@@ -167,18 +165,16 @@ class ModelSaver:
             self._highest = max(self._highest, scores, key=lambda s: s.image_accuracy)
             best, best_step = folder.new_checkpoint("best", total), total
             temperature = metrics.fit_temperature(*outputs[:2])
-            self.read_scores, augmented_temperature = self._augmented(scores)
+            augmented = self._augmented(outputs[0])
         else:
             best, best_step, temperature = current.best, current.step, current.temperature
-            augmented_temperature = (
-                current.augmented_temperature if options.test_time_augmentation else 0.0
-            )
+            augmented = current.augmented
         info = ModelInfo(
             spec=cnn.spec,
             network=cnn.network,
             recipe=options.recipe_name,
             step=best_step,
-            scores=(self.read_scores or scores).to_json(),
+            scores=(self.best_scores or scores).to_json(),
             temperature=temperature,
             best=best,
             last=folder.new_checkpoint("last", total),
@@ -194,25 +190,31 @@ class ModelSaver:
                 self.cooling_from,
             ),
             libraries=_libraries(),
-            augmented_temperature=augmented_temperature,
+            augmented=augmented,
         )
         self._commit(info)
         self.current = info
 
-    def _augmented(self, scores: Scores) -> tuple[Scores, float]:
-        """Return scores and temperature with test-time augmentation; `scores` and 0 without.
+    def _augmented(self, logits: np.ndarray) -> Mapping[str, float]:
+        """Return accuracy and temperature with test-time augmentation, where it is worth its time.
 
-        It is worth its time where clearly more images are right.
+        Clearly more of the test images must be right; where it was so before, more of them.
+        `logits` are those without, [N, P, C].
         """
-        least = self._options.recipe.least_augmented_gain
-        if not self._options.test_time_augmentation or scores.image_accuracy + least > 1:
-            return scores, 0.0
-        outputs = self._scorer.augmented_outputs(self._test.pixels, self._test.char_ids)
-        augmented = self._scorer.scores_of(*outputs)
-        gain = augmented.image_accuracy - scores.image_accuracy
-        if gain < least or not augmented.clearly_above(scores, len(self._test)):
-            return scores, 0.0
-        return augmented, metrics.fit_temperature(*outputs[:2])
+        scorer, test, least = self._scorer, self._test, self._options.recipe.least_augmented_gain
+        once = scorer.right_images(logits, test.char_ids)
+        if not self._options.test_time_augmentation or (~once).mean() < least:
+            return {}
+        averaged = scorer.averaged_logits(test, logits)
+        right = scorer.right_images(averaged, test.char_ids)
+        gain = right.mean() - once.mean()
+        is_clear = gain >= least and metrics.mcnemar_p_value(right, once) < AUGMENTED_BY_CHANCE
+        if not is_clear and not (gain > 0 and self.current and self.current.augmented):
+            return {}
+        return {
+            "image_accuracy": float(right.mean()),
+            "temperature": metrics.fit_temperature(averaged, test.char_ids),
+        }
 
     def _is_best(self, current: ModelInfo, scores: Scores, ends: bool) -> bool:
         """Return whether to keep these weights; a char_set that grew needs ones of its shape.

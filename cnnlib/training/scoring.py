@@ -11,10 +11,12 @@ import numpy as np
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.evaluation import metrics
 from cnnlib.evaluation.metrics import Scores, softmax
-from cnnlib.networks.test_time_augmentation import shifted
+from cnnlib.networks.decoding import decode
+from cnnlib.networks.test_time_augmentation import shifted_columns
 from cnnlib.training.graph import TrainingGraph
 
 SCORED_PER_RUN = 250  # of the network
+ALL = slice(None)
 IMAGES_PER_PART = 1000  # whose probabilities are in memory
 
 
@@ -31,15 +33,18 @@ class Scorer:
         return self.score(images.pixels, images.char_ids)
 
     def outputs(
-        self, pixels: np.ndarray, char_ids: np.ndarray
+        self, pixels: np.ndarray, char_ids: np.ndarray, columns: np.ndarray | slice = ALL
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return logits [N, P, C], class ids [N, L] and losses [N] of images."""
+        """Return logits [N, P, C], class ids [N, L] and losses [N] of images.
+
+        `columns`, int [W], are those that are shown.
+        """
         graph = self._graph
         parts = [
             self._session.run(
                 (graph.logits, graph.losses),
                 {
-                    graph.X: pixels[start : start + SCORED_PER_RUN],
+                    graph.X: pixels[start : start + SCORED_PER_RUN][:, :, columns],
                     graph.Y: char_ids[start : start + SCORED_PER_RUN],
                 },
             )
@@ -48,13 +53,17 @@ class Scorer:
         logits, losses = (np.concatenate(column) for column in zip(*parts, strict=True))
         return logits, char_ids, losses
 
-    def augmented_outputs(
-        self, pixels: np.ndarray, char_ids: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the same with test-time augmentation: means over the shifts of each image."""
-        parts = [self.outputs(images, char_ids) for images in shifted(pixels)]
-        logits, _, losses = zip(*parts, strict=True)
-        return np.mean(logits, axis=0), char_ids, np.mean(losses, axis=0)
+    def averaged_logits(self, images: ImageSet, logits: np.ndarray) -> np.ndarray:
+        """Return logits with test-time augmentation; `logits` are without, both [N, P, C]."""
+        others = [
+            self.outputs(images.pixels, images.char_ids, columns)[0]
+            for columns in shifted_columns(*images.pixels.shape[1:3])
+        ]
+        return np.mean([logits, *others], axis=0)
+
+    def right_images(self, logits: np.ndarray, char_ids: np.ndarray) -> np.ndarray:
+        """Return which images are wholly right, bool [N]."""
+        return (decode(softmax(logits), self._has_end_class)[0] == char_ids).all(axis=1)
 
     def scores_of(self, logits: np.ndarray, char_ids: np.ndarray, losses: np.ndarray) -> Scores:
         return metrics.scores(logits, char_ids, losses, self._has_end_class)

@@ -20,7 +20,7 @@ from cnnlib.dataset.image_set import ImageSet, load_images
 from cnnlib.dataset.labels import PAD_ID, UNKNOWN_ID
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
-from cnnlib.evaluation.metrics import fit_temperature, mcnemar_p_value, softmax
+from cnnlib.evaluation.metrics import fit_temperature, mcnemar_p_value
 from cnnlib.networks.decoding import decode
 from cnnlib.paths import ProjectPath
 from cnnlib.training.recipes import SelfTraining
@@ -75,7 +75,7 @@ class SelfReader:
         """
         images, none = self._images, np.array([], int)
         logits, char_ids, _ = self._scorer.outputs(self._test.pixels, self._test.char_ids)
-        right = (decode(softmax(logits), self._has_end_class)[0] == char_ids).all(axis=1)
+        right = self._scorer.right_images(logits, char_ids)
         before = self._before = right if self._before is None else self._before
         if right.sum() < before.sum() and mcnemar_p_value(right, before) < CHANCE:
             return images, none

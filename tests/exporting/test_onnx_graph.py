@@ -24,8 +24,8 @@ COLOUR = dataclasses.replace(ONE_LENGTH, image_channels=3)
 ODD = dataclasses.replace(TO_FOUR, image_height=45, image_width=333)
 
 
-def exported(network, spec, input_kind=GRAY, augmented=False):
-    """Return the graph of a network with random weights."""
+def trained_values(network, spec):
+    """Return random weights of a network, as if they had been trained."""
     cnn = CNN(
         spec.image_height,
         spec.image_width,
@@ -41,16 +41,20 @@ def exported(network, spec, input_kind=GRAY, augmented=False):
         session.run(tf.global_variables_initializer())
         values = {v.op.name: v for v in tf.global_variables()}
         rng = np.random.default_rng(0)
-        weights = {
+        return {
             name: rng.uniform(0.5, 1.5, value.shape).astype(np.float32)
             if name.endswith(("gamma", "variance"))
             else value / 2 + rng.normal(0, 0.02, value.shape).astype(np.float32)
             for name, value in session.run(values).items()
         }
+
+
+def exported(network, spec, input_kind=GRAY, augmented=False):
+    """Return the graph of a network with random weights."""
     metadata = ModelMetadata(
         spec, network, 1, 1.0, 0.6, "", "best", input_kind, test_time_augmentation=augmented
     )
-    return build_inference_graph(metadata, weights)
+    return build_inference_graph(metadata, trained_values(network, spec))
 
 
 def outputs(inference: InferenceGraph, images):

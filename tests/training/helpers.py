@@ -22,7 +22,6 @@ from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.paths import PROJECT_ROOT
 from cnnlib.training import TrainModel
 from cnnlib.training.options import TrainingResult
-from cnnlib.training.saving import ModelSaver
 from tests.helpers import Project, drawing
 
 
@@ -68,7 +67,6 @@ def set_scores(monkeypatch: pytest.MonkeyPatch, *whole: Scores) -> None:
         return next(remaining) if len(losses) == 20 else Scores(0.5, 0.5, 1.0)
 
     monkeypatch.setattr(metrics, "scores", scores)
-    monkeypatch.setattr(ModelSaver, "_augmented", lambda _, scores: (scores, 0.0))
 
 
 def stopped_after(count: int, done: Sized) -> Any:

@@ -1,6 +1,7 @@
 """Training images whose labels the network holds for wrong are left out."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from cnnlib.dataset.image_set import ImageSet
 from cnnlib.training.batches import TrainingBatches
 from cnnlib.training.discovery import Discovery
 from cnnlib.training.doubtful import find_doubtful
+from cnnlib.training.recipes import RECIPES
+from tests.helpers import SPEC
 from tests.training.helpers import train
 
 
@@ -55,6 +58,20 @@ def test_batches_have_others_in_their_place():
     batches = source.batches()
     seen = np.concatenate([next(batches).chosen for _ in range(20)])
     assert len(seen) == 320 and set(seen) == set(range(8, 40))
+
+
+@pytest.mark.parametrize(("steps", "asked"), [(30, True), (29, False)])
+def test_run_that_sees_each_image_twice_has_no_time_for_it(stop, steps, asked):
+    labels, left_out = images([0, 1] * 20, [0, 1] * 20), []
+    options = SimpleNamespace(cycle_stop=steps, own_batch_size=4, recipe=RECIPES["default"])
+    discovery = Discovery(SPEC, options, labels, labels, None, Reader(), None)
+    source = SimpleNamespace(
+        should_locate=lambda step: False,
+        is_due=lambda step, shares: True,
+        leave_out=left_out.append,
+    )
+    discovery.act_if_due(10, source, True, stop)
+    assert len(left_out) == asked
 
 
 def test_wrong_labels_are_left_out_and_named(project, draw_images, monkeypatch, capsys):

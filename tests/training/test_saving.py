@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cnnlib.dataset.image_set import ImageSet
 from cnnlib.errors import CaptchaError, ModelError
 from cnnlib.evaluation import TestBatch
 from cnnlib.evaluation.metrics import Scores
@@ -16,7 +17,7 @@ from cnnlib.networks.checkpoint import read_checkpoint
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.test_time_augmentation import SHIFTS
-from cnnlib.training import loop
+from cnnlib.training import loop, saving
 from cnnlib.training.recipes import RECIPES
 from cnnlib.training.saving import ModelSaver
 from tests.crashes import Crash, changes_of, crash_at, fail_at
@@ -52,19 +53,48 @@ def test_weights_of_the_end_are_kept_unless_clearly_worse(ready, monkeypatch, la
     assert train(ready, cycle_stop=20).scores.image_accuracy == kept
 
 
-def test_model_that_reads_shifts_says_so_and_is_scored_as_it_reads(ready, monkeypatch, capsys):
-    monkeypatch.setattr(Scores, "clearly_above", lambda self, other, count: True)
-    monkeypatch.setitem(
-        RECIPES, "default", dataclasses.replace(RECIPES["default"], least_augmented_gain=-1.0)
+@pytest.mark.parametrize(
+    ("once", "several", "before", "wanted", "chosen"),
+    [
+        (140, 160, False, True, True),
+        (140, 160, True, False, False),  # by the key
+        (140, 141, False, True, False),  # half a percent does not pay for its time
+        (140, 141, True, True, True),  # but is no reason to read worse than before
+        (140, 143, False, True, False),  # 3 more may be chance
+        (140, 130, True, True, False),
+        (199, 200, False, True, False),
+    ],
+)
+def test_training_chooses_it_where_clearly_more_is_right(once, several, before, wanted, chosen):
+    count = np.arange(200)
+    logits, char_ids = np.zeros((200, 2, 4)), np.zeros((200, 2), int)
+    saver = ModelSaver(
+        None,
+        None,
+        None,
+        SimpleNamespace(
+            averaged_logits=lambda *_: logits + 1,
+            right_images=lambda logits, _: count < (several if logits.any() else once),
+        ),
+        SimpleNamespace(recipe=RECIPES["default"], test_time_augmentation=wanted, acc_stop=1.0),
+        ImageSet([], np.zeros((200, 24, 40), np.uint8), char_ids),
     )
-    result = train(ready, cycle_stop=20)
-    assert f"shifts    {SHIFTS} of each image are read and averaged" in capsys.readouterr().out
-    assert info(ready).augmented_temperature > 0
-    assert (
-        TestBatch.from_config(ready.sample).test_batch().right == 20 * result.scores.image_accuracy
-    )
-    assert train(ready, cycle_stop=10, test_time_augmentation=False).scores
-    assert not info(ready).augmented_temperature
+    saver.current = SimpleNamespace(augmented={"temperature": 1.0} if before else {})
+    found = saver._augmented(logits)
+    assert bool(found) is chosen
+    assert not found or found["image_accuracy"] == several / 200
+
+
+def test_training_says_what_is_read_from_now_on(ready, monkeypatch, capsys):
+    monkeypatch.setattr(saving, "AUGMENTED_BY_CHANCE", 2.0)
+    recipe = dataclasses.replace(RECIPES["default"], least_augmented_gain=-1.0)
+    monkeypatch.setitem(RECIPES, "default", recipe)
+    train(ready, cycle_stop=20)
+    said, accuracy = capsys.readouterr().out, info(ready).augmented["image_accuracy"]
+    assert f"shifts    {accuracy:.2%} right where {SHIFTS} shifts of each image are read" in said
+    assert TestBatch.from_config(ready.sample).test_batch().right == round(20 * accuracy)
+    train(ready, fresh=True, cycle_stop=10, test_time_augmentation=False)
+    assert not info(ready).augmented and "shifts    " not in capsys.readouterr().out
 
 
 def test_weights_that_reach_acc_stop_are_kept(ready, monkeypatch):
