@@ -105,9 +105,7 @@ class Recipe:
     splicing: Splicing | None
     # Shares of a run after which images are left out whose labels the network holds for wrong.
     doubt_at: tuple[float, ...]
-    doubt_from_views: (
-        float  # of each image in a run: to read all takes as long as a third of a view
-    )
+    doubt_from_views: float  # of each image: reading all takes as long as a third of a view
     distillation: Distillation | None  # with a teacher; None: there can be none
     self_training: SelfTraining | None  # with images that have no labels; None: not from these
     # From which gain on images are read in several shifts, as a share of the test images. 1: never.

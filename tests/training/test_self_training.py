@@ -9,6 +9,7 @@ from cnnlib.dataset.image_set import ImageSet
 from cnnlib.dataset.labels import PAD_ID, UNKNOWN_ID
 from cnnlib.training.batches import TrainingBatches
 from cnnlib.training.recipes import SelfTraining
+from cnnlib.training.scoring import Scorer
 from cnnlib.training.self_training import SelfReader, known_positions
 from cnnlib.training.stepping import Stepper
 from tests.training.helpers import info, train
@@ -16,10 +17,11 @@ from tests.training.helpers import info, train
 USED = "images without labels are read well enough to learn from"
 
 
-class Reader:
-    """A scorer that reads the first pixel as the first of two characters, and doubts above 9."""
+class Reader(Scorer):
+    """Reads the first pixel as the first of two characters, and doubts above 9."""
 
     def __init__(self):
+        super().__init__(None, None, has_end_class=False)
         self.wrong = 0
 
     def outputs(self, pixels, char_ids):
