@@ -21,8 +21,6 @@ import sys
 
 from bootstrap.versions import wrong_python
 
-COVERAGE = ("--cov", "--cov-report", "term:skip-covered")
-
 
 def main(argv: "list[str] | None" = None) -> int:
     wrong = wrong_python(sys.version_info[:2])
@@ -92,7 +90,6 @@ def test(pytest_arguments: "list[str]") -> int:
             "auto",
             "--dist",
             "loadfile",
-            *COVERAGE,
             *pytest_arguments,
         ],
     }

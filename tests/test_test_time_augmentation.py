@@ -8,6 +8,7 @@ import pytest
 
 from cnnlib.dataset.image_set import load_images
 from cnnlib.dataset.verification import Rules
+from cnnlib.evaluation import TestBatch
 from cnnlib.evaluation.metrics import softmax
 from cnnlib.exporting.export import FORMATS, export_model
 from cnnlib.exporting.inference_graph import build_inference_graph
@@ -131,6 +132,7 @@ def test_key_decides_without_a_training(trained, tmp_path):
         project.change(test_time_augmentation=wanted)
         with load_recognizer(project.sample) as recognizer:
             said = recognizer.describe()
+        assert TestBatch.from_config(project.sample).recognizer.describe() == said
         assert (said["test_time_augmentation"], said["runtime"]) == (wanted, runtime)
     export_model(project.sample)
     with load_recognizer(project.sample) as recognizer:

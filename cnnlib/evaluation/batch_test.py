@@ -64,9 +64,9 @@ class BatchResult:
 class TestBatch:
     """Recognise the images of a folder, or `total` of them chosen by the seed, and count.
 
-    `spec` is that of the model where it is not given, with its ignore_case; `runtime` says what
-    recognises, as in a config. Raises ModelError where
-    the folder holds no model, or another one, and ConfigError for a char_set that cannot be used.
+    `spec` is that of the model where it is not given, with its ignore_case; `runtime` and
+    `test_time_augmentation` say how it recognises, as in a config. Raises ModelError where the
+    folder holds no model, or another one, and ConfigError for a char_set that cannot be used.
     """
 
     __test__ = False  # the name begins as pytest's own do
@@ -83,13 +83,16 @@ class TestBatch:
         label_separator: str = SEPARATOR,
         seed: int = 0,
         runtime: str = AUTO,
+        test_time_augmentation: bool = True,
         reporter: Reporter = CONSOLE,
     ) -> None:
         self.img_path, self.total, self.seed = ProjectPath(img_path), total, seed
         spec = dataclasses.replace(
             fill_missing(spec, model_save_dir), char_set=parse_char_set(char_set)
         )
-        self.recognizer = recognizer_of(spec, model_save_dir, runtime)
+        self.recognizer = recognizer_of(
+            spec, model_save_dir, runtime, test_time_augmentation=test_time_augmentation
+        )
         suffixes = parse_suffixes(image_suffix) if image_suffix else IMAGE_SUFFIXES
         self.rules = Rules(spec, suffixes, label_separator)
         self._reporter = reporter
@@ -108,6 +111,7 @@ class TestBatch:
             label_separator=config.label_separator,
             seed=config.seed,
             runtime=config.runtime,
+            test_time_augmentation=config.test_time_augmentation,
             reporter=reporter,
         )
 
