@@ -153,11 +153,12 @@ def _compared(
     """Compare the weights in place and the candidate's on the test set."""
     test = load_images(config.test_image_dir, Rules.from_config(config), reporter=SilentReporter())
     labels = test.labels(config.spec.char_set)
-    new = right_images(candidate, test.pixels, labels)
+    augments = config.test_time_augmentation
+    new = right_images(candidate, test.pixels, labels, augments)
     current = ModelFolder(config.model_save_dir)
     info = current.read()
     comparable = info is not None and info.spec.shape == config.spec.shape
-    old = right_images(current, test.pixels, labels) if comparable else None
+    old = right_images(current, test.pixels, labels, augments) if comparable else None
     p_value = None if old is None else mcnemar_p_value(new, old)
     is_worse = old is not None and clearly_more_right(old, new)
     return RoundResult(
@@ -175,11 +176,17 @@ def _compared(
     )
 
 
-def right_images(folder: ModelFolder, pixels: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """Return which images, uint8 [N, H, W(, 3)], the model of a folder reads right, bool [N]."""
+def right_images(
+    folder: ModelFolder, pixels: np.ndarray, labels: Sequence[str], augments: bool
+) -> np.ndarray:
+    """Return which images, uint8 [N, H, W(, 3)], the model of a folder reads right, bool [N].
+
+    `augments`: with test-time augmentation, where the model has it.
+    """
     from cnnlib.recognizer import Recognizer
 
-    with Recognizer.from_spec(folder.read_required().spec, folder.path) as recognizer:
+    spec = folder.read_required().spec
+    with Recognizer.from_spec(spec, folder.path, test_time_augmentation=augments) as recognizer:
         texts = [prediction.text for prediction in recognizer.predict_pixels(pixels)]
     return np.array([text == label for text, label in zip(texts, labels, strict=True)])
 
