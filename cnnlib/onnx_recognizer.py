@@ -12,7 +12,7 @@ import numpy as np
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.errors import ModelError
 from cnnlib.networks.metadata import RGB, ModelMetadata
-from cnnlib.networks.model_folder import MODEL_FILE, ONNX_FILE, ModelFolder
+from cnnlib.networks.model_folder import MODEL_FILE, ONNX_FILE, ModelFolder, ModelInfo
 from cnnlib.packages import importing, is_installed
 from cnnlib.paths import AnyPath, ProjectPath
 from cnnlib.reloads import Reloads
@@ -73,13 +73,27 @@ class OnnxRecognizer(TextReader):
 
     def is_outdated(self, within_s: float = 0.0) -> bool:
         """Return whether the file's folder has better weights, saved longer ago than `within_s`."""
-        folder = ModelFolder(self._file.parent)
         try:
-            info = folder.read()
-            age_s = time.time() - (folder.full / MODEL_FILE).stat().st_mtime
-        except (ModelError, OSError):
+            age_s = time.time() - (self._file.parent / MODEL_FILE).stat().st_mtime
+        except OSError:
             return False
+        info = self._trained()
         return info is not None and info.best != self.metadata.checkpoint and age_s >= within_s
+
+    def augments_otherwise(self, test_time_augmentation: bool) -> bool:
+        """Return whether it was exported with another `test_time_augmentation` than this."""
+        info = self._trained()
+        if info is None:
+            return False
+        wanted = ModelMetadata.of(info, test_time_augmentation=test_time_augmentation)
+        return self.metadata.test_time_augmentation != wanted.test_time_augmentation
+
+    def _trained(self) -> ModelInfo | None:
+        """Return what the file's folder says of its model; None where it cannot be read."""
+        try:
+            return ModelFolder(self._file.parent).read()
+        except (ModelError, OSError):
+            return None
 
     def describe(self) -> dict[str, Any]:
         """Return what the model is, as JSON values."""

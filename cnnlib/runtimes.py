@@ -6,6 +6,7 @@ Neither is imported here before it is chosen: serving an exported file needs no 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def _newest(folder: ModelFolder, spec: CaptchaSpec, augments: bool) -> OnnxRecog
     if folder.has_export():
         try:
             exported = OnnxRecognizer.in_folder(folder, spec)
-            left_aside = _why_left_aside(exported, folder, augments)
+            left_aside = _why_left_aside(exported, augments, folder.full / ONNX_FILE)
             if not left_aside:
                 return exported
             exported.close()
@@ -141,14 +142,12 @@ def _newest(folder: ModelFolder, spec: CaptchaSpec, augments: bool) -> OnnxRecog
     return recognizer
 
 
-def _why_left_aside(exported: OnnxRecognizer, folder: ModelFolder, augments: bool) -> str:
+def _why_left_aside(exported: OnnxRecognizer, augments: bool, file: Path) -> str:
     """Return why a file is not what its folder and conf/ ask for; "" where it is."""
     if exported.is_outdated():
         wrong = "has other weights than the newest of its folder"
-    elif (info := folder.read()) and exported.metadata.test_time_augmentation != (
-        augments and bool(info.augmented)
-    ):
+    elif exported.augments_otherwise(augments):
         wrong = "was exported with another test_time_augmentation than conf/ has"
     else:
         return ""
-    return f"{folder.full / ONNX_FILE} {wrong}: {how_to_export()}"
+    return f"{file} {wrong}: {how_to_export()}"

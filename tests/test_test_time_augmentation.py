@@ -140,6 +140,14 @@ def test_key_decides_without_a_training(trained, tmp_path):
     assert (said["test_time_augmentation"], said["runtime"]) == (False, "onnx")
 
 
+def test_file_is_served_where_the_model_next_to_it_is_damaged(augmented, tmp_path):
+    project = augmented.copy(tmp_path / "project")
+    export_model(project.sample)
+    (project.sample.model_save_dir.full / MODEL_FILE).write_text("{", encoding="utf-8")
+    with load_recognizer(project.sample) as recognizer:
+        assert recognizer.describe()["runtime"] == "onnx"
+
+
 def test_file_that_says_nothing_of_it_reads_once():
     metadata = ModelMetadata.of(INFO)
     properties = metadata.to_properties()

@@ -23,13 +23,8 @@ from cnnlib.runtimes import load_recognizer
 from cnnlib.text_reader import Prediction, TextReader
 
 BINARY = getattr(os, "O_BINARY", 0)  # Windows would change line ends
-IDENTITY = (
-    "network",
-    "step",
-    "accuracy",
-    "precision",
-    "test_time_augmentation",
-)  # of what a recogniser says of its model
+# Of what a recogniser says of its model.
+IDENTITY = ("network", "step", "accuracy", "precision", "test_time_augmentation")
 
 
 class Workers(Protocol):

@@ -201,9 +201,11 @@ class ModelSaver:
         Clearly more of the test images must be right; where it was so before, more of them.
         `logits` are those without, [N, P, C].
         """
+        if not self._options.test_time_augmentation:
+            return {}
         scorer, test, least = self._scorer, self._test, self._options.recipe.least_augmented_gain
         once = scorer.right_images(logits, test.char_ids)
-        if not self._options.test_time_augmentation or (~once).mean() < least:
+        if (~once).mean() < least:
             return {}
         averaged = scorer.averaged_logits(test, logits)
         right = scorer.right_images(averaged, test.char_ids)
