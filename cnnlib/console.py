@@ -51,7 +51,10 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
         except CaptchaError as error:
             warn(f"error: {error}")
             return EXIT_ERROR
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, ImportError) as error:
+            # A compiled library makes an ImportError of Ctrl-C while it loads.
+            if not any(isinstance(e, KeyboardInterrupt) for e in (error, error.__cause__)):
+                raise
             warn("interrupted")
             return EXIT_INTERRUPTED
         except OSError as error:

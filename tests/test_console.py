@@ -96,12 +96,22 @@ def test_script_ends_in_one_line(capsys, raised, code, shown):
     assert capsys.readouterr() == ("", shown)
 
 
-def test_bug_keeps_its_traceback():
+def test_ctrl_c_while_a_compiled_library_loads_is_no_bug(capsys):
     @console.script
     def main(argv=None):
-        return [][0]
+        raise ImportError("initialization failed") from KeyboardInterrupt()
 
-    with pytest.raises(IndexError):
+    assert main() == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+@pytest.mark.parametrize("bug", [IndexError("list index"), ImportError("no such symbol")])
+def test_bug_keeps_its_traceback(bug):
+    @console.script
+    def main(argv=None):
+        raise bug
+
+    with pytest.raises(type(bug)):
         main()
 
 
