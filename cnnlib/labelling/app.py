@@ -31,12 +31,12 @@ from cnnlib.labelling import progress
 from cnnlib.labelling.desk import LabelError, LabellingDesk
 from cnnlib.labelling.round_files import RoundFiles, count_labels
 from cnnlib.networks.model_folder import CURVES_FILE
+from cnnlib.serving.limits import MAX_REQUEST_BYTES
 
 log = logging.getLogger(__name__)
 
 TOKEN_HEADER, TOKEN_COOKIE = "X-Label-Token", "label_token"
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
-MAX_REQUEST_BYTES = 8 << 20
 CHARACTER_HEIGHT = 60  # pixels of a cut-out
 MOST_INT = 2**63 - 1  # of an id
 FETCH_S, MAX_FETCHED_BYTES = 10.0, 4 << 20

@@ -31,6 +31,7 @@ from cnnlib.paths import PROJECT_ROOT
 CANDIDATE_DIR = "candidate"
 LOCK_FILE, SERVER_LOCK_FILE = ".round.lock", ".server.lock"
 PHASE_FILE, ROUNDS_FILE, LOG_FILE = "phase.json", "rounds.json", "round.log"
+TEST_IMAGES_FILE = "test_images.json"
 SCRIPT = PROJECT_ROOT / "label_loop.py"
 LEAST_LABELS = 60  # for a first round
 LOG_LINES, LOG_BYTES = 12, 1 << 16  # that the page shows, and that are read for it
@@ -101,6 +102,18 @@ class RoundFiles:
     def add_round(self, values: dict[str, Any]) -> None:
         self._write(ROUNDS_FILE, [*self.rounds(), values])
 
+    def test_images(self) -> list[str]:
+        """Return which images were about to become the test set when a round was stopped."""
+        file = self.folder / TEST_IMAGES_FILE
+        return list(read_json(file)) if file.exists() else []
+
+    def note_test_images(self, names: list[str]) -> None:
+        """Write down which images are about to become the test set; none: all have."""
+        if names:
+            self._write(TEST_IMAGES_FILE, names)
+        else:
+            (self.folder / TEST_IMAGES_FILE).unlink()
+
     def _write(self, name: str, values: Any) -> None:
         with replacing(self.folder / name) as temporary:
             temporary.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -111,19 +124,24 @@ class RoundFiles:
         """Return whether there are labels that no round has split off yet.
 
         Raises SampleError where there are too few to train with, or no new ones; those of a round
-        that was interrupted were split off, and are trained with.
+        that was stopped were split off, and are trained with.
         """
         total, new = count_labels(config)
         if total < LEAST_LABELS:
             raise SampleError(
                 f"{total} images are labelled, and a training needs {LEAST_LABELS}: label some more"
             )
-        if not new and not (self.candidate / MODEL_FILE).exists():
+        if not new and not self._is_unfinished():
             raise SampleError(
                 f"nothing in {config.new_image_dir} is new since the last round: label some more, "
                 "or train with what is there by train_model.py"
             )
         return new > 0
+
+    def _is_unfinished(self) -> bool:
+        """Return whether a round was stopped, with weights that were saved or before any were."""
+        has_weights = (self.candidate / MODEL_FILE).exists()
+        return has_weights or self._phase().get("phase") in ("verify", "train")
 
     # --- for the page ---
 
@@ -181,7 +199,7 @@ class RoundFiles:
         failed = not running and code not in (None, 0, -signal.SIGTERM, 130)
         return {
             "running": running,
-            "paused": not running and (self.candidate / MODEL_FILE).exists(),
+            "paused": not running and self._is_unfinished(),
             "round": current,
             "lines": lines[-LOG_LINES:],
             "rounds": self.rounds(),

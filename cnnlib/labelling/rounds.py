@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from cnnlib.config import SampleConfig
 from cnnlib.console import CONSOLE, Reporter, SilentReporter
 from cnnlib.dataset import moving
 from cnnlib.dataset.image_set import load_images
+from cnnlib.dataset.move_recovery import recover
 from cnnlib.dataset.splitting import verify_and_split
 from cnnlib.dataset.verification import Rules
 from cnnlib.evaluation.metrics import clearly_more_right, mcnemar_p_value, wilson_interval
@@ -28,8 +30,8 @@ from cnnlib.labelling.unlabelled import image_names_in
 from cnnlib.networks.model_folder import MODEL_FILE, ModelFolder
 from cnnlib.paths import AnyPath, ProjectPath
 
-TEST_SHARE, MIN_TEST, MAX_TEST = 5, 20, 200  # a fifth of the first labels, of these bounds
-SAVE_STEPS = 100  # and the curve that the page shows is drawn anew
+TEST_FRACTION, MIN_TEST, MAX_TEST = 0.2, 20, 200  # of the first labels
+SAVE_STEPS = 100  # and the curve that the page shows is drawn again
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ def run_round(config: SampleConfig, *, reporter: Reporter = CONSOLE) -> RoundRes
         began_s = time.monotonic()
         candidate = ModelFolder(ProjectPath(files.candidate, config.root))
         reporter.say("[1 of 4] verify and split what is new")
-        files.note_phase("verify")
         is_new = files.has_new_labels(config)
-        _split(config, reporter)
+        files.note_phase("verify")
+        _split(config, files, reporter)
         reporter.say("\n[2 of 4] train")
         files.note_phase("train")
         if not _train(config, candidate, files.rounds(), is_new, reporter):
@@ -88,20 +90,29 @@ def run_round(config: SampleConfig, *, reporter: Reporter = CONSOLE) -> RoundRes
         return result
 
 
-def _split(config: SampleConfig, reporter: Reporter) -> None:
+def _split(config: SampleConfig, files: RoundFiles, reporter: Reporter) -> None:
     """Verify what is new, and add it to the training set; draw the test set where there is none."""
     verify_and_split(config, config.seed, reporter, for_testing=lambda images: 0)
-    train, test = config.train_image_dir, config.test_image_dir
-    names = image_names_in(train.full)
-    if image_names_in(test.full) or len(names) < MIN_TEST * 2:
-        return
-    count = min(MAX_TEST, max(MIN_TEST, len(names) // TEST_SHARE))
-    order = np.random.default_rng(config.seed).permutation(len(names))[:count]
-    chosen = [names[i] for i in sorted(order)]
-    with moving.locked([train.full, test.full], reporter):
-        moves = [(train.full / name, test.full / name) for name in chosen]
-        moving.move_all(moves, reporter)
-    reporter.say(f"{count} of {len(names)} images become the test set, which stays as it is")
+    train, test = config.train_image_dir.full, config.test_image_dir.full
+    with moving.locked([train, test], reporter):
+        recover({train: str}, [test], reporter)
+        chosen = files.test_images() or _draw_test_set(train, test, config.seed)
+        if not chosen:
+            return
+        files.note_test_images(chosen)
+        moving.move_all([(train / name, test / name) for name in chosen], reporter)
+        files.note_test_images([])
+    reporter.say(f"{len(chosen)} of the images are the test set, which stays as it is")
+
+
+def _draw_test_set(train: Path, test: Path, seed: int) -> list[str]:
+    """Return the names of the images that are for testing from now on; none where others are."""
+    names = image_names_in(train)
+    if image_names_in(test) or len(names) < MIN_TEST * 2:
+        return []
+    count = min(MAX_TEST, max(MIN_TEST, int(len(names) * TEST_FRACTION)))
+    order = np.random.default_rng(seed).permutation(len(names))[:count]
+    return [names[i] for i in sorted(order)]
 
 
 def _train(

@@ -14,7 +14,7 @@ from flask import current_app, g, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
-from cnnlib.serving.error_codes import MAX_IMAGES
+from cnnlib.serving.limits import MAX_IMAGES
 
 MULTIPART = "multipart/form-data"
 FORM = "application/x-www-form-urlencoded"  # also what curl calls anything that it is given

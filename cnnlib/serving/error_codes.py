@@ -15,7 +15,6 @@ from cnnlib.errors import (
     OverloadError,
 )
 
-MAX_IMAGES = 64  # in a request
 FAULT_CODE = "1099"
 ERROR_CODES = {
     400: "1001",

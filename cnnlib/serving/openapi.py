@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cnnlib.serving.error_codes import ERROR_CODES, FAULT_CODE, MAX_IMAGES
+from cnnlib.serving.error_codes import ERROR_CODES, FAULT_CODE
+from cnnlib.serving.limits import MAX_IMAGES
 from cnnlib.serving.received import FIELD, FIELD_HEADER
 from cnnlib.version import __version__
 

@@ -28,7 +28,7 @@ from cnnlib.serving.bodies import (
     size,
     too_large,
 )
-from cnnlib.serving.error_codes import MAX_IMAGES
+from cnnlib.serving.limits import MAX_IMAGES
 
 FIELD = "image_file"
 FIELD_HEADER = "X-Image-Field"  # of the answer, where the images were in another one

@@ -25,7 +25,7 @@ from cnnlib.paths import AnyPath
 from cnnlib.serving import error_codes, pages, wire
 from cnnlib.serving.batching import STOPPING, Batcher
 from cnnlib.serving.error_codes import OptionError
-from cnnlib.serving.limits import MAX_BATCH_SIZE, MAX_QUEUE_SIZE
+from cnnlib.serving.limits import MAX_BATCH_SIZE, MAX_QUEUE_SIZE, MAX_REQUEST_BYTES
 from cnnlib.serving.models import Answer, ModelReloader, RecognizerLike, ServedModel
 from cnnlib.serving.openapi import describe_api
 from cnnlib.serving.prometheus import CONTENT_TYPE, Metrics
@@ -35,7 +35,6 @@ from cnnlib.serving.uploads import UploadStore
 log = logging.getLogger(__name__)
 
 POLL_S = 2.0  # between two checks for newer weights
-MAX_REQUEST_BYTES = 5_000_000  # a captcha has some 5,000
 LARGE_PIXELS = 250_000  # of an image that is decoded in a thread for it; a captcha has some 6,000
 LARGE_THREADS = 2
 
@@ -153,10 +152,8 @@ class RecognizeService:
 
         Raises SampleError and OverloadError.
         """
-        known = {c for model in self.models.values() for c in model.recognizer.char_set}
-        charset = sorted(filter(wanted, known)) if wanted else None
-        asked = wire.RecognizeRequest([image], "", False, charset or None, 0.0)
-        [result] = self._recognize_images(None, asked)
+        asked = wire.RecognizeRequest([image], "", False, None, 0.0)
+        [result] = self._recognize_images(None, asked, wanted)
         self._save(asked.images, [result], str(time.time()))
         if isinstance(result, Exception):
             raise result
@@ -164,11 +161,15 @@ class RecognizeService:
         return result
 
     def _recognize_images(
-        self, model: ServedModel | None, asked: wire.RecognizeRequest
+        self,
+        model: ServedModel | None,
+        asked: wire.RecognizeRequest,
+        wanted: Callable[[str], bool] | None = None,
     ) -> list[Answer | SampleError]:
         """Return the prediction, or the error, for each image, in their order.
 
-        Without a model, each image goes to the first model that takes its size.
+        Without a model, each image goes to the first model that takes its size. A `wanted` test of
+        characters restricts answers as a charset does, where the model has such characters.
         """
         results: dict[int, Answer | SampleError] = {}
         groups: dict[ServedModel, dict[int, np.ndarray]] = {}  # pixels by the image's number
@@ -180,7 +181,8 @@ class RecognizeService:
             except SampleError as error:
                 results[i] = error
         for chosen, group in groups.items():
-            answers = chosen.predict(list(group.values()), asked.charset)
+            fitting = sorted(filter(wanted, chosen.recognizer.char_set)) if wanted else None
+            answers = chosen.predict(list(group.values()), fitting or asked.charset)
             results |= zip(group, answers, strict=True)
         if model is None:
             g.log_entry["model"] = ",".join(chosen.name for chosen in groups) or "-"

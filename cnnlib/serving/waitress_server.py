@@ -20,14 +20,13 @@ from waitress.utilities import Error, RequestEntityTooLarge
 
 from cnnlib.errors import CaptchaError
 from cnnlib.serving.error_codes import error_code
-from cnnlib.serving.limits import SERVER_THREADS
+from cnnlib.serving.limits import MAX_CONNECTIONS, MAX_REQUEST_BYTES, SERVER_THREADS
 from cnnlib.serving.logs import log_to_stderr
 
 LOCALHOST = "127.0.0.1"
 LARGE_ANSWER_BYTES = 1 << 16  # from here on the loop sends while more is made
-MAX_BODY_BYTES = 6 << 20  # that are kept for the application, whose own limit is lower
+SPARE_BYTES = 1 << 20  # of a body, which the application refuses itself
 MAX_SKIPPED_BYTES = 1 << 30  # of a body that is too large
-MAX_CONNECTIONS = 500  # select() on Windows has room for 512; many systems allow 1,024 open files
 DRAIN_S = 8.0  # for answers in flight on stopping; Docker and systemd give at least 10
 
 
@@ -37,6 +36,7 @@ class _Parser(HTTPRequestParser):
     Most clients read no answer before they have sent all, and see a broken connection instead.
     """
 
+    max_body_bytes = MAX_REQUEST_BYTES + SPARE_BYTES
     error: Error | None
     _left = 0  # bytes that are to come of a body that is too large
     _skips = False  # the chunks of one
@@ -50,10 +50,10 @@ class _Parser(HTTPRequestParser):
         consumed: int = super().received(data)
         if self.error or not self.headers_finished:
             return consumed
-        if not self.chunked and self.content_length > MAX_BODY_BYTES:
+        if not self.chunked and self.content_length > self.max_body_bytes:
             self.error = RequestEntityTooLarge(str(self.content_length))
             self._left, self.completed = self.content_length, False
-        elif self.chunked and self.body_bytes_received > MAX_BODY_BYTES:
+        elif self.chunked and self.body_bytes_received > self.max_body_bytes:
             if not self._skips:
                 self._skips = True
                 self.body_rcv.buf.close()
@@ -110,6 +110,14 @@ class _Channel(HTTPChannel):
         return bool(super().writable())
 
 
+def _channel_class(max_request_bytes: int | None) -> type[_Channel]:
+    """Return the class of the connections of an application with a limit of its own."""
+    if max_request_bytes is None:
+        return _Channel
+    limit = {"max_body_bytes": max_request_bytes + SPARE_BYTES}
+    return type("_Channel", (_Channel,), {"parser_class": type("_Parser", (_Parser,), limit)})
+
+
 class Server:
     """An application on waitress, listening from the moment on that this object exists.
 
@@ -140,7 +148,7 @@ class Server:
             wasyncore.close_all(self._sockets)
             listener.close()
             raise
-        self._server.channel_class = _Channel
+        self._server.channel_class = _channel_class(app.config["MAX_CONTENT_LENGTH"])
 
     @property
     def url(self) -> str:

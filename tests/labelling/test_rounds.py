@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 
 import numpy as np
 import pytest
 
 from cnnlib.console import SilentReporter
+from cnnlib.dataset import moving
 from cnnlib.errors import CaptchaError, SampleError
 from cnnlib.evaluation.metrics import mcnemar_p_value
 from cnnlib.labelling import rounds
 from cnnlib.labelling.round_files import RoundFiles
 from cnnlib.networks.model_folder import ModelFolder
+from tests.crashes import Crash, crash_at
 from tests.helpers import Project, drawing, names_in
 
 QUIET = SilentReporter()
@@ -112,6 +115,43 @@ def test_a_round_that_was_stopped_goes_on(project, label, trains_well, trained, 
     candidate = ModelFolder(project.sample.labelling_dir.full / "candidate")
     candidate.adopt(ModelFolder(trained.sample.model_save_dir))  # what was saved before
     assert run(project).installed and trains_well == [False]
+
+
+def test_a_round_that_was_stopped_before_its_first_save_goes_on(
+    project, label, trains_well, monkeypatch
+):
+    label(80, seed=1)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(rounds, "_train", lambda *_: False)
+        assert run(project) is None
+    assert RoundFiles(project.sample.labelling_dir.full).describe()["paused"]
+    assert run(project).installed  # nothing is new, and nothing was trained with either
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_the_test_set_is_whole_wherever_its_drawing_is_stopped(
+    project, label, tmp_path, monkeypatch, done
+):
+    monkeypatch.setattr(rounds, "MIN_TEST", 3)
+    monkeypatch.setattr(moving, "FILES_PER_RECORD", 2)
+    label(10, seed=1)
+    for number in itertools.count(1):
+        config = project.copy(tmp_path / f"{number}").sample
+        files = RoundFiles(config.labelling_dir.full)
+        files.folder.mkdir(parents=True)
+        with monkeypatch.context() as patch:
+            crash_at(patch, number, done=done)
+            try:
+                rounds._split(config, files, QUIET)
+            except Crash:
+                pass
+            else:
+                break
+        rounds._split(config, files, QUIET)
+        train, test = (names_in(f.full) for f in (config.train_image_dir, config.test_image_dir))
+        assert len(test) == 3 and len(train) == 7 and not set(train) & set(test)
+        assert not files.test_images()
+    assert number > 10 + 3
 
 
 def test_what_was_trained_and_not_compared_is_not_trained_again(project, trained):

@@ -15,7 +15,7 @@ from cnnlib.errors import ConfigError
 from cnnlib.serving import app as app_module
 from cnnlib.serving.app import create_captcha_app, create_recognize_app
 from cnnlib.serving.keys import read_api_keys
-from cnnlib.serving.service import MAX_REQUEST_BYTES
+from cnnlib.serving.limits import MAX_REQUEST_BYTES
 from tests.serving.helpers import Failing, Named, png, upload
 
 

@@ -72,6 +72,16 @@ def test_images_go_to_the_model_of_their_size(make_app):
         assert client.get(f"/res.php?id={told[3:]}").get_data(as_text=True) == f"OK|{text}"
 
 
+def test_digits_are_those_of_the_model_that_is_asked(make_app):
+    letters, digits = Named("ab"), Named("01", width=50)
+    letters.char_set, digits.char_set = "ab", "012"
+    client = make_app(letters, digits, compat=True).test_client()
+    for width, text in ((40, "ab"), (50, "012")):
+        image = {"file": (io.BytesIO(png(width)), "x.png"), "key": "k", "numeric": "1"}
+        told = client.post("/in.php", data=image).get_data(as_text=True)
+        assert client.get(f"/res.php?id={told[3:]}").get_data(as_text=True) == f"OK|{text}"
+
+
 def test_in_and_res_in_json(client):
     told = client.post("/in.php", data={"method": "base64", "body": TEXT, "json": 1}).get_json()
     assert told["status"] == 1

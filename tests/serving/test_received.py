@@ -11,8 +11,8 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from cnnlib.serving.limits import MAX_REQUEST_BYTES
 from cnnlib.serving.received import HOW_TO_SEND, decoded
-from cnnlib.serving.service import MAX_REQUEST_BYTES
 from tests.serving.helpers import png, upload
 
 PNG = png()

@@ -145,6 +145,14 @@ def test_body_above_every_limit_is_answered_in_json(make_app, serve, headers):
             assert (answer.status_code, answer.json()["error_code"]) == (413, "1004")
 
 
+def test_larger_bodies_reach_an_application_that_takes_them(make_app, serve):
+    url = serve(make_app(Slow(), max_request_bytes=8_000_000))
+    for megabytes, status in ((7.5, 415), (8.5, 413)):  # the first was read, as an image
+        body = bytes(round(megabytes * 1e6))
+        answer = requests.post(f"{url}/b", data=body, headers={"Content-Type": "image/png"})
+        assert answer.status_code == status
+
+
 def test_what_is_no_http_is_answered_in_json(make_app, serve):
     host, _, port = serve(make_app(Slow())).removeprefix("http://").rpartition(":")
     with socket.create_connection((host, int(port))) as connection:
