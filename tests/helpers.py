@@ -20,7 +20,9 @@ from PIL import Image
 from cnnlib import dataset
 from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.config import CaptchaConfig, SampleConfig, load_captcha_config, load_sample_config
-from cnnlib.dataset.labels import file_name
+from cnnlib.console import CONSOLE
+from cnnlib.dataset.labels import SEPARATOR, FolderLabels, file_name, read_label_list
+from cnnlib.dataset.move_recovery import recover
 from cnnlib.paths import ProjectPath
 from gen_image.generator import CaptchaGenerator
 
@@ -133,6 +135,11 @@ class Folders:
 
     def split(self, *bad: str, seed: int = 0) -> None:
         dataset.split(self.origin, self.train, self.test, bad, seed=seed)
+
+    def recover(self) -> None:
+        """End the moves that were interrupted, and begin none."""
+        labels = FolderLabels(read_label_list(ProjectPath(self.origin)), SEPARATOR)
+        recover({self.origin: labels.name_with_label}, [self.train, self.test], CONSOLE)
 
     def names(self) -> tuple[list[str], list[str], list[str]]:
         origin, train, test = (

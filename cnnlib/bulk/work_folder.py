@@ -80,6 +80,8 @@ class WorkFolder:
                 ) from error
             except NoLocksError as error:
                 reporter.warn(f"{error}: make sure that no second run writes {self.output}")
+            except OSError as error:
+                raise self._cannot_write(error) from error
             try:
                 self._refuse_output()
                 yield
@@ -162,10 +164,13 @@ class WorkFolder:
         try:
             yield
         except OSError as error:
-            raise CaptchaError(
-                f"cannot write {self.output}: {reason(error)}; free some space, or make its folder "
-                "writable. The same command goes on"
-            ) from error
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: OSError) -> CaptchaError:
+        return CaptchaError(
+            f"cannot write {self.output}: {reason(error)}; free some space, or make its folder "
+            "writable. The same command goes on"
+        )
 
 
 class Journal:

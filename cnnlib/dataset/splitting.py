@@ -124,20 +124,6 @@ def _without_taken(
     return free
 
 
-def recover_moves(
-    origin_dir: AnyPath,
-    train_dir: AnyPath,
-    test_dir: AnyPath,
-    *,
-    label_separator: str = SEPARATOR,
-    reporter: Reporter = CONSOLE,
-) -> None:
-    """End the moves that were interrupted: each image is in one place again."""
-    origin, *targets = (ProjectPath(folder) for folder in (origin_dir, train_dir, test_dir))
-    with moving.locked([folder.full for folder in (origin, *targets)], reporter):
-        _recover([origin], targets, label_separator, reporter)
-
-
 @contextmanager
 def _locked(
     origins: Sequence[ProjectPath], targets: Sequence[ProjectPath], reporter: Reporter

@@ -16,7 +16,7 @@ import numpy as np
 
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.network import CNN
-from cnnlib.networks.metadata import GRAY, RGB, ModelMetadata
+from cnnlib.networks.metadata import RGB, ModelMetadata
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import Tensor
 
@@ -99,15 +99,3 @@ def decode(probabilities: Tensor, has_end_class: bool) -> tuple[Tensor, Tensor]:
     inside = tf.cast(inside, tf.int32)  # [B, P]
     char_ids = tf.argmax(characters, axis=-1, output_type=tf.int32)  # [B, P]
     return char_ids * inside + PAD_ID * (1 - inside), tf.reduce_max(texts, axis=-1)
-
-
-__all__ = [
-    "CHAR_IDS",
-    "CONFIDENCE",
-    "GRAY",
-    "IMAGE",
-    "PROBABILITIES",
-    "RGB",
-    "InferenceGraph",
-    "build_inference_graph",
-]

@@ -189,7 +189,7 @@ def _by_separators(texts: Sequence[str]) -> float:
         if len(inside) < 0.3 * len(texts):
             continue
         sides = [text.partition(separator)[::2] for text in inside]
-        if len(inside) > 0.3 * len(texts) and any(
+        if any(
             are_serials({str(i): text for i, text in enumerate(side)})
             for side in zip(*sides, strict=True)
         ):

@@ -74,14 +74,19 @@ class LabellingDesk:
         labelled = (config.new_image_dir, config.train_image_dir, config.test_image_dir)
         self.places = Places(config.root, [p.full for p in labelled], config.label_separator)
         self._folders = list(dict.fromkeys(folders))
-        self._changed: list[int] = []  # when each folder did, at the last look
+        self._changed: list[int] = []  # when each folder did, at the last scan
         self._rescan_at_s = 0.0
         self._rng = random.Random(seed)
         self._lock = threading.RLock()  # one step after the other: their files must not cross
         self.reader = SuggestionReader(
-            self.store, self.places, ModelFolder(config.model_save_dir), self
+            self.store,
+            self.places,
+            ModelFolder(config.model_save_dir),
+            self,
+            augments=config.test_time_augmentation,
         )
-        self.reader.problem = carry_out(self.store, self.places, self.store.pending())
+        # Why what was decided could not be carried out, until the next start.
+        self.problem = carry_out(self.store, self.places, self.store.pending())
         self.store.release_all()  # pages that are still open say what they hold
 
     def start(self) -> None:
@@ -97,7 +102,7 @@ class LabellingDesk:
         return self.config.spec
 
     def find_images(self) -> Iterator[None]:
-        """Look for new images where a folder has changed, not too often; yield now and then."""
+        """Find new images where a folder has changed, not too often; yield now and then."""
         changed = [folder.stat().st_mtime_ns if folder.exists() else 0 for folder in self._folders]
         if changed == self._changed or time.monotonic() < self._rescan_at_s:
             return
@@ -222,7 +227,7 @@ class LabellingDesk:
         return data
 
     def _lost(self, row: sqlite3.Row, why: str) -> LabelError:
-        """Note that an image cannot be shown any more; the next look at the folders may find it."""
+        """Note that an image cannot be shown any more; the next scan of the folders may find it."""
         if not self._is_folder_away(row):
             self.store.update_waiting(("state", "reason"), [(GONE, why, row["id"])])
             self._changed = []

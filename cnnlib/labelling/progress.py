@@ -28,7 +28,7 @@ def describe(desk: LabellingDesk) -> dict[str, Any]:
         "agreement": agreement(desk.store, desk.reader.weights),
         "second_readings": second_readings(desk.store),
         "reading": {"done": done, "of": total},
-        "problem": desk.reader.problem,
+        "problem": desk.problem or desk.reader.problem,
     }
 
 

@@ -22,13 +22,14 @@ from cnnlib.labelling.store import UNRANKED, WAITING, LabelStore
 from cnnlib.labelling.unlabelled import read_plain
 from cnnlib.networks.model_folder import ModelFolder, ModelInfo
 from cnnlib.packages import require
+from cnnlib.reloads import Reloads
 
 if TYPE_CHECKING:
     from cnnlib.recognizer import Recognizer
 
 log = logging.getLogger(__name__)
 
-PAUSE_S = 2.0  # between two looks at the model folder and at the folders of images
+PAUSE_S = 2.0  # between two checks of the model folder and of the folders of images
 IMAGES_PER_PASS = 128
 CONFIDENT = 0.9  # of a whole text, for views of many images
 UNORDERED_SHARE = 0.02  # of the images: from here on a new order is worth its time
@@ -41,21 +42,28 @@ class Source(Protocol):
     def spec(self) -> CaptchaSpec: ...
 
     def find_images(self) -> Iterator[None]:
-        """Look for new images; yield now and then."""
+        """Find new images; yield now and then."""
 
 
 class SuggestionReader:
     """Reads the waiting images again with each new weights, and puts them in order.
 
     `recognizer` is that of the newest weights, or None: to be used under `lock`. `problem` says why
-    there are no suggestions.
+    there are no suggestions. `augments`: with test-time augmentation, where the model has it.
     """
 
     def __init__(
-        self, store: LabelStore, places: Places, folder: ModelFolder, source: Source
+        self,
+        store: LabelStore,
+        places: Places,
+        folder: ModelFolder,
+        source: Source,
+        *,
+        augments: bool = True,
     ) -> None:
         self._store, self._places, self._folder = store, places, folder
-        self._source = source
+        self._source, self._augments = source, augments
+        self._reloads = Reloads("")
         self.lock = threading.RLock()
         self.recognizer: Recognizer | None = None
         self.info: ModelInfo | None = None
@@ -125,14 +133,21 @@ class SuggestionReader:
                 f"the model in {self._folder.path} reads images of another size or colour than the "
                 "configuration says: train with what is new, or correct the configuration"
             )
-        from cnnlib.recognizer import Recognizer  # here: TensorFlow takes seconds to load
-
-        newer = Recognizer.from_spec(info.spec, self._folder.path)
+        newer = self._reloads.load(info.best, lambda: self._recognizer_of(info))
+        if newer is None:
+            return
         with self.lock:
             former, self.recognizer, self.info = self.recognizer, newer, newer.info
             if former is not None:
                 former.close()
         self.problem = ""
+
+    def _recognizer_of(self, info: ModelInfo) -> Recognizer:
+        from cnnlib.recognizer import Recognizer  # here: TensorFlow takes seconds to load
+
+        return Recognizer.from_spec(
+            info.spec, self._folder.path, test_time_augmentation=self._augments
+        )
 
     def _read_some(self) -> bool:
         """Read some images that these weights have not read yet; return whether there were any."""

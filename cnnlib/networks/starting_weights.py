@@ -17,7 +17,7 @@ from cnnlib.config import BACKBONE, RANDOM
 from cnnlib.config_reader import read_json
 from cnnlib.errors import ConfigError, ModelError
 from cnnlib.networks.architectures import WIDER
-from cnnlib.networks.checkpoint import read_checkpoint
+from cnnlib.networks.checkpoint import read_best
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.transfer import CASES, Layout, adapted
 from cnnlib.paths import PROJECT_ROOT, AnyPath
@@ -69,9 +69,7 @@ def read_start(start: AnyPath, network: str) -> StartingWeights | None:
 
 
 def _model(folder: AnyPath) -> StartingWeights:
-    model = ModelFolder(folder)
-    info = model.read_required()
-    values = read_checkpoint(model.full / info.best)
+    info, values = read_best(ModelFolder(folder))
     return StartingWeights(f"the model in {folder}", values, Layout.of(info.spec))
 
 

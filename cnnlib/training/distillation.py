@@ -16,7 +16,7 @@ import numpy as np
 
 from cnnlib.errors import ConfigError, ModelError
 from cnnlib.network import CNN
-from cnnlib.networks.checkpoint import read_checkpoint
+from cnnlib.networks.checkpoint import read_best
 from cnnlib.networks.model_folder import ModelFolder
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.weights import ConstantWeights, Tensor
@@ -47,12 +47,12 @@ def read_teacher(path: AnyPath, cnn: CNN) -> Teacher:
             f"{folder} is the teacher and the model_save_dir: a model cannot be its own teacher. "
             "Name another model_save_dir in conf/, or another teacher"
         )
-    info = folder.read()
-    if info is None:
+    if folder.read() is None:
         raise ModelError(
             f"no model in {folder}, the teacher: train it first, or correct 'teacher' in conf/ or "
             "--teacher"
         )
+    info, values = read_best(folder)
     folder.check_fits(
         info,
         cnn.spec,
@@ -65,7 +65,7 @@ def read_teacher(path: AnyPath, cnn: CNN) -> Teacher:
     return Teacher(
         f"{folder}: {info.network}, {accuracy:.2%} of its test images right",
         info.network,
-        read_checkpoint(folder.full / info.best),
+        values,
     )
 
 

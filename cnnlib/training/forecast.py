@@ -128,6 +128,7 @@ def count_wrong(
             cycle_stop=steps,
             acc_stop=1.0,
             teacher="",
+            export_onnx=False,
         )
         model = TrainModel.from_config(trial, reporter=reporter)
         if model.train_subset(train, test, whole, unlabelled).interrupted:

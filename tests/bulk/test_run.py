@@ -17,7 +17,7 @@ from PIL import Image
 
 from cnnlib.bulk import order, sorted_names
 from cnnlib.bulk import run as bulk_run
-from cnnlib.bulk.work_folder import WorkFolder
+from cnnlib.bulk.work_folder import LOCK, WorkFolder
 from cnnlib.bulk.workers import ThreadWorkers
 from cnnlib.errors import CaptchaError, ConfigError, SampleError
 from cnnlib.paths import PROJECT_ROOT
@@ -235,6 +235,12 @@ def test_two_runs_at_a_time_are_refused(shades, output):
         WorkFolder(output, False).locked(Notes()),
         pytest.raises(CaptchaError, match="another run is writing"),
     ):
+        run(Shades(), [shades], output)
+
+
+def test_lock_that_cannot_be_taken_is_said(shades, output):
+    (WorkFolder(output, False).path / LOCK).mkdir(parents=True)
+    with pytest.raises(CaptchaError, match=f"cannot write .*{output.name}: Is a directory"):
         run(Shades(), [shades], output)
 
 

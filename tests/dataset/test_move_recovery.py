@@ -12,7 +12,6 @@ import time
 import pytest
 
 from cnnlib.dataset import moving
-from cnnlib.dataset.splitting import recover_moves
 from cnnlib.errors import SampleError
 from cnnlib.paths import PROJECT_ROOT
 from tests.crashes import Crash, changes_of, crash_at, fail_at, no_links, other_device
@@ -26,7 +25,7 @@ from tests.helpers import Folders
 
 def assert_nothing_lost_or_duplicated(folders, before):
     assert set(before) <= set(folders.contents()), "lost at the moment of the stop"
-    recover_moves(folders.origin, folders.train, folders.test)
+    folders.recover()
     assert folders.contents() == before, "not each once after the recovery"
     folders.split()
     origin, train, test = folders.names()
@@ -86,7 +85,7 @@ def test_recovery_that_is_stopped_at_any_change_goes_on_the_next_time(
         with monkeypatch.context() as patch:
             crash_at(patch, number, done=done)
             try:
-                recover_moves(folders.origin, folders.train, folders.test)
+                folders.recover()
             except Crash:
                 pass
             else:
@@ -181,7 +180,7 @@ def test_project_that_was_copied_meanwhile_loses_no_image_to_the_first(folders, 
     shutil.copytree(root, second.origin.parent)
     shutil.rmtree(second.train)
     shutil.rmtree(second.test)
-    recover_moves(folders.origin, folders.train, folders.test)
+    folders.recover()
     assert_nothing_lost_or_duplicated(second, before)
 
 
@@ -198,7 +197,7 @@ def test_another_name_of_an_image_is_no_copy_of_it(folders, monkeypatch, alias):
         folders.train.mkdir()
         for name in before:
             (folders.train / name).symlink_to(folders.origin / name)
-    recover_moves(folders.origin, folders.train, folders.test)
+    folders.recover()
     assert {name: (folders.origin / name).read_text() for name in before} == {
         name: name for name in before
     }
@@ -212,7 +211,7 @@ def test_file_that_begins_as_an_image_is_not_taken_for_a_copy_that_was_cut_off(
     shutil.rmtree(folders.train)
     folders.train.mkdir()
     (folders.train / "0001_x.png").write_text("0001")
-    recover_moves(folders.origin, folders.train, folders.test)
+    folders.recover()
     assert (folders.train / "0001_x.png").read_text() == "0001"
     assert (folders.origin / "0001_x.png").read_text() == "0001_x.png"
 
@@ -225,12 +224,12 @@ def test_only_copy_of_an_image_is_never_removed(folders, monkeypatch, capsys):
         folders.split()
     (folders.origin / "0000_x.png").unlink()
     for _ in range(2):
-        recover_moves(folders.origin, folders.train, folders.test)
+        folders.recover()
         assert folders.contents()["0000_x.png"] == 1
         assert "may be the only copy of" in capsys.readouterr().err
     [copy] = folders.train.iterdir()
     copy.rename(folders.train / "0000_x.png")
-    recover_moves(folders.origin, folders.train, folders.test)
+    folders.recover()
     assert folders.contents() == {"0000_x.png": 1} and capsys.readouterr().err == ""
 
 
@@ -352,7 +351,7 @@ def test_image_that_version_3_0_0_had_copied_gets_its_name_back(folders):
     folders.test.mkdir()
     (folders.origin / "0001_x.png").rename(folders.origin / ".0001_x.png.moving")
     (folders.test / ".0001_x.png.partial").write_text("0001_x.png")
-    recover_moves(folders.origin, folders.train, folders.test)
+    folders.recover()
     assert folders.names()[0] == ["0000_x.png", "0001_x.png"]
     assert_nothing_lost_or_duplicated(folders, before)
 
@@ -362,7 +361,7 @@ def test_image_that_version_3_0_0_had_moved_is_there_once(folders):
     folders.train.mkdir()
     (folders.origin / "0001_x.png").rename(folders.origin / ".0001_x.png.moving")
     (folders.train / "0001_x.png").write_text("0001_x.png")
-    recover_moves(folders.origin, folders.train, folders.test)
+    folders.recover()
     assert folders.contents() == before and folders.names()[0] == ["0000_x.png"]
 
 
@@ -372,19 +371,19 @@ def test_move_of_version_3_0_0_to_a_name_with_the_label_is_ended(folders):
     (folders.origin / ".photo.png.moving").write_text("photo")
     folders.train.mkdir()
     (folders.train / "a%2Fb_photo.png").write_text("photo")
-    recover_moves(folders.origin, folders.train, folders.test)
+    folders.recover()
     assert folders.names()[:2] == (["labels.csv"], ["a%2Fb_photo.png"])
 
 
 def test_interrupted_move_never_replaces_another_image(folders, capsys):
     folders.fill(1)
     (folders.origin / ".0000_x.png.moving").write_text("another")
-    recover_moves(folders.origin, folders.train, folders.test)
+    folders.recover()
     assert folders.names()[0] == [".0000_x.png.moving", "0000_x.png"]
     assert "rename one of them" in capsys.readouterr().err
     folders.train.mkdir()
     (folders.origin / "0000_x.png").rename(folders.train / "0000_x.png")
-    recover_moves(folders.origin, folders.train, folders.test)
+    folders.recover()
     assert folders.contents() == {"another": 1, "0000_x.png": 1}
     assert "rename one of them" in capsys.readouterr().err
 
@@ -420,5 +419,5 @@ def test_symbolic_link_to_an_image_is_no_copy_of_it(folders):
     folders.train.mkdir()
     (folders.origin / "0000_x.png").rename(folders.origin / ".0000_x.png.moving")
     (folders.train / "0000_x.png").symlink_to(folders.origin / ".0000_x.png.moving")
-    recover_moves(folders.origin, folders.train, folders.test)
+    folders.recover()
     assert (folders.origin / ".0000_x.png.moving").read_text() == "0000_x.png"

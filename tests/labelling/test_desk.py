@@ -335,7 +335,7 @@ def test_a_move_that_can_never_be_made_does_not_keep_the_page_away(
     folder = project.sample.new_image_dir.full
     folder.write_text("a file where the folder should be")
     again = open_desk()
-    assert "sample/new_train" in again.reader.problem
+    assert "sample/new_train" in again.problem
     folder.unlink()
     assert open_desk().store.image(item["id"])["state"] == "labelled"
     assert labelled(project)[0].startswith("00_")
