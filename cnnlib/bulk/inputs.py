@@ -16,7 +16,7 @@ from cnnlib.dataset.file_kinds import START_BYTES, looks_like_image, suffix_of
 from cnnlib.dataset.labels import has_suffix
 from cnnlib.errors import SampleError
 from cnnlib.files import reason
-from cnnlib.importing.source_folder import IGNORED_FOLDERS, KNOWN_SUFFIXES
+from cnnlib.importing.source_folder import IGNORED, KNOWN_SUFFIXES
 from cnnlib.paths import resolve_input_path
 
 FOLDER, LIST, ARCHIVE, IMAGE = "folder", "list", "archive", "image"
@@ -141,7 +141,7 @@ def _below(above: str, folders: Iterable[str]) -> Iterator[str]:
 
 
 def is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in IGNORED_FOLDERS
+    return name.startswith(".") or name in IGNORED
 
 
 def is_image_name(name: str) -> bool | None:

@@ -9,12 +9,15 @@ GRAY_WEIGHTS = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow's conv
 # Darker than white by as many levels, of 255, pixels can be seen on white; yellow cannot.
 LEAST_CONTRAST = 32
 LEAST_SHOWN = 0.01  # a text is more than that of the pixels that are not transparent
+# A text covers less of an image, a plate behind it more; and dark noise less than the text.
+LARGEST_TEXT, MOST_NOISE = 0.5, 0.5
 
 
 def to_gray_or_rgb(image: Image.Image, channels: int = 1) -> Image.Image:
     """Return an image of mode L (one channel) or RGB, with transparent parts on a ground.
 
-    The ground is white, as browsers show it; black where what is drawn could not be seen on white.
+    The ground is white, as browsers show it; black where most of what is drawn, or all of it, could
+    not be seen on white.
     Gray is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), as Pillow computes it.
     """
     mode = "RGB" if channels == 3 else "L"
@@ -28,15 +31,21 @@ def to_gray_or_rgb(image: Image.Image, channels: int = 1) -> Image.Image:
 
 
 def on_ground(layer: Image.Image) -> Image.Image:
-    """Lay an image of mode RGBA over white, or over black where it would vanish on white."""
+    """Lay an image of mode RGBA over white, or over black where a text would vanish on white."""
     alpha = layer.getchannel("A")
     if alpha.getextrema()[0] == 255:
         return layer.convert("RGB")
-    on_white = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    grays = np.asarray(on_white.convert("L"))[np.asarray(alpha) > 0]
-    if len(grays) and (grays <= 255 - LEAST_CONTRAST).mean() < LEAST_SHOWN:
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer).convert("RGB")
-    return on_white.convert("RGB")
+    on_white, on_black = (
+        Image.alpha_composite(Image.new("RGBA", layer.size, ground), layer).convert("RGB")
+        for ground in ("white", "black")
+    )
+    drawn = np.asarray(alpha) > 0
+    if not drawn.any():
+        return on_white
+    white = (np.asarray(on_white.convert("L"))[drawn] <= 255 - LEAST_CONTRAST).mean()
+    black = (np.asarray(on_black.convert("L"))[drawn] >= LEAST_CONTRAST).mean()
+    vanishes = white < LEAST_SHOWN or (white < MOST_NOISE and drawn.mean() < LARGEST_TEXT)
+    return on_black if vanishes and black > white else on_white
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

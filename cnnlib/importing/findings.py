@@ -19,6 +19,7 @@ RARE_LENGTH = 0.02  # of the labels
 RARE_CHARACTER = 0.05  # of what a character has on average
 LOOK_ALIKES = ("АВЕКМНОРСТХаеорсухΑΒΕΖΗΙΚΜΝΟΡΤΧο", "ABEKMHOPCTXaeopcyxABEZHIKMNOPTXo")
 ENDINGS = "-#@=+~. "  # what may end a label
+LOST_ZEROS = 0.03, 0.25  # of the labels
 CLASSES = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
 
 
@@ -32,6 +33,7 @@ def findings(seen: Inspection, values: Mapping[str, Any]) -> Iterator[str]:
         yield f"cannot be decoded: {examples(seen.broken)}"
     if seen.labels:
         yield from _about_lengths(seen)
+        yield from _about_lost_zeros(seen)
         yield from _about_characters(seen, values)
     yield _about_sizes(seen, values)
     hidden = f"{seen.hidden_colour:.0f} of 255"
@@ -55,6 +57,27 @@ def _about_lengths(seen: Inspection) -> Iterator[str]:
     yield f"labels of {counts} characters" + (
         ": sure" if sure else f". Some lengths are rare: check {_rare_length(seen)!r} and others"
     )
+
+
+def _about_lost_zeros(seen: Inspection) -> Iterator[str]:
+    """Say where spreadsheet programs may have taken zeros away: one of ten numbers begins with one.
+
+    Then none of the longest does, and one of ten is shorter.
+    """
+    lengths, total = seen.lengths, len(seen.labels)
+    longest = max(lengths)
+    shorter = total - lengths[longest]
+    if (
+        total >= FEW_LABELS / 2
+        and LOST_ZEROS[0] * total <= shorter <= LOST_ZEROS[1] * total
+        and all(label.isdecimal() and not label.startswith("0") for label in seen.labels)
+    ):
+        short = next(label for label in seen.labels if len(label) < longest)
+        yield (
+            f"no label begins with 0, and {shorter} of {total} are shorter, such as {short!r}: a "
+            "spreadsheet program may have taken zeros away. Where it did, give each label its "
+            f"{longest} digits again, and start again with another --name"
+        )
 
 
 def _rare_length(seen: Inspection) -> str:

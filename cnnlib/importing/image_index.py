@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
@@ -20,6 +20,7 @@ class ImageIndex:
 
     def __init__(self, names: Sequence[str], root_name: str = "") -> None:
         self.names, self._root_name = names, root_name
+        self._files = Counter(_key(name.rpartition("/")[2]) for name in names)
         self._by_path = {_key(name): name for name in names}
         self._by_name = _unique(names, lambda name: name.rpartition("/")[2])
         self._by_stem = _unique(names, stem)
@@ -52,6 +53,25 @@ class ImageIndex:
             return name
         return self._by_stem.get(bare.rpartition("/")[2])
 
+    def part_of(self, list_name: str) -> ImageIndex | None:
+        """Return the images that a list speaks of by its own name or folder; None for no such part.
+
+        `train.csv` and `train_labels.csv` mean those in train/ or train_images/, `train/labels.txt`
+        those in train/ and below it.
+        """
+        folder = list_name.rpartition("/")[0]
+        below = [name for name in self.names if folder and name.startswith(f"{folder}/")]
+        words = _words(without_suffix(list_name))
+        shared = [name for name in self.names if _words(name.rpartition("/")[0]) & words]
+        for part in (below, shared):
+            if 0 < len(part) < len(self.names):
+                return ImageIndex(part, self._root_name)
+        return None
+
+    def is_ambiguous(self, text: str) -> bool:
+        """Return whether several images in different folders have the name that a cell has."""
+        return self._files[_key(text).replace("\\", "/").rpartition("/")[2]] > 1
+
     def numbered(self, folder: str) -> dict[int, str]:
         """Return the images of a folder by number; none unless all are numbered, each its own."""
         inside = [name for name in self.names if name.startswith(folder)]
@@ -76,6 +96,10 @@ def _unique(names: Sequence[str], part: Callable[[str], str]) -> dict[str, str]:
     for name in names:
         found[_key(part(name))].append(name)
     return {text: same[0] for text, same in found.items() if len(same) == 1}
+
+
+def _words(path: str) -> set[str]:
+    return set(re.split(r"[\W_]+", _key(path))) - {"", "images", "image", "labels", "label"}
 
 
 def is_number(text: str) -> bool:

@@ -15,14 +15,23 @@ from cnnlib.importing.encodings import decode
 from cnnlib.importing.image_index import ABOVE, ImageIndex, has_image_suffix, without_suffix
 from cnnlib.importing.plausibility import is_alphabet, plausibility
 from cnnlib.importing.source_folder import LIST_SUFFIXES, SourceFolder, stem
-from cnnlib.importing.table_columns import LIKE_LABELS, LabelList, read_table
-from cnnlib.importing.tables import tables
+from cnnlib.importing.table_columns import (
+    LABEL_WORDS,
+    LIKE_LABELS,
+    LabelList,
+    heading,
+    read_table,
+)
+from cnnlib.importing.tables import json_fault, tables
 
 TEXT_SUFFIXES = (".gt.txt", ".txt")  # of a text next to an image, as tesstrain has them
 MAX_LIST_BYTES = 200 << 20
 TEXTS = "texts"  # the option that means those next to the images
 TEXTS_NAME = "the text next to each image"
 MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Folders that are named after what is in them.
+KINDS = {"images", "image", "imgs", "img", "labels", "label", "txt", "texts", "text", "gt"}
+KINDS |= {"annotations", "annotation"}
 LINES_LIKE_LABELS = 0.5  # plausibility of lines that are labels
 
 
@@ -72,12 +81,13 @@ def read_label_list_file(source: SourceFolder, text: str, encoding: str = "") ->
         decode(path.read_bytes(), encoding)
     except (OSError, UnicodeError, LookupError) as error:
         raise SampleError(f"{path} cannot be read: {error}; name its --encoding") from error
-    read = _read_list(source, name, ImageIndex(source.images, source.root.name), encoding)
+    images = ImageIndex(source.images, source.root.name)
+    read = _read_list(source, name, images, encoding, is_chosen=True)
     if read is None or not read.labels:
         detail = f"; {'; '.join(read.wrong[:3])}" if read and read.wrong else ""
         missing = f", such as {read.missing[0]!r}" if read and read.missing else ""
         raise SampleError(
-            f"{path} names no image of {source.root}{missing}{detail}: expected a line "
+            f"{path} has no labels for images of {source.root}{missing}{detail}: expected a line "
             "`file,label` for each image"
         )
     return read
@@ -119,7 +129,7 @@ def _texts_next_to_images(source: SourceFolder, encoding: str) -> tuple[LabelLis
     for image in source.images:
         bare = without_suffix(image)
         near = [bare + suffix for suffix in TEXT_SUFFIXES] + [f"{image}.txt"]
-        text = next((name for name in near if name in others), by_stem.get(stem(image), ""))
+        text = next((name for name in near if name in others), by_stem.get(image, ""))
         if not text:
             continue
         used.add(text)
@@ -150,12 +160,28 @@ def _texts_next_to_images(source: SourceFolder, encoding: str) -> tuple[LabelLis
 
 
 def _texts_by_stem(source: SourceFolder) -> dict[str, str]:
-    """Return the texts of folders of their own, such as labels/ab.txt of images/ab.png."""
-    stems = Counter(stem(name) for name in source.images)
+    """Return the texts of folders of their own, such as labels/ab.txt, by the image.
+
+    Paths may differ in the folder that says what is in it: train/images/ab.png, train/gt/ab.txt.
+    """
     texts = [name for name in source.others if name.lower().endswith(".txt")]
-    found = {stem(name).removesuffix(".gt"): name for name in texts}
-    once = {text: name for text, name in found.items() if stems[text] == 1}
+    found = {_bare_path(name.removesuffix(".txt").removesuffix(".gt")): name for name in texts}
+    paths = Counter(_bare_path(without_suffix(name)) for name in source.images)
+    alone = Counter(stem(name) for name in source.images)
+    once = {}
+    for image in source.images:
+        path = _bare_path(without_suffix(image))
+        if paths[path] == 1 and path in found:
+            once[image] = found[path]
+        elif alone[stem(image)] == 1 and (stem(image),) in found:
+            once[image] = found[stem(image),]
     return once if len(once) == len(texts) >= len(source.images) / 2 else {}
+
+
+def _bare_path(path: str) -> tuple[str, ...]:
+    """Return the parts of a path but those that name a kind of files."""
+    *folders, name = path.split("/")
+    return (*(part for part in folders if part.lower() not in KINDS), name)
 
 
 def _decoded_lines(data: bytes, encoding: str) -> list[str]:
@@ -167,9 +193,9 @@ def _decoded_lines(data: bytes, encoding: str) -> list[str]:
 
 
 def _read_list(
-    source: SourceFolder, name: str, images: ImageIndex, encoding: str
+    source: SourceFolder, name: str, images: ImageIndex, encoding: str, is_chosen: bool = False
 ) -> LabelList | None:
-    """Return what a file says; None where it is no list of labels."""
+    """Return what a file says; None where it is not a list of labels, unless the user chose it."""
     path = source.root / name
     found = LabelList(name)
     try:
@@ -180,15 +206,24 @@ def _read_list(
         return None  # it has no text
     folder = name.rpartition("/")[0]
     folder = "" if path.is_absolute() and name.startswith("/") or not folder else f"{folder}/"
+    suffix = PurePosixPath(name).suffix.lower()
     read = []
-    for table in tables(text, PurePosixPath(name).suffix.lower()):
-        read.append(LabelList(name, encoding=found.encoding))
-        read_table(read[-1], table, images, folder)
-    best = max(read, key=lambda each: each.quality, default=found)
-    if best.labels:
-        return best
-    _read_lines_alone(found, text, images, folder)
-    if found.labels or found.wrong:
+    for part in filter(None, (images.part_of(name), images)):
+        is_here = part is images or any(image.startswith(folder) for image in part.names)
+        inside = folder if is_here else ""
+        for table in tables(text, suffix):
+            read.append(LabelList(name, encoding=found.encoding))
+            read_table(read[-1], table, part, inside, is_chosen)
+        best = max(read, key=lambda each: each.quality, default=found)
+        if best.labels:
+            return best
+        if not suffix.startswith(".json"):
+            _read_lines_alone(found, text, part, inside)
+        if found.labels:
+            return found
+    if suffix == ".json" and (fault := json_fault(text)):
+        found.wrong = [fault]
+    if found.wrong:
         return found
     named = [each for each in read if each.missing or each.wrong]
     return min(named, key=lambda each: len(each.missing), default=None)
@@ -206,6 +241,8 @@ def _read_lines_alone(found: LabelList, text: str, images: ImageIndex, folder: s
         LINES_LIKE_LABELS
     ):
         return
+    if len(lines) == len(numbers) + 1 and heading(lines[0]) in LABEL_WORDS:
+        del lines[0]
     if len(lines) != len(numbers):
         found.wrong.append(f"{len(lines)} lines alone for {len(numbers)} numbered images")
         return

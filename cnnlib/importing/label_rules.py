@@ -14,17 +14,28 @@ from cnnlib.importing.source_folder import stem
 
 STEM, FOLDER = "stem", "folder"
 MAX_FIELDS = 4
-# What file managers add to the name of a second file: `ab (2)`, `ab - Copy`, `ab copy 3`.
-COPY_MARK = re.compile(r"( ?\([0-9]+\)| - Copy| copy( [0-9]+)?| - 副本| 副本( [0-9]+)?)+$", re.I)
+# What file managers add to the name of a second file: `ab (2)`, `ab - Copy`, `ab (another copy)`.
+COPY_MARK = re.compile(
+    r"(?<=.)( ?[(（][0-9]{1,3}[)）]| ?\((another |[0-9]+(st|nd|rd|th) )?copy\)|~[0-9]"
+    r"|([ _-]+(copy|kopie|copie|copia|копия)|[ _-]*(副本|コピー))( ?\(?[0-9]{1,3}\)?)?)+$",
+    re.I,
+)
 AGAIN = re.compile(r"(.+?)[ _-][0-9]{1,3}")
 BRACKETS = "[](){}（）【】"
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 GIVEN_NAME = re.compile(
-    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16,}|[0-9]{12,}|tmp\w{6,}"
-    r"|(img|image|captcha|code|yzm|verify|vcode|screenshot|download|picture|pic|photo|file|frame"
-    r"|unknown|untitled|dsc|dscn|mmexport)[ _-]*(e|_)?\(?[0-9]+\)?"
+    rf"{UUID.pattern}|[0-9a-f]{{16,}}|[0-9]{{12,}}|tmp\w{{6,}}"
     r"|(screenshot|屏幕截图|微信图片|图片|截图)[ _-]?.*",
     re.I,
 )
+NUMBERED_NAME = re.compile(  # its digits count, or they are a label
+    r"((img|image|captcha|code|yzm|verify|vcode|screenshot|download|picture|pic|photo|file|frame"
+    r"|unknown|untitled|dsc|dscn|mmexport)[ _-]*(e|_)?)\(?[0-9]+\)?",
+    re.I,
+)
+LABELLED_TOO = 0.05  # of the names with that word, which have labels
+SUM = re.compile(r"[0-9] ?[-+*x×÷/] ?[0-9]")
+OPERATORS = " -+*="  # of sums, of those that also separate
 # The naming rule of this project comes first, then what is met most often in public sets.
 PRIORS = {"before": 0.93, "after": 0.8, "field": 0.7, STEM: 0.95, FOLDER: 0.75}
 CLEAR = 1.2  # times the next score
@@ -33,6 +44,7 @@ SHOWN_FROM = 0.05
 SEPARATED = 0.9
 RARE = 0.01  # of the labels
 STRAY_FROM = 20  # labels
+LEAST_CLASSES = 5  # folders of single characters
 
 
 @dataclass(frozen=True)
@@ -45,13 +57,14 @@ class NameRule:
     or_stem: bool = False  # where there is no separator
 
     def label(self, name: str) -> str | None:
-        """Return the label in a file's path, None where it has none."""
+        """Return the label in a file's path, None where it has none, or bytes that are not text."""
+        label = self._label(name)
+        return label if label and label.isprintable() else None
+
+    def _label(self, name: str) -> str | None:
         if self.kind == FOLDER:
-            folder = clean_label(name.split("/")[-2]) if "/" in name else ""
-            return folder if folder.isprintable() else None
+            return clean_label(name.split("/")[-2]) if "/" in name else ""
         text = _name_text(name)
-        if not text.isprintable():  # bytes that are no text, in the name
-            return None
         if self.kind == STEM:
             return text or None
         if self.kind == "before" and self.separator == SEPARATOR and SEPARATOR in text:
@@ -127,7 +140,8 @@ def _fit(rule: NameRule, labels: dict[str, str]) -> float:
     score = plausibility(labels)
     if rule.kind == FOLDER:
         folders = set(labels.values())
-        if len(folders) < max(3, len(labels) / 10) or are_serials({f: f for f in folders}):
+        few = len(folders) < max(3, len(labels) / 10) or are_serials({f: f for f in folders})
+        if few and not _are_classes(folders, labels):
             return 0.0
     if rule.kind == STEM and sum(SEPARATOR in label for label in labels.values()) > (
         0.8 * len(labels)
@@ -142,6 +156,15 @@ def _fit(rule: NameRule, labels: dict[str, str]) -> float:
         plain = {name: re.sub(r"[^\w]", "x", label) for name, label in labels.items()}
         return max(score, SEPARATED * plausibility(plain))
     return score
+
+
+def _are_classes(folders: set[str], labels: dict[str, str]) -> bool:
+    """Return whether folders are single characters, and not the beginnings of hashes in them."""
+    if len(folders) < LEAST_CLASSES or max(map(len, folders)) > 1:
+        return False
+    texts = {name: _name_text(name) for name in labels}
+    hashes = [t for t in texts.values() if GIVEN_NAME.fullmatch(t)]
+    return not all(texts[n].startswith(labels[n]) for n in labels) or len(hashes) < len(texts) / 2
 
 
 def clear_rule(ranked: Sequence[Hypothesis]) -> Hypothesis | None:
@@ -175,14 +198,41 @@ def is_stray(label: str, lengths: Counter[int]) -> bool:
 def _without_given_names(names: Sequence[str]) -> list[str]:
     texts = {name: _name_text(name) for name in names}
     left = {name: text for name, text in texts.items() if not GIVEN_NAME.fullmatch(text)}
+    for name in _numbered_names(left):
+        del left[name]
     numbers = {name: text for name, text in left.items() if text.isascii() and text.isdecimal()}
     if len(numbers) < len(left) and are_serials(numbers):
         return [name for name in left if name not in numbers]
     return list(left)
 
 
+def _numbered_names(texts: dict[str, str]) -> list[str]:
+    """Return which are a word and a number that is no label: a few, or those that count.
+
+    Where others have a label after the same word, such as captcha_a7f2, a number is one as well.
+    """
+    words = {
+        name: match[1].lower()
+        for name, text in texts.items()
+        if (match := NUMBERED_NAME.fullmatch(text))
+    }
+    if len(words) > len(texts) / 2 and not are_serials({n: texts[n] for n in words}):
+        return []
+    others = Counter(
+        word
+        for name, text in texts.items()
+        if name not in words
+        for word in set(words.values())
+        if text.lower().startswith(word)
+    )
+    counts = Counter(words.values())
+    return [n for n, word in words.items() if others[word] < LABELLED_TOO * counts[word]]
+
+
 def _name_text(name: str) -> str:
-    return clean_label(COPY_MARK.sub("", stem(name)))
+    """Return a file's name without what was added for a copy; UUIDs without their separators."""
+    text = UUID.sub(lambda match: match[0].replace("-", ""), stem(name))
+    return clean_label(COPY_MARK.sub("", text))
 
 
 def _without_serials(labels: dict[str, str]) -> dict[str, str]:
@@ -215,7 +265,10 @@ def _rules(names: Sequence[str], own: Sequence[str]) -> Iterator[NameRule]:
         return
     yield NameRule(STEM)
     stems = [_name_text(name) for name in own]
-    runs = re.compile(f"[{re.escape(SEPARATORS)}]+")
+    separators = SEPARATORS
+    if _are_sums(stems):
+        separators = "".join(c for c in SEPARATORS if c not in OPERATORS)
+    runs = re.compile(f"[{re.escape(separators)}]+")
     occur: Counter[str] = Counter()
     for text in stems:
         found = set(runs.findall(text))
@@ -232,3 +285,11 @@ def _rules(names: Sequence[str], own: Sequence[str]) -> Iterator[NameRule]:
         yield NameRule("after", separator)
         for number in range(1, min(fields - 1, MAX_FIELDS)):
             yield NameRule("field", separator, number)
+
+
+def _are_sums(texts: Sequence[str]) -> bool:
+    """Return whether names have sums in them, with several operators; one alone may separate."""
+    found = [match[0] for text in texts if (match := SUM.search(text))]
+    used = {c for text in found for c in text if c in "-+*x×÷/"}
+    plus = sum("+" in text for text in found)
+    return len(found) > SEPARATED * len(texts) and (len(used) > 1 or plus > 0)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnnlib.console import examples
+from cnnlib.dataset.labels import has_suffix
 from cnnlib.errors import SampleError
 from cnnlib.importing.label_lists import (
     TEXTS,
     TEXTS_NAME,
     LabelList,
+    is_list,
     read_label_list_file,
     read_label_lists,
 )
@@ -28,7 +30,13 @@ from cnnlib.importing.label_rules import (
     is_stray,
     rank_rules,
 )
-from cnnlib.importing.source_folder import SourceFolder, may_list, read_source_folder, stem
+from cnnlib.importing.source_folder import (
+    ARCHIVE_SUFFIXES,
+    SourceFolder,
+    may_list,
+    read_source_folder,
+    stem,
+)
 
 UNLABELLED = re.compile(r"(^|/)un-?label+ed/", re.I)  # a folder that says so
 DIFFER = 0.5  # of the labels, from where on names and lists do not mean the same
@@ -82,7 +90,7 @@ def read_labelled_folder(
     else:
         _find_labels(found, labels, encoding)
     if not found.labels:
-        raise SampleError(_no_label(found))
+        raise SampleError(_no_label(found, rule))
     _report_the_rest(found)
     return found
 
@@ -245,23 +253,27 @@ def _leave_out_strays(found: LabelledFolder, labels: dict[str, str]) -> None:
     for name in strays:
         del labels[name]
     if strays:
-        usual = ", ".join(str(n) for n, _ in sorted(lengths.most_common(3)))
+        usual = ", ".join(map(str, sorted({len(label) for label in labels.values()})[:3]))
         found.left_out.append(
             f"{len(strays)} names far longer or shorter than labels of {usual} characters: "
             f"{examples(strays)}"
         )
 
 
-def _shown(labels: dict[str, str]) -> str:
+def _shown(labels: Mapping[str, str]) -> str:
     pairs = list(labels.items())
     chosen = dict.fromkeys((0, len(pairs) // 2, len(pairs) - 1))
     return ", ".join(f"{pairs[i][0]} is {pairs[i][1]!r}" for i in chosen)
 
 
 def _two_rules(found: LabelledFolder, ranked: Sequence[Hypothesis]) -> str:
+    one, other = (hypothesis.labels for hypothesis in ranked[:2])
+
     def lines() -> Iterator[str]:
-        for hypothesis in ranked[:2]:
-            yield f"  {hypothesis.rule.option}\n      {_shown(hypothesis.labels)}"
+        for hypothesis, against in zip(ranked, (other, one), strict=False):
+            labels = hypothesis.labels
+            differ = {name: label for name, label in labels.items() if against.get(name) != label}
+            yield f"  {hypothesis.rule.option}\n      {_shown(differ or labels)}"
 
     shown = "\n".join(lines())
     return f"the names in {found.source.root} can be read in two ways. Choose one of them:\n{shown}"
@@ -272,15 +284,46 @@ def _no_image(source: SourceFolder) -> str:
     formats = (
         f"; {len(others)} have formats that are not read: {examples(others)}" if others else ""
     )
-    return f"no image in {source.root} or the folders in it{formats}: name a folder with images"
-
-
-def _no_label(found: LabelledFolder) -> str:
-    seen = "".join(f"\n- {line}" for line in found.left_out)
+    archives = [name for name in source.others if has_suffix(name, ARCHIVE_SUFFIXES)]
+    packed = f"; unpack {examples(archives)}" if archives else ""
     return (
-        f"no image in {found.source.root} has a label, such as {found.source.images[0]}. "
+        f"no image in {source.root} or the folders in it{formats}: name a folder with "
+        f"images{packed}"
+    )
+
+
+def _no_label(found: LabelledFolder, chosen: NameRule | None) -> str:
+    """Say that there is no label, what was seen, and which options would find some."""
+    source = found.source
+    if undecoded := [name for name in source.images if not name.isprintable()]:
+        found.left_out.append(
+            f"{len(undecoded)} names that are not UTF-8: convert them, as with `convmv -f gbk -t "
+            f"utf8`, or unpack them with their encoding, as `unzip -O gbk`: {examples(undecoded)}"
+        )
+    unread = [name for name in source.others if is_list(name) or may_list(name)]
+    unread = [name for name in unread if not any(name in line for line in found.left_out)]
+    if unread:
+        found.left_out.append(f"{len(unread)} files without labels of these: {examples(unread)}")
+    seen = "".join(f"\n- {line}" for line in found.left_out)
+    seen += "".join(f"\n- {line}" for line in _offers(source, chosen))
+    return (
+        f"no image in {source.root} has a label, such as {source.images[0]}. "
         "Put the label into the name, as in 2e8j_1.png or 2e8j.png, or write a list labels.csv "
         "next to the images, a line `file,label` for each; --labels says where labels are. To "
         "label them on a page, say what occurs, such as --characters 0-9a-z --length 4, or 4-6."
         f"{seen}"
     )
+
+
+def _offers(source: SourceFolder, chosen: NameRule | None) -> Iterator[str]:
+    """Yield the rules that fit some of the names, with the option that takes each."""
+    ranked = rank_rules(source.images)
+    folders = Hypothesis.of(NameRule(FOLDER), source.images)
+    if len(set(folders.labels.values())) > 2 and all(h.rule != folders.rule for h in ranked):
+        ranked = [*ranked[:1], folders]
+    for hypothesis in ranked[:2]:
+        if hypothesis.rule != chosen:
+            yield (
+                f"{len(hypothesis.labels)} of {len(source.images)} images may have one "
+                f"{_place(hypothesis.rule)}, {hypothesis.rule.option}: {_shown(hypothesis.labels)}"
+            )

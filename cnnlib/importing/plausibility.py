@@ -11,7 +11,7 @@ from typing import Any
 
 from cnnlib.importing.source_folder import stem
 
-SEPARATORS = "_-#@=+~,;!$&'()[]{}^` .、，：；（）【】＿－．"
+SEPARATORS = "_-#@=+~,;!$&'()[]{}^` .、，：；（）【】＿－．–—"
 CLOCK = re.compile(  # times and dates
     r"([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]"
     r"|(19|20)[0-9]{2}-?(0[1-9]|1[0-2])-?[0-3][0-9]|[0-3][0-9](0[1-9]|1[0-2])(19|20)[0-9]{2}"
@@ -83,10 +83,13 @@ def are_serials(labels: Mapping[Any, str]) -> bool:
     for name, match in zip(labels, found, strict=True):
         assert match, "all match"
         groups[str(name).rpartition("/")[0], match[1]].append(match[2])
-    texts = max(groups.values(), key=len, default=[])
-    if len(groups) > len(labels) / 2:
-        texts = [text for group in groups.values() for text in group]
-    return _count(texts, whole_names=all(t == stem(str(n)) for n, t in labels.items()))
+    are_whole = all(t == stem(str(n)) for n, t in labels.items())
+    longest = max(groups.values(), key=len, default=[])
+    together = [text for group in groups.values() for text in group]
+    if len(groups) <= len(labels) / 2 and _count(longest, are_whole):
+        return True
+    # Of all folders together; also where each of them goes on counting from the one before.
+    return len(groups) > 1 and _count(together, are_whole)
 
 
 def _count(texts: Sequence[str], whole_names: bool) -> bool:
@@ -139,6 +142,8 @@ def _are_words(texts: Sequence[str], counts: Counter[str]) -> bool:
         return False
     if not all(text.isalpha() and len(text) >= 3 for text in counts):
         return False
+    if len(counts) >= COMMON_WORD_FROM and len(set(map(len, counts))) == 1:
+        return False  # words have several lengths
     single = sum(
         _entropy(Counter(text[i] for text in texts if i < len(text)))
         for i in range(max(map(len, texts)))

@@ -27,9 +27,12 @@ UNREAD_SUFFIXES = (
     "npz",
     "mat",
 )
+ARCHIVE_SUFFIXES = ("zip", "rar", "7z", "tar", "gz", "tgz")
 OTHER_IMAGE_SUFFIXES = ("heic", "heif", "svg", "ppm", "pgm", "jp2")
 KNOWN_SUFFIXES = (*LIST_SUFFIXES, *UNREAD_SUFFIXES, *OTHER_IMAGE_SUFFIXES)
-IGNORED_FOLDERS = {"__MACOSX"}
+# What macOS, Windows and network drives keep next to files.
+IGNORED = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
+IGNORED |= {"Thumbs.db", "desktop.ini"}
 
 
 @dataclass
@@ -49,8 +52,9 @@ class SourceFolder:
 def read_source_folder(root: Path) -> SourceFolder:
     """Find the files of a folder and of those in it; raises SampleError where it cannot be read.
 
-    Files and folders whose names begin with a dot are left out. An image is what has the suffix of
-    one, or none that is known but the first bytes of one. Links are followed, but in no circle.
+    Files and folders whose names begin with a dot, and those that systems add, are left out. An
+    image is what has the suffix of one, or none that is known but the first bytes of one. Links are
+    followed, but in no circle.
     """
     found = SourceFolder(root)
     _walk(found, "", {os.path.realpath(root)})
@@ -69,7 +73,7 @@ def _walk(found: SourceFolder, below: str, visited: set[str]) -> None:
         ) from error
     for entry in entries:
         name = f"{below}{entry.name}"
-        if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS:
+        if entry.name.startswith(".") or entry.name in IGNORED:
             continue
         try:
             is_folder = entry.is_dir()

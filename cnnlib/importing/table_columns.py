@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from cnnlib.config_reader import IMAGE_SUFFIXES
 from cnnlib.dataset.labels import clean_label
 from cnnlib.importing.image_index import ImageIndex, has_image_suffix, is_number
 from cnnlib.importing.plausibility import FLOAT, is_alphabet, plausibility
@@ -14,12 +15,12 @@ from cnnlib.importing.tables import Row, Table
 
 FILE_WORDS = (
     *("file", "filename", "filepath", "name", "image", "img", "imagename", "imagepath", "path"),
-    *("id", "picture", "文件", "文件名", "图片", "图片名", "路径"),
+    *("id", "no", "number", "picture", "文件", "文件名", "图片", "图片名", "路径", "序号", "编号"),
 )
 LABEL_WORDS = (
     *("label", "labels", "text", "words", "word", "captcha", "value", "answer", "code"),
     *("solution", "string", "transcription", "transcript", "groundtruth", "gt", "truth", "target"),
-    *("标签", "标注", "文本", "内容", "验证码", "答案"),
+    *("标签", "标注", "文本", "内容", "验证码", "答案", "结果", "result"),
 )
 OTHER_WORDS = (  # also as parts of others
     *("pred", "conf", "score", "split", "width", "height", "size", "length", "level", "index"),
@@ -28,7 +29,10 @@ OTHER_WORDS = (  # also as parts of others
 SAMPLE_ROWS = 2000
 Find = Callable[[str], str | None]  # the image that a cell names
 MOST_ROWS = 0.5  # must name images
-LIKE_LABELS, SAID_LABELS = 0.3, 0.02  # least plausibility, without and with a header that says so
+# The plausibility of labels: of one column among several, and of the only one next to the files.
+LIKE_LABELS, ONLY_LABELS = 0.3, 0.02
+FILE_NAME = re.compile(rf"\.({'|'.join(IMAGE_SUFFIXES)})\b", re.I)
+WHOLE_FLOAT = re.compile(r"[0-9]+\.0")
 CLEAR = 1.3  # times that of the next column
 
 
@@ -51,13 +55,18 @@ class LabelList:
         return (round(len(self.labels), -1), plausibility(self.labels))
 
 
-def read_table(found: LabelList, table: Table, images: ImageIndex, folder: str) -> None:
-    """Fill in what a table in `folder` says of the images, where it is a list of labels."""
+def read_table(
+    found: LabelList, table: Table, images: ImageIndex, folder: str, is_chosen: bool = False
+) -> None:
+    """Fill in what a table in `folder` says of the images, where it is a list of labels.
+
+    In one that the user chose, the only column next to that of the files has labels.
+    """
     width, rows = table.width, table.rows
     sample = [cells for _, cells in rows if len(cells) == width][:SAMPLE_ROWS]
     if width < 2 or not sample:
         return
-    words = [_word(cell) for cell in rows[0][1]]
+    words = [heading(cell) for cell in rows[0][1]]
     has_header = table.has_keys or (
         len(words) == width
         and (bool({*words} & {*FILE_WORDS, *LABEL_WORDS}) or any(map(_is_other, words)))
@@ -71,22 +80,38 @@ def read_table(found: LabelList, table: Table, images: ImageIndex, folder: str) 
     anywhere = not any(images.find(cell, folder, anywhere=False) for row in sample for cell in row)
     whole = [cells for _, cells in body if len(cells) == width]
     find = functools.partial(images.find, folder=folder, anywhere=anywhere)
-    file_at, numbers = _file_column(whole, header, find, images.numbered(folder))
+    numbered = images.numbered(folder)
+    file_at, numbers = _file_column(whole, header, find, numbered)
+    if (
+        file_at is None
+        and not has_header
+        and len(whole) > 2
+        and not re.search("[0-9]", "".join(whole[0]))
+    ):  # unknown words may be its heading
+        file_at, numbers = _file_column(whole[1:], header, find, numbered)
     if file_at is None:
         return
-    if not has_header and len(body) > 2 and not numbers and _is_heading(body[0][1], file_at):
+    if not has_header and len(body) > 2 and _is_heading(body[0][1], file_at):
         body, sample = body[1:], sample[1:]
-    label_at = _label_column(sample, header, file_at, found)
+    label_at = _label_column(sample, header, file_at, found, is_chosen)
     if label_at is None:
         return
+    if all(WHOLE_FLOAT.fullmatch(cells[label_at]) for cells in sample if cells[label_at]):
+        body = [(number, _without_fraction(cells, label_at)) for number, cells in body]
     found.by_number = bool(numbers)
     for row in body:
-        _read_row(found, row, width, (file_at, label_at), find, numbers)
+        _read_row(found, row, width, (file_at, label_at), images, find, numbers)
     for image in found.contradicted:
         found.labels.pop(image, None)
 
 
-def _word(cell: str) -> str:
+def _without_fraction(cells: list[str], place: int) -> list[str]:
+    """Return a row whose label is 1234 instead of 1234.0, as pandas writes it where some lack."""
+    return [c.removesuffix(".0") if i == place else c for i, c in enumerate(cells)]
+
+
+def heading(cell: str) -> str:
+    """Return a cell as headings are compared."""
     return re.sub(r"[\s_-]+", "", cell.strip().lower())
 
 
@@ -140,16 +165,23 @@ def _are_numbers_of(cells: Sequence[str], numbers: dict[int, str]) -> bool:
 
 
 def _label_column(
-    sample: Sequence[Sequence[str]], header: Sequence[str], file_at: int, found: LabelList
+    sample: Sequence[Sequence[str]],
+    header: Sequence[str],
+    file_at: int,
+    found: LabelList,
+    is_chosen: bool,
 ) -> int | None:
     """Return the column that has labels; None where none looks like them, or two do."""
     scores: dict[int, float] = {}  # above 1 where the header says so
-    for i in range(len(sample[0])):
+    width = len(sample[0])
+    for i in range(width):
         cells = [row[i] for row in sample]
         said = header[i] in LABEL_WORDS or any(header[i].endswith(word) for word in LABEL_WORDS[:9])
-        least = SAID_LABELS if said else LIKE_LABELS
+        least = LIKE_LABELS
+        if said or width == 2:
+            least = 0.0 if said or is_chosen else ONLY_LABELS
         score = _like_labels(cells)
-        if i != file_at and not _is_other(header[i]) and score >= least:
+        if i != file_at and not _is_other(header[i]) and score > least:
             scores[i] = score + said
     ranked = sorted(scores, key=lambda i: -scores[i])
     if not ranked:
@@ -167,8 +199,10 @@ def _label_column(
 def _like_labels(cells: Sequence[str]) -> float:
     """Return how much the cells of a column look like labels, by what they are and how varied."""
     given = [cell for cell in cells if cell]
-    if not given or sum(map(has_image_suffix, given)) > len(given) / 2:
+    if not given or sum(bool(FILE_NAME.search(cell)) for cell in given) > len(given) / 2:
         return 0.0
+    if all(WHOLE_FLOAT.fullmatch(cell) for cell in given):
+        given = [cell.removesuffix(".0") for cell in given]
     if all(FLOAT.fullmatch(cell) for cell in given) or any("://" in cell for cell in given):
         return 0.0
     if is_alphabet(given):
@@ -182,6 +216,7 @@ def _read_row(
     row: Row,
     width: int,
     places: tuple[int, int],
+    images: ImageIndex,
     find: Find,
     numbers: dict[int, str],
 ) -> None:
@@ -195,6 +230,11 @@ def _read_row(
     image = find(cell)
     if numbers:
         image = numbers.get(int(cell)) if is_number(cell) else None
+    elif image is None and images.is_ambiguous(cell):
+        image = next(filter(None, (find(f"{other}/{cell}") for other in cells if other)), None)
+        if image is None:
+            found.wrong.append(f"{where}: {cell} is in several folders, and none is named")
+            return
     if image is None:
         found.missing.append(cell)
         return

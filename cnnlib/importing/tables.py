@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from cnnlib.importing.image_index import has_image_suffix
 
 DELIMITERS = ",\t;|"
 SEPARATOR_LINE = re.compile(r"\Asep=.\r?\n")  # of spreadsheet programs
 # Between a file and its label where no delimiter is: 1.png: ab, 1.png -> ab, 1. ab, 1.png ab
-SPLITS = (r"\s*(?:->|=>|:|=)\s*", r"(?<=^\d)[.)]\s+|(?<=^\d\d)[.)]\s+|(?<=^\d\d\d)[.)]\s+", r"\s+")
+SPLITS = (
+    r"\s*(?:->|=>|:|=)\s*|\s+-+\s+",
+    r"(?<=^\d)[.)]\s+|(?<=^\d\d)[.)]\s+|(?<=^\d\d\d)[.)]\s+",
+    r"\s+",
+)
 
+MAX_LITERAL = 5_000_000  # characters
 FILE_KEYS = ("file", "filename", "image", "path", "imagepath")
 
 Row = tuple[int, list[str]]  # number of the line, its cells
@@ -35,10 +44,12 @@ class Table:
 
 def tables(text: str, suffix: str) -> Iterator[Table]:
     """Yield the tables that a text may be, those of JSON, or else one for each delimiter."""
-    if suffix in (".json", ".jsonl", ".ndjson") or text.lstrip()[:1] in ("{", "["):
+    is_json = suffix in (".json", ".jsonl", ".ndjson")
+    if is_json or text.lstrip()[:1] in ("{", "["):
         table = _json_table(text)
         if table.rows:
             yield table
+        if table.rows or is_json:
             return
     text = SEPARATOR_LINE.sub("\n", text)
     for delimiter in DELIMITERS:
@@ -65,9 +76,20 @@ def _table(rows: Iterator[Row]) -> Table:
 
 def _unquoted(cell: str) -> str:
     cell = cell.strip()
+    if cell.startswith('="') and cell.endswith('"'):  # a text, as spreadsheet programs write it
+        cell = cell[1:]
     if len(cell) > 2 and cell[0] == cell[-1] and cell[0] in "'\"":
         return cell[1:-1].strip()
+    if cell.startswith("[{"):  # the boxes of PPOCRLabel
+        return _transcription(cell)
     return cell
+
+
+def _transcription(cell: str) -> str:
+    parts = _loaded(cell)
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        return cell
+    return "".join(str(part.get("transcription", "")) for part in parts)
 
 
 def _csv_rows(text: str, delimiter: str) -> Iterator[Row]:
@@ -87,8 +109,11 @@ def _csv_rows(text: str, delimiter: str) -> Iterator[Row]:
 def _json_table(text: str) -> Table:
     """Return a table out of JSON: objects, pairs, file -> label, columns; or a value a line."""
     values = _entries(_loaded(text.strip()))
-    if not values:
-        values = [value for line in text.splitlines() if (value := _loaded(line)) is not None]
+    if not values and "\n" in text.strip():
+        lines = [line for line in text.splitlines() if line.strip()]
+        loaded = [_loaded(line) for line in lines]
+        if sum(value is not None for value in loaded) > len(lines) / 2:  # one JSON value a line
+            values = [[a] if b is None else b for a, b in zip(lines, loaded, strict=True)]
     objects = [value for value in values if isinstance(value, dict)]
     keys = list(dict.fromkeys(key for value in objects for key in value))
     rows: list[Row] = [(0, keys)] if objects else []
@@ -106,7 +131,23 @@ def _loaded(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
+        pass
+    if len(text) > MAX_LITERAL or text[:1] not in ("{", "["):
         return None
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        return ast.literal_eval(text)  # with a comma at its end, or single quotes
+    return None
+
+
+def json_fault(text: str) -> str:
+    """Return where a text is no JSON, and why."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"line {error.lineno}: not JSON ({error.msg})"
+    except (ValueError, RecursionError) as error:
+        return f"not JSON ({error})"
+    return ""
 
 
 def _entries(value: Any) -> list[Any]:
@@ -139,6 +180,8 @@ def _inner_entries(value: dict[str, Any], inner: list[Any]) -> list[Any]:
     if any(isinstance(entry, (dict, list)) for entry in lists):
         return lists  # {"train": [...], "test": [...]}
     if len(inner) > 1 and all(isinstance(part, dict) for part in inner):
+        if all(has_image_suffix(key) for part in inner for key in part):
+            return [[f"{part}/{key}", text] for part in value for key, text in value[part].items()]
         first = inner[0].keys()
         if len(first) > len(inner) and all(part.keys() == first for part in inner):
             return [{name: value[name][key] for name in value} for key in first]  # columns

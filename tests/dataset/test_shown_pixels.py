@@ -136,6 +136,27 @@ def test_text_on_a_transparent_ground_stays_visible(colour, ground):
     assert np.abs(pixels - ground).max(axis=2).max() > 40
 
 
+@pytest.mark.parametrize("colour", [(255, 255, 255), (255, 255, 150)])
+@pytest.mark.parametrize("noise", [(60, 60, 160), (0, 0, 0), (200, 0, 0)])
+def test_light_text_stays_visible_under_dark_lines(colour, noise):
+    image = cut_out(colour)
+    ImageDraw.Draw(image).line([(0, 2), (WIDTH, HEIGHT - 2)], (*noise, 255))
+    pixels = shown(encode(image, "PNG"))
+    assert (pixels[-1, 0] == 0).all() and (pixels == colour).all(axis=2).sum() > 50
+
+
+def test_plates_and_faint_shades_keep_the_white_ground():
+    plate = Image.new("RGBA", (WIDTH, HEIGHT))
+    draw = ImageDraw.Draw(plate)
+    draw.rectangle((2, 2, WIDTH - 3, HEIGHT - 3), "white")
+    draw.line([(8, 4), (8, HEIGHT - 5)], "black", 3)
+    faint = Image.new("RGBA", (WIDTH, HEIGHT))
+    ImageDraw.Draw(faint).line([(8, 4), (8, HEIGHT - 5)], (0, 0, 0, 25), 3)
+    for image in (plate, faint):
+        pixels = shown(encode(image, "PNG"))
+        assert (pixels[0, 0] == 255).all() and (pixels[10, 8] < 240).all()
+
+
 def test_sixteen_bit_gray_gets_the_same_ground():
     values = np.full((HEIGHT, WIDTH), 300)
     values[8:20, 10:14] = 65535

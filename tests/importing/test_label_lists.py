@@ -235,3 +235,127 @@ def test_empty_last_column_of_a_long_list_costs_little():
     rows = [f"{i}.png,ab," for i in range(20_000)]
     [table] = [t for t in tables("\n".join(rows), ".csv") if t.width == 2][:1]
     assert len(table.rows) == 20_000 and table.rows[-1][1] == ["19999.png", "ab"]
+
+
+# --- parts with images of the same names, as Kaggle, YOLO and PaddleOCR have them ---
+
+PARTS = {
+    f"{part}/{i}.png": label
+    for part, labels in (("train", LABELS[:6]), ("test", LABELS[5:]))
+    for i, label in enumerate(labels)
+}
+
+
+def texts_of_parts(line="{i}.png,{label}\n", header="file,label\n"):
+    """Return the text of a list of each part."""
+    texts = {"train": header, "test": header}
+    for name, label in PARTS.items():
+        part, _, file = name.partition("/")
+        texts[part] += line.format(i=file[:-4], label=label)
+    return texts
+
+
+@pytest.mark.parametrize(
+    "images", ["{part}/", "{part}_images/", "images/{part}/", "{part}/images/"]
+)
+@pytest.mark.parametrize(
+    "name", ["{part}.csv", "{part}_labels.csv", "annotations/{part}.txt", "{part}/labels.txt"]
+)
+@pytest.mark.parametrize("line", ["{i}.png,{label}\n", "{i},{label}\n"])
+def test_each_part_has_its_list(folder, images, name, line):
+    root = folder(*(images.format(part=name.split("/")[0]) + name.split("/")[1] for name in PARTS))
+    for part, text in texts_of_parts(line).items():
+        file = root / name.format(part=part)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    expected = {
+        images.format(part=path.split("/")[0]) + path.split("/")[1]: label
+        for path, label in PARTS.items()
+    }
+    found = read_labelled_folder(root)
+    assert found.labels == expected and found.left_out == []
+
+
+@pytest.mark.parametrize("images", ["{part}/images/{file}", "images/{part}/{file}"])
+def test_each_part_has_a_text_for_each_image(folder, images):
+    expected = {}
+    for name, label in PARTS.items():
+        part, file = name.split("/")
+        path = images.format(part=part, file=file)
+        root = folder(path)
+        text = root / path.replace("images", "labels").replace(".png", ".txt")
+        text.parent.mkdir(parents=True, exist_ok=True)
+        text.write_text(label)
+        expected[path] = label
+    assert read_labelled_folder(root).labels == expected
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"all.csv": "split,file,label\n" + "".join(
+            f"{n.split('/')[0]},{n.split('/')[1]},{t}\n" for n, t in PARTS.items())},
+        {"all.json": json.dumps({
+            part: {n.split("/")[1]: t for n, t in PARTS.items() if n.startswith(part)}
+            for part in ("train", "test")})},
+    ],
+)  # fmt: skip
+def test_one_list_names_the_parts(folder, texts):
+    root = folder(*PARTS, **{name.replace(".", "__"): text for name, text in texts.items()})
+    assert read_labelled_folder(root).labels == PARTS
+
+
+def test_a_name_in_several_folders_is_said(folder):
+    root = folder(*PARTS, all__csv=texts_of_parts()["train"])
+    with pytest.raises(SampleError, match="0.png is in several folders, and none is named"):
+        read_labelled_folder(root)
+
+
+# --- what programs write ---
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "start", "end"),
+    [
+        ("Label.txt", 'a/{file}\t[{{"transcription": "{label}", "points": [[0]]}}]\n', "", ""),
+        ("comma.json", '"{file}": "{label}",\n', "{\n", "}"),
+        ("single.json", "'{file}': '{label}', ", "{", "}"),
+        ("heading.csv", "{id},{label}\n", "序号,结果\n", ""),
+        ("unknown.csv", "{id},{label}\n", "lfd,erg\n", ""),
+        ("alone.csv", "{label}\n", "label\n", ""),
+        ("dash.txt", "{file} - {label}\n", "", ""),
+    ],
+)  # fmt: skip
+def test_list_as_programs_write_it(folder, name, pattern, start, end):
+    rows = "".join(pattern.format(file=f, id=f[:-4], label=t) for f, t in PAIRS)
+    root = folder(*NUMBERED, **{name.replace(".", "__"): start + rows + end})
+    assert read_labelled_folder(root).labels == EXPECTED
+
+
+@pytest.mark.parametrize(("cell", "label"), [("{}.0", "{}"), ('"=""{}"""', "{}"), ("{}", "{}")])
+def test_numbers_as_spreadsheets_write_them(folder, cell, label):
+    numbers = [str(2071 + 397 * i) for i in range(11)]
+    rows = "".join(f"{f},{cell.format(n)}\n" for f, n in zip(NUMBERED, numbers, strict=True))
+    found = read_labelled_folder(folder(*NUMBERED, labels__csv=f"file,label\n{rows}"))
+    assert list(found.labels.values()) == [label.format(n) for n in numbers]
+
+
+def test_json_that_is_damaged_is_said_with_its_line(folder):
+    rows = "".join(f'"{f}": "{t}",\n' for f, t in PAIRS)
+    with pytest.raises(SampleError, match=r"labels.json: 1 lines are not understood: line 13: not"):
+        read_labelled_folder(folder(*NUMBERED, labels__json="{\n" + rows))
+
+
+@pytest.mark.parametrize("count", [20, 400])
+@pytest.mark.parametrize("header", ["", "file,label\n"])
+@pytest.mark.parametrize(
+    "pool", [[str(n) for n in range(19)], ["AMWG", "KQRT", "ZXCV", "PLMN", "TREE"]]
+)
+def test_labels_that_come_again_and_again(folder, count, header, pool):
+    rng = random.Random(0)
+    labels = {f"{i}.png": rng.choice(pool) for i in range(count)}
+    rows = "".join(f"{name},{label}\n" for name, label in labels.items())
+    root = folder(*labels, labels__csv=header + rows)
+    if header or pool[0] == "0":
+        assert read_labelled_folder(root).labels == labels
+    assert read_labelled_folder(root, labels="labels.csv").labels == labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections import Counter
 
 import pytest
@@ -35,6 +36,7 @@ def named(
             n5=f"{n:05d}",
             hex8="".join(rng.choices(HEX, k=8)),
             hex32="".join(rng.choices(HEX, k=32)),
+            uuid=uuid.UUID(int=rng.getrandbits(128)),
             ms=1_618_912_345_678 + 937 * n,
             time=f"{rng.randrange(24):02d}{rng.randrange(60):02d}{rng.randrange(60):02d}",
             word=rng.choice(["train", "test", "valid"]),
@@ -77,6 +79,12 @@ def rule_of(names: dict[str, str]) -> NameRule | None:
         ("{label}/{n}", NameRule(FOLDER)),
         ("{label}/img_{n}", NameRule(FOLDER)),
         ("{word}/{n}_{label}", AFTER),
+        ("{uuid}_{label}", AFTER),
+        ("{uuid}-{label}", NameRule("after", "-")),
+        ("{label}_{uuid}", BEFORE),
+        ("captcha_{label}", AFTER),
+        ("img_{label}", AFTER),
+        ("{n}–{label}", NameRule("after", "–")),
     ],
 )
 @pytest.mark.parametrize(
@@ -167,3 +175,78 @@ def test_all_kinds_of_labels_look_like_labels():
             labels = named("{label}_{n}", 200, length, characters)
             if len(set(labels.values())) > 3:
                 assert plausibility(labels) > 0.4, (characters, length)
+
+
+def test_digits_after_a_word_are_labels_unless_they_count():
+    rng = random.Random(0)
+    for word in ("captcha_", "img-", "code ", "yzm"):
+        labels = {f"{word}{n:04d}.png": f"{n:04d}" for n in rng.sample(range(10_000), 40)}
+        if word != "yzm":
+            [best, *_] = rank_rules(list(labels))
+            assert best.labels == labels
+        counted = [f"{word}{n:04d}.png" for n in range(40)]
+        assert clear_rule(rank_rules(counted)) is None
+    mixed = named("captcha_{label}", 300, 4, "0123456789ab")
+    assert clear_rule(rank_rules(list(mixed))).labels == mixed  # those of digits alone as well
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *(
+            " (2)",
+            "(2)",
+            "（1）",
+            " (copy)",
+            " (another copy)",
+            " (3rd copy)",
+            " - Copy",
+            " copy 2",
+        ),
+        *("- Copy", "_copy", " - Copy (2)", " - 副本", "副本", "-副本", " - Kopie", " - Copie"),
+        *(" - копия", " - コピー", "~1"),
+    ],
+)
+def test_marks_of_copies_are_no_part_of_labels(mark):
+    names = named("{label}", 100)
+    copies = {f"{label}{mark}.png": label for label in list(names.values())[:5]}
+    found = clear_rule(rank_rules([*names, *copies]))
+    assert found.labels == names | copies
+
+
+@pytest.mark.parametrize("sum_of", ["{a}+{b}", "{a}{op}{b}", "{a} {op} {b} ="])
+@pytest.mark.parametrize("pattern", ["{n}_{label}", "{label}_{n}"])
+def test_operators_of_sums_do_not_separate(pattern, sum_of):
+    rng = random.Random(0)
+    names = {}
+    for n in range(60):
+        label = sum_of.format(a=rng.randrange(10), b=rng.randrange(10), op=rng.choice("+-x"))
+        names[f"{pattern.format(n=n, label=label)}.png"] = label
+    assert clear_rule(rank_rules(list(names))).labels == names
+
+
+@pytest.mark.parametrize("file", ["{n}", "{label}_{n}", "{hex32}"])
+@pytest.mark.parametrize("part", ["", "train/"])
+def test_folders_of_a_label_with_several_images(part, file):
+    rng = random.Random(0)
+    pool = ["".join(rng.choices("ABCDEFGHJK", k=4)) for _ in range(30)]
+    for labels in (pool, list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), list("0123456789")):
+        names = {}
+        for label in labels:
+            for n in range(5):
+                stem = file.format(n=n, label=label, hex32=f"{rng.getrandbits(128):032x}")
+                names[f"{part}{label}/{stem}.png"] = label
+        found = clear_rule(rank_rules(list(names)))
+        assert found is not None and found.labels == names
+
+
+def test_folders_of_the_first_digit_of_a_hash_are_no_labels():
+    rng = random.Random(0)
+    hashes = [f"{rng.getrandbits(128):032x}" for _ in range(300)]
+    assert clear_rule(rank_rules([f"{text[0]}/{text}.png" for text in hashes])) is None
+
+
+def test_numbers_that_go_on_from_folder_to_folder_count():
+    rng = random.Random(0)
+    names = [f"{rng.randrange(100):02d}/{i}.png" for i in range(300)]
+    assert clear_rule(rank_rules(names)) is None

@@ -155,7 +155,8 @@ def test_two_ways_to_read_names_are_shown_with_their_options(folder):
         read_labelled_folder(folder(*names))
     said = str(error.value)
     assert "--labels before --separator '-'" in said and "--labels after --separator '-'" in said
-    assert "0o0o-0o0o.png is '0o0o'" in said
+    assert "5gn8-f1sh.png is '5gn8'" in said and "5gn8-f1sh.png is 'f1sh'" in said
+    assert "0o0o" not in said  # in both ways the same
 
 
 @pytest.mark.parametrize(
@@ -261,3 +262,39 @@ def test_link_to_itself_is_left_out(folder):
     root = folder(*NAMED)
     (root / "loop").symlink_to(root / "loop")
     assert len(read_labelled_folder(root).labels) == 11
+
+
+@pytest.mark.parametrize("name", ["@eaDir/0/SYNOFILE_THUMB_M.png", "#recycle/4.png", "Thumbs.db"])
+def test_what_systems_add_is_left_out(folder, name):
+    found = read_labelled_folder(folder(*(f"{t}.png" for t in LABELS), name))
+    assert sorted(found.labels.values()) == sorted(LABELS) and found.left_out == []
+
+
+def test_names_in_two_styles_are_offered_with_their_options(folder):
+    names = [f"{t}_{i}.png" for i, t in enumerate(2 * LABELS)]
+    names += [f"{t[::-1]}-{i}.png" for i, t in enumerate(2 * LABELS)]
+    with pytest.raises(SampleError) as error:
+        read_labelled_folder(folder(*names))
+    assert "22 of 44 images may have one before the first '_' of the name, --labels" in str(
+        error.value
+    )
+
+
+def test_folders_that_may_be_labels_are_offered(folder):
+    with pytest.raises(SampleError, match=r"--labels folder: 00/0.png is '00'"):
+        read_labelled_folder(folder(*(f"{i % 20:02d}/{i}.png" for i in range(60))))
+
+
+def test_bytes_that_are_not_text_matter_in_labels_alone(folder):
+    names = [f"{t}_{i}\udcb8\udcb1.png" for i, t in enumerate(LABELS)]
+    assert sorted(read_labelled_folder(folder(*names)).labels.values()) == sorted(LABELS)
+
+
+def test_labels_that_are_not_text_are_said_with_what_helps(folder):
+    with pytest.raises(SampleError, match=r"8 names that are not UTF-8: .*convmv -f gbk"):
+        read_labelled_folder(folder(*(f"\udcb8\udcb1{i}_{i}.png" for i in range(8))))
+
+
+def test_archives_are_to_be_unpacked(folder):
+    with pytest.raises(SampleError, match="name a folder with images; unpack captchas.zip"):
+        read_labelled_folder(folder("captchas.zip"))

@@ -199,3 +199,11 @@ def test_findings_say_what_was_seen(changed, expected):
 def test_signs_of_an_expression_are_no_hint():
     seen = replace(SEEN, labels=["10-4=", "3+11=", "2x5=", "1-1="] * 50)
     assert "separator" not in said(seen)
+
+
+def test_zeros_that_a_spreadsheet_took_away_are_pointed_out():
+    numbers = [f"{n:04d}" for n in range(7, 10_000, 97)]
+    lost = [str(int(n)) for n in numbers]
+    assert "a spreadsheet program may have taken zeros away" in said(replace(SEEN, labels=lost))
+    for labels in (numbers, [n[1:] if n[0] == "9" else n for n in numbers]):
+        assert "spreadsheet" not in said(replace(SEEN, labels=labels))
