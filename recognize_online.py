@@ -5,9 +5,9 @@
 
 Fetches from remote_url. Prints for each captcha the answer, its confidence, the time it took and,
 where the server shows the text (webserver_captcha_image.py --show-answers), whether it is right.
-Writes each image to online_image_dir, named after the answer. Exit code 1 where one was refused.
-webserver_recognize_api.py must be running, and a server at remote_url; with --runtime auto,
-tensorflow or onnx this program recognises by itself.
+Writes each image to online_image_dir, named after the answer. Exit code 1 where one was refused, or
+could not be written. webserver_recognize_api.py must be running, and a server at remote_url; with
+--runtime auto, tensorflow or onnx this program recognises by itself.
 """
 
 import argparse
@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from cnnlib import console
 from cnnlib.client.api_client import Client, tally
 from cnnlib.config import RUNTIME_NAMES, SAMPLE_CONFIG, load_sample_config
-from cnnlib.dataset.labels import file_name
+from cnnlib.dataset.answered_images import AnsweredImages
 from cnnlib.errors import ApiError
-from cnnlib.files import store_image
 from cnnlib.in_process import InProcess
 
 
@@ -30,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.config, remote_url=args.remote_url, api_url=args.api_url, runtime=args.runtime
     )
     normalize = config.spec.normalize
+    kept = AnsweredImages(config.online_image_dir, config.label_separator)
     results: list[bool | None] = []
     asked = InProcess(config) if args.runtime else Client(config.api_url)
     with Client(config.remote_url) as remote, asked as api:
@@ -46,10 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             results.append(right)
             verdicts = {None: "", True: ", right", False: f", wrong: it is {captcha.text}"}
             console.say(f"{answer}{verdicts[right]}")
-            name = file_name(answer.value, config.image_suffix[0], separator=config.label_separator)
-            store_image(captcha.image, config.online_image_dir, name)
+            kept.keep(captcha.image, answer.value, config.image_suffix[0])
     console.say(tally(results, args.times))
-    return int(len(results) < args.times)
+    return int(len(results) < args.times or kept.has_failed)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,9 +9,10 @@ characters and of wholly right images in the training batch and in some test ima
 model, history.csv and accuracy.png to model_save_dir every cycle_save steps and at the end, and
 curves for TensorBoard to log_dir.
 
-It stops after cycle_stop steps, or when acc_stop of the test images are right. Ctrl-C and SIGTERM
+It stops after cycle_stop steps, or earlier where acc_stop of the test images are right beyond
+chance, or where their loss no longer falls. Ctrl-C and SIGTERM
 save and leave (exit code 130); the same command goes on from there, as it does after a crash.
-Started after its end, it trains the same weights further; --fresh starts over.
+Started after its end, it trains the same weights further; --fresh ignores them.
 --teacher names a trained model of the same captcha, from whose probabilities the network learns,
 too (docs/en/training.md, A smaller network).
 --cluster and --task train on several machines (docs/en/cluster.md): the file names them, and each
@@ -48,7 +49,7 @@ def __getattr__(name: str) -> type["TrainModel"]:
 @console.script
 def main(argv: Sequence[str] | None = None) -> int:
     parser = console.parser(__doc__, SAMPLE_CONFIG)
-    parser.add_argument("--fresh", action="store_true", help="start over from random weights")
+    parser.add_argument("--fresh", action="store_true", help="ignore the model that is there")
     parser.add_argument("--cycle-stop", type=int, metavar="N", help="training steps of this run")
     parser.add_argument("--seed", type=int, metavar="N", help="order of images, first weights")
     parser.add_argument(

@@ -143,7 +143,7 @@ class Simulation:
         self.config_file.write_text(json.dumps(file, ensure_ascii=False), encoding="utf-8")
 
     def run(self, way: str, counts: Sequence[int]) -> list[dict[str, Any]]:
-        """Label until there are so many labels, train, and read the fresh images; for each."""
+        """Label until there are that many labels, train, and read the fresh images; for each."""
         return [self._round(way, count) for count in counts]
 
     def _round(self, way: str, count: int) -> dict[str, Any]:

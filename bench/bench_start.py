@@ -1,4 +1,4 @@
-"""Measure what the starting weights bring beside random ones: same images, same steps.
+"""Measure what the starting weights bring against random ones: same images, same steps.
 
     python3 bench/bench_start.py CASE ... [--labels N ...] [--seeds N ...] [--backbone FOLDER]
 

@@ -352,7 +352,7 @@ def _read(
         if isinstance(field.default, ProjectPath)
     }
     reader = ConfigReader(
-        file, root, {**{n: p.text for n, p in defaults.items()}, **values, **given}
+        file, root, {**{n: p.text for n, p in defaults.items()}, **values, **given}, given
     )
     required = (name for name, field in fields.items() if field.default is dataclasses.MISSING)
     reader.check_keys(fields, required)

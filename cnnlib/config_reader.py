@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,8 @@ IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "webp", "avif", "tif", "ti
 # How images of other sizes are scaled where `resize` is true: with "stretch" 0.6 % fewer were right
 # (rows `strip` and `strip-stretched` of bench/bench_training.py).
 DEFAULT_RESIZE = "pad"
+QUOTES = ("'", "\u2018", "\u2019", "\u201c", "\u201d", "`")  # of other languages and programs
+RANGES = re.compile(r"([0-9A-Za-z]-[0-9A-Za-z])+")
 
 
 def read_json(path: Path, option: str = "--config") -> Any:
@@ -39,16 +41,9 @@ def read_json(path: Path, option: str = "--config") -> Any:
     try:
         return json.loads(text, object_pairs_hook=lambda pairs: _unique_keys(pairs, path))
     except json.JSONDecodeError as error:
-        comment = _first_comment(text)
-        if comment:
-            raise ConfigError(
-                f"{path}, line {comment[0]}: JSON has no comments; "
-                f"remove the '{comment[1]}' and what follows it"
-            ) from error
-        raise ConfigError(
-            f"{path}, line {error.lineno}, column {error.colno}: {error.msg}; "
-            "correct the JSON there"
-        ) from error
+        raise ConfigError(f"{path}, line {error.lineno}{_fault(text, error)}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply: correct the JSON there") from error
 
 
 def _unique_keys(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
@@ -60,13 +55,19 @@ def _unique_keys(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     return values
 
 
-def _first_comment(text: str) -> tuple[int, str] | None:
-    """Return the number of the first line with '#' or '//' outside a string, and which."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        mark = re.search("#|//", re.sub(r'"(\\.|[^"\\])*"', "", line))
-        if mark:
-            return number, mark[0]
-    return None
+def _fault(text: str, error: json.JSONDecodeError) -> str:
+    """Return what is wrong after the number of the line, and what to do."""
+    rest = text[error.pos :].lstrip()
+    if comment := re.match(r"#|//|/\*", rest):
+        return f": JSON has no comments; remove the '{comment[0]}' and what follows it"
+    if rest[:1] in QUOTES:
+        return f": texts are in straight double quotes, not in {rest[0]}"
+    where = f", column {error.colno}: {error.msg}"
+    if "control character" in error.msg:
+        return f"{where}; a text ends with a double quote in its own line"
+    if "escape" in error.msg:
+        return f"{where}; in JSON a Windows path has / or \\\\ where it has \\"
+    return f"{where}; correct the JSON there"
 
 
 def read_labels_json(path: Path) -> tuple[str, ...]:
@@ -83,8 +84,11 @@ def read_labels_json(path: Path) -> tuple[str, ...]:
 class ConfigReader:
     """The values of one file. Each method checks the value of a key and returns it."""
 
-    def __init__(self, file: Path, root: Path, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self, file: Path, root: Path, values: Mapping[str, Any], given: Collection[str] = ()
+    ) -> None:
         self.file, self.root, self.values = file, root, values
+        self.given = given  # keys whose values are from options of the command line
 
     def check_keys(self, known: Iterable[str], required: Iterable[str]) -> None:
         known = list(known)
@@ -99,7 +103,8 @@ class ConfigReader:
                 raise ConfigError(f"{self.file}: key '{name}' is missing; add it")
 
     def error(self, key: str, expected: str) -> ConfigError:
-        return ConfigError(f"{self.file}: '{key}' is {self.values[key]!r}; it must be {expected}")
+        where = "the option" if key in self.given else f"{self.file}:"
+        return ConfigError(f"{where} '{key}' is {self.values[key]!r}; it must be {expected}")
 
     def typed(self, key: str, kind: type[T], expected: str) -> T:
         value = self.values[key]
@@ -111,7 +116,7 @@ class ConfigReader:
         text = self.values[key]
         if not isinstance(text, (str, os.PathLike)) or not os.fspath(text):
             raise self.error(key, "a path in quotes")
-        return ProjectPath(text, self.root)
+        return self._project_path(key, text)
 
     def optional_path(self, key: str) -> AnyPath:
         """Return the path of `key`; an empty text where it is empty or false."""
@@ -121,7 +126,14 @@ class ConfigReader:
         texts = self.typed(key, list, "a list of paths")
         if not all(isinstance(text, str) and text for text in texts):
             raise self.error(key, "a list of paths")
-        return tuple(ProjectPath(text, self.root) for text in texts)
+        return tuple(self._project_path(key, text) for text in texts)
+
+    def _project_path(self, key: str, text: AnyPath) -> ProjectPath:
+        if isinstance(text, ProjectPath):
+            return text
+        if re.search("[\0-\x1f]", os.fspath(text)):  # JSON makes them of \n and \t
+            raise self.error(key, "a path; in JSON one of Windows has / or \\\\ where it has \\")
+        return ProjectPath(os.path.expanduser(text), self.root)
 
     def count(self, key: str, least: int = 1) -> int:
         expected = f"a whole number of at least {least}"
@@ -180,7 +192,7 @@ class ConfigReader:
     def url(self, key: str) -> str:
         expected = "an address that begins with http:// or https://"
         value = self.typed(key, str, expected)
-        if not value.startswith(("http://", "https://")):
+        if not value.lower().startswith(("http://", "https://")):
             raise self.error(key, expected)
         return value
 
@@ -188,6 +200,8 @@ class ConfigReader:
         value = self.values[key]
         if not isinstance(value, (str, list)):
             raise self.error(key, "a string, or a list of one-character strings")
+        if isinstance(value, str) and RANGES.fullmatch(value):
+            raise self.error(key, "all characters, one after the other: ranges are not expanded")
         return parse_char_set(value, f"{self.file}: '{key}'")
 
     def char_set(self, key: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from cnnlib.errors import CaptchaError
 
@@ -43,9 +43,7 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
-                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        _prepare_streams()
         try:
             return main(argv)
         except CaptchaError as error:
@@ -60,17 +58,42 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
         except OSError as error:
             if not is_output_gone(error):
                 raise
-            for stream in (sys.stdout, sys.stderr):  # or it would complain at exit
-                with suppress(OSError, ValueError):
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            _leave_streams(error)
             return EXIT_INTERRUPTED
 
     return run
 
 
+def _prepare_streams() -> None:
+    """Make both streams print in UTF-8; those that are closed, or of no console, print nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _leave_streams(error: OSError) -> None:
+    """Say why nothing can be printed any more, where the other stream still can be."""
+    if isinstance(error, OutputError):
+        with suppress(OSError):
+            warn(f"error: {error.strerror}")
+    for stream in (sys.stdout, sys.stderr):  # or they would complain at exit
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class OutputError(OSError):
+    """What is printed cannot be written, as on a full disk."""
+
+
 def is_output_gone(error: OSError) -> bool:
-    """Return whether nobody reads any more: a pipe to `head` has ended, or a terminal is closed."""
-    return isinstance(error, BrokenPipeError) or error.errno == errno.EIO
+    """Return whether nobody can read any more what is printed.
+
+    A pipe to `head` has ended, a terminal is closed, or the disk of a log is full.
+    """
+    return isinstance(error, (BrokenPipeError, OutputError)) or error.errno == errno.EIO
 
 
 def parser(manual: str | None, config: str = "") -> argparse.ArgumentParser:
@@ -108,18 +131,25 @@ def at_least_one(text: str) -> int:
 
 
 def say(text: str = "") -> None:
-    """Print one or several lines to stdout, above any progress bar."""
-    from tqdm import tqdm
-
-    tqdm.write(_printable(text), file=sys.stdout)
-    sys.stdout.flush()
+    """Print one or several lines to stdout, above any progress bar; raises OutputError."""
+    _write(text, sys.stdout)
 
 
 def warn(text: str) -> None:
-    """Print one or several lines to stderr, above any progress bar."""
+    """Print one or several lines to stderr, above any progress bar; raises OutputError."""
+    _write(text, sys.stderr)
+
+
+def _write(text: str, stream: TextIO) -> None:
     from tqdm import tqdm
 
-    tqdm.write(_printable(text), file=sys.stderr)
+    try:
+        tqdm.write(_printable(text), file=stream)
+        stream.flush()
+    except OSError as error:
+        if is_output_gone(error):
+            raise
+        raise OutputError(error.errno, f"cannot print: {error.strerror}") from error
 
 
 def _printable(text: str) -> str:

@@ -37,6 +37,8 @@ NO_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOT
 def read_bytes(image: Path) -> bytes:
     """Read an image file that a user named; raises SampleError."""
     try:
+        if image.exists() and not image.is_file():
+            raise SampleError(f"{image} is not a file: name an image file or a folder")
         return image.read_bytes()
     except OSError as error:
         raise SampleError(
@@ -62,7 +64,7 @@ def replacing(path: AnyPath) -> Iterator[Path]:
         )
         yield temporary
         with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+            _sync_descriptor(file.fileno())
         _replace(temporary, target)
         sync(target.parent)
     except OSError as error:
@@ -151,18 +153,23 @@ def sync(path: Path) -> None:
     except OSError:
         return
     try:
+        _sync_descriptor(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_descriptor(descriptor: int) -> None:
+    try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in NO_SYNC:
             raise
-    finally:
-        os.close(descriptor)
 
 
 def give_name(file: Path, target: Path) -> None:
     """Rename a file; raises FileExistsError where the name is taken, in the same moment.
 
-    os.rename would replace a file that comes there between a look and the renaming.
+    os.rename would replace a file that comes there between a check and the renaming.
     """
     if not linked(file, target):
         copy_new(file, target)
@@ -192,7 +199,7 @@ def copy_new(source: Path, target: Path) -> None:
         try:
             shutil.copyfileobj(original, copy)
             copy.flush()
-            os.fsync(copy.fileno())
+            _sync_descriptor(copy.fileno())
         except BaseException:
             copy.close()
             os.unlink(target)

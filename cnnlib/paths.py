@@ -42,7 +42,7 @@ class ProjectPath(os.PathLike[str]):
 def resolve_input_path(text: AnyPath) -> Path:
     """Resolve a path typed on the command line: as the shell means it, else from the root."""
     typed = _expanded(text)
-    return typed.absolute() if typed.exists() else PROJECT_ROOT / typed
+    return typed.absolute() if os.path.exists(typed) else PROJECT_ROOT / typed
 
 
 def resolve_output_path(text: AnyPath) -> Path:

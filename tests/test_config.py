@@ -130,6 +130,49 @@ def test_comment_is_named_with_its_line(project, mark):
     assert f"line 3: JSON has no comments; remove the '{mark}'" in message
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('"remote_url": "http://host/captcha/,', "Invalid control character at; a text ends with"),
+        ("'seed': 1", "line 2: texts are in straight double quotes, not in '"),
+        ("\u201cseed\u201d: 1", "line 2: texts are in straight double quotes, not in \u201c"),
+        ('"origin_image_dir": "C:\\users\\x"', "a Windows path has / or \\\\ where it has \\"),
+    ],
+)
+def test_fault_in_json_is_said_with_its_line_and_a_remedy(project, line, said):
+    text = f'{{\n  {line}\n  "char_set": "ab", "api_url": "http://host:6000/b"\n}}'
+    project.config_path.write_text(text, encoding="utf-8")
+    assert said in error_of(project)
+
+
+def test_paths_that_mean_something_else_in_json(project, monkeypatch):
+    project.change(origin_image_dir="C:\new\train")
+    assert "it must be a path; in JSON one of Windows has /" in error_of(project)
+    monkeypatch.setenv("HOME", str(project.root / "home"))
+    monkeypatch.setenv("USERPROFILE", str(project.root / "home"))
+    project.change(origin_image_dir="~/captchas/")
+    assert project.sample.origin_image_dir.full == project.root / "home" / "captchas"
+
+
+@pytest.mark.parametrize("char_set", ["0-9", "0-9a-z", "A-Za-z"])
+def test_ranges_are_not_expanded(project, char_set):
+    project.change(char_set=char_set)
+    assert "one after the other: ranges are not expanded" in error_of(project)
+    project.change(char_set=list(dict.fromkeys(char_set)))
+    assert "-" in project.sample.char_set
+
+
+def test_address_in_capitals(project):
+    project.change(api_url="HTTP://host:6000/b")
+    assert project.sample.api_url == "HTTP://host:6000/b"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_json_that_is_nested_too_deeply(project, text):
+    project.config_path.write_text(text, encoding="utf-8")
+    assert "is nested too deeply" in error_of(project)
+
+
 def test_broken_json_is_named_with_line_and_column(project):
     project.config_path.write_text('{\n  "seed": 1\n  "recipe": 2\n}', encoding="utf-8")
     assert "line 3, column 3" in error_of(project)

@@ -1,6 +1,7 @@
 """The lines of version 2, word for word, and how a script ends."""
 
 import io
+import os
 import subprocess
 import sys
 
@@ -154,6 +155,41 @@ def test_reader_that_ends_early_is_no_traceback():
         process.stdout.close()
         assert process.wait(30) == console.EXIT_INTERRUPTED
         assert process.stderr.read() == b""
+
+
+SAYS = (
+    "from cnnlib import console\n"
+    "@console.script\n"
+    "def main(argv=None):\n"
+    "    console.say('line')\n"
+    "    console.warn('warning')\n"
+    "    for _ in console.progress([1], 'title'):\n"
+    "        pass\n"
+    "    return 7\n"
+    "raise SystemExit(main())"
+)
+
+
+@pytest.mark.skipif(not os.path.exists("/bin/sh"), reason="it takes a shell to close them")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_get_nothing(closed):
+    command = f'exec "$0" -c "$1" {closed}'
+    done = subprocess.run(["/bin/sh", "-c", command, sys.executable, SAYS], cwd=PROJECT_ROOT)
+    assert done.returncode == 7
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a device that is full")
+def test_output_on_a_full_disk_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", SAYS],
+            cwd=PROJECT_ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == console.EXIT_INTERRUPTED
+    assert done.stderr == "error: cannot print: No space left on device\n"
 
 
 @pytest.mark.parametrize("progress", [console.progress, console.CONSOLE.progress])

@@ -186,15 +186,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def assert_refused(disk: Disk, run, capsys, named: Path | None = None) -> None:
+def assert_refused(
+    disk: Disk, run, capsys, named: Path | None = None, code: int = 2, begins: str = "error: "
+) -> None:
     """Run a script on a disk that fails: exit 2, one line with folder and remedy, no traces."""
     before = contents(disk.folder)
     disk.fail()
-    code = run()
+    ended = run()
     printed = capsys.readouterr().err
     disk.work()
-    assert code == 2, printed
-    [line] = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert ended == code, printed
+    [line] = [line for line in printed.splitlines() if line.startswith(begins)]
     assert str(named or disk.folder) in line
     assert "No space left on device" in line or "Read-only file system" in line
     assert "free some space" in line and "writable" in line
@@ -202,6 +204,11 @@ def assert_refused(disk: Disk, run, capsys, named: Path | None = None) -> None:
 
 
 # --- the clients ---
+
+
+def assert_not_kept(disk: Disk, run, capsys) -> None:
+    """Run a client on a disk that fails: it answers, and says once that it keeps no images."""
+    assert_refused(disk, run, capsys, code=1, begins="cannot write an image to ")
 
 
 @pytest.fixture
@@ -214,14 +221,14 @@ def test_recognize_local(project, draw_images, api, disk, capsys):
     images = draw_images(project.root / "mine", 12)
     project.change(local_image_dir=str(disk.folder))
     arguments = ["--config", str(project.config_path), str(images[0].parent)]
-    assert_refused(disk, lambda: recognize_local.main(arguments), capsys)
+    assert_not_kept(disk, lambda: recognize_local.main(arguments), capsys)
     assert recognize_local.main(arguments) == 0 and len(contents(disk.folder)) == 12
 
 
 def test_recognize_online(project, api, disk, capsys):
     project.change(online_image_dir=str(disk.folder))
     arguments = ["--config", str(project.config_path), "--times", "3"]
-    assert_refused(disk, lambda: recognize_online.main(arguments), capsys)
+    assert_not_kept(disk, lambda: recognize_online.main(arguments), capsys)
     assert recognize_online.main(arguments) == 0 and len(contents(disk.folder)) == 3
 
 

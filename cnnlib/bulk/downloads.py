@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from cnnlib.bulk.limits import MAX_IMAGE_BYTES, TOO_LARGE
-from cnnlib.client.proxies import is_near
+from cnnlib.client.proxies import is_near, new_session
 from cnnlib.errors import SampleError
 from cnnlib.version import __version__
 
@@ -136,14 +135,9 @@ class Downloads:
         near = _is_near(urlsplit(url).hostname or "")
         sessions: dict[bool, requests.Session] = self._local.__dict__.setdefault("sessions", {})
         if near not in sessions:
-            session = sessions[near] = requests.Session()
+            session = sessions[near] = new_session(url)
             session.headers["User-Agent"] = USER_AGENT
             session.max_redirects = REDIRECTS
-            if near:
-                session.trust_env = False  # the certificates of the environment still hold
-                session.verify = (
-                    os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-                )
         return sessions[near]
 
 

@@ -85,7 +85,7 @@ def _begin(
     if not contents.names:
         raise SampleError(f"no image in {', '.join(source.typed for source in sources)}")
     if listing.left_out:
-        reporter.say(f"left out: {listing.left_out:,} files that are no images")
+        reporter.say(f"left out: {listing.left_out:,} files that are not images")
     run = {
         "inputs": [asdict(source) for source in sources],
         "contents": asdict(contents),

@@ -52,6 +52,8 @@ class WorkFolder:
     """The folder of one unfinished run; `output` is the file that it will become."""
 
     def __init__(self, output: Path, overwrite: bool) -> None:
+        if output.is_symlink():
+            output = output.resolve()
         self.output, self.overwrite = output, overwrite
         self.format = format_of(output)
         self.path = output.with_name(f"{output.name}.unfinished")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
@@ -12,15 +11,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from cnnlib.client.proxies import is_near
-from cnnlib.errors import ApiError, ServiceError
+from cnnlib.client.proxies import new_session, proxy_hint
+from cnnlib.errors import ApiError, CaptchaError, SampleError, ServiceError
 from cnnlib.files import read_bytes
 
 TIMEOUT_S = (3.0, 10.0)  # to connect, and between two pieces of an answer
@@ -102,6 +101,7 @@ class Client:
         `raw` sends the bytes alone instead of a form (multipart).
         """
         kind = "application/octet-stream"
+        name = name.encode("utf-8", "backslashreplace").decode()  # bytes that are not text
         content: dict[str, Any] = (
             {"data": image, "headers": {"Content-Type": kind}}
             if raw
@@ -165,21 +165,18 @@ class Client:
                     f"{self.url} did not answer within {TIMEOUT_S[1]:g} s: is the server busy? "
                     f"Otherwise {remedy}"
                 ) from error
-            cause = re.sub(r"[\"']\)\)$", "", str(error)).rpartition(": ")[2]
+            cause = re.sub(r"[\"')]+$", "", str(error)).rpartition(": ")[2]
+            remedy = proxy_hint(self.url) or remedy
             raise ServiceError(f"no answer from {self.url} ({cause}): {remedy}") from error
         except (requests.RequestException, HTTPError, ValueError) as error:
+            remedy = proxy_hint(self.url) or remedy
             raise ServiceError(f"{self.url} cannot be asked ({error}): {remedy}") from error
 
     def _session(self) -> requests.Session:
         """Return this thread's session."""
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = requests.Session()
-            if is_near(urlsplit(self.url).hostname or ""):
-                session.trust_env = (
-                    False  # no proxy; the certificates of the environment still hold
-                )
-                session.verify = _certificates()
+            session = self._local.session = new_session(self.url)
             adapter = HTTPAdapter(max_retries=self._retry())
             for scheme in ("http://", "https://"):
                 session.mount(scheme, adapter)
@@ -198,30 +195,27 @@ class Client:
         )
 
 
-def _certificates() -> str | bool:
-    """Return the file or folder of trusted certificates that the environment names, as requests."""
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-
-
 # --- many images ---
 
 
 def recognize_all(
     client: Asked, images: Iterable[Path], concurrency: int
-) -> Iterator[tuple[Path, bytes, Answer | ApiError]]:
-    """Ask about image files, `concurrency` at a time; yield answers and refusals in their order.
+) -> Iterator[tuple[Path, bytes, Answer | CaptchaError]]:
+    """Ask about image files, `concurrency` at a time; yield answers in their order, or errors.
 
-    Raises SampleError for a file that cannot be read, ServiceError where the server is not there.
+    These are of files that cannot be read and images that are refused. Raises ServiceError where
+    the server is not there.
     """
 
-    def ask(image: Path) -> tuple[Path, bytes, Answer | ApiError]:
-        data = read_bytes(image)
+    def ask(image: Path) -> tuple[Path, bytes, Answer | CaptchaError]:
+        data = b""
         try:
+            data = read_bytes(image)
             return image, data, client.recognize(data, image.name)
-        except ApiError as error:
+        except (SampleError, ApiError) as error:
             return image, data, error
 
-    waiting: deque[Future[tuple[Path, bytes, Answer | ApiError]]] = deque()
+    waiting: deque[Future[tuple[Path, bytes, Answer | CaptchaError]]] = deque()
     with ThreadPoolExecutor(concurrency) as pool:
         try:
             for image in images:

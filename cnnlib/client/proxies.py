@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import urlsplit
+
+import requests
+from requests.utils import get_environ_proxies, select_proxy
 
 # RFC 1918 and RFC 4193. `is_private` of the standard library has more, such as examples of
 # documentation and what some proxies give to public names.
 PRIVATE_NETWORKS = tuple(
-    map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
+    map(
+        ip_network,
+        # The fourth is that of carriers (RFC 6598), which virtual private networks use, too.
+        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
+    )
 )
-LOCAL_DOMAINS = (".localhost", ".local")  # RFC 6761 and 6762
+# RFC 6761, 6762 and 8375, what ICANN keeps for private use, and what routers call their networks.
+LOCAL_DOMAINS = (".localhost", ".local", ".home.arpa", ".internal", ".lan", ".localdomain")
 NOBODY = {4: "203.0.113.1", 6: "2001:db8::1"}  # of documentation: no machine has them
 
 Address = IPv4Address | IPv6Address
@@ -32,6 +42,37 @@ def is_near(host: str) -> bool:
         or address.is_link_local
         or any(address in network for network in PRIVATE_NETWORKS)
         or (_is_own(address) and not _is_own(ip_address(NOBODY[address.version])))
+    )
+
+
+def new_session(url: str) -> requests.Session:
+    """Return a session for the host of an address, with the environment's proxy or without it.
+
+    The environment's certificates hold in both.
+    """
+    session = requests.Session()
+    if is_near(urlsplit(url).hostname or ""):
+        session.trust_env = False
+        session.verify = (
+            os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        )
+    return session
+
+
+def proxy_hint(url: str) -> str:
+    """Return, for a message, which proxy was asked for an address, and what to do; "" for none."""
+    try:
+        if is_near(urlsplit(url).hostname or ""):
+            return ""
+    except ValueError:  # not an address
+        return ""
+    proxy = select_proxy(url, get_environ_proxies(url))
+    if not proxy:
+        return ""
+    socks = "; for SOCKS install `requests[socks]`" if proxy.lower().startswith("socks") else ""
+    return (
+        f"the proxy {proxy} was asked, which the environment names (http_proxy, https_proxy, "
+        f"all_proxy): correct or unset it, or add the host to no_proxy{socks}"
     )
 
 

@@ -59,7 +59,7 @@ def end_moves(record: Path, targets: Sequence[Path], reporter: Reporter) -> None
         partials = [p for p in (partial_of(record, i, place) for place in places) if p.exists()]
         if os.path.lexists(source):
             arrived[source] = [p for p in places if _holds(p, source)]
-            # A part of it is ours where our copy is beside it, to which no link was possible.
+            # A part of it is ours where our copy is next to it, to which no link was possible.
             halves = [p for p in places if partial_of(record, i, p) in partials]
             useless += [p for p in halves if p not in arrived[source] and _begins(p, source)]
         elif partials and not any(map(os.path.lexists, places)):

@@ -40,7 +40,7 @@ class Comparison:
         images += f"{' and ' * bool(images)}{made_up} made-up images" if made_up else ""
         young = self.largest_difference > TOLERANCE and self.is_float32
         return (
-            f"read {images} beside the model: {self.differing} texts differ, probabilities by "
+            f"compared with the model on {images}: {self.differing} texts differ, probabilities by "
             f"{self.largest_difference:.1g} at most"
             + ": the model has hardly learned, and is sure all the same"
             * young

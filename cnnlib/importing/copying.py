@@ -123,7 +123,7 @@ class ProjectImages:
         return list(self._label_of.values())
 
     def check_room(self, images: int, size: int) -> None:
-        """Raise SampleError where the disk has no room for images of so many bytes in all.
+        """Raise SampleError where the disk has no room for images of that many bytes in all.
 
         Those that are there count as some of them: an import may go on.
         """

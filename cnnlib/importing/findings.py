@@ -125,7 +125,7 @@ def _rare_case(labels: Sequence[str]) -> str:
     rarer = [c for c in counts if c.isupper() and 0 < counts[c.lower()] >= counts[c]] + [
         c for c in counts if c.islower() and 0 < counts[c.upper()] > counts[c]
     ]
-    return ", ".join(f"{counts[c]} {c} beside {counts[c.swapcase()]} {c.swapcase()}"
+    return ", ".join(f"{counts[c]} {c} and {counts[c.swapcase()]} {c.swapcase()}"
                      for c in sorted(rarer)[:5])  # fmt: skip
 
 

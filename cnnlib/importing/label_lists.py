@@ -152,7 +152,9 @@ def _texts_next_to_images(source: SourceFolder, encoding: str) -> tuple[LabelLis
             found.wrong.append(f"the text of {image}: {len(lines)} lines")
     if found.labels and plausibility(found.labels) < LIKE_LABELS:
         example = next(iter(found.labels.values()))
-        found.wrong.append(f"{len(found.labels)} texts look like no labels, such as {example!r}")
+        found.wrong.append(
+            f"{len(found.labels)} texts do not look like labels, such as {example!r}"
+        )
         found.labels.clear()
     if not found.labels:
         found.named.clear()

@@ -147,7 +147,7 @@ def _fit(rule: NameRule, labels: dict[str, str]) -> float:
         0.8 * len(labels)
     ):
         return 0.2 * score  # it separates something
-    if rule.or_stem:  # AB12_2 beside CD34
+    if rule.or_stem:  # AB12_2 next to CD34
         split = {len(labels[name]) for name in labels if rule.separator in _name_text(name)}
         whole = Counter(len(labels[n]) for n in labels if rule.separator not in _name_text(n))
         if not split <= {n for n, count in whole.items() if count >= RARE * whole.total()}:

@@ -18,15 +18,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import requests
-import urllib3
 from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, request
 from PIL import Image
 from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 
-from cnnlib.client.proxies import is_near
+from cnnlib.client.api_client import Client
 from cnnlib.dataset.images import open_image
-from cnnlib.errors import CaptchaError, SampleError
+from cnnlib.errors import CaptchaError, SampleError, ServiceError
 from cnnlib.labelling import progress
 from cnnlib.labelling.desk import LabelError, LabellingDesk
 from cnnlib.labelling.round_files import RoundFiles, count_labels
@@ -39,9 +37,7 @@ TOKEN_HEADER, TOKEN_COOKIE = "X-Label-Token", "label_token"
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
 CHARACTER_HEIGHT = 60  # pixels of a cut-out
 MOST_INT = 2**63 - 1  # of an id
-FETCH_S, MAX_FETCHED_BYTES = 10.0, 4 << 20
 PRACTICE_URL = "http://127.0.0.1:6100/captcha/"  # webserver_captcha_image.py
-ANSWER_HEADER = "X-Captcha-Text"
 STATUSES = {
     "taken": 409,
     "gone": 409,
@@ -386,20 +382,13 @@ def try_image() -> Response:
 def fetch() -> Response | tuple[Response, int]:
     is_practice = _Body().text("from") == "practice"
     url = current_app.extensions["practice_url"] if is_practice else _desk().config.remote_url
-    # A proxy could not reach what is on this machine.
-    no_proxy = (
-        {"http": "", "https": ""} if is_near(urllib.parse.urlsplit(url).hostname or "") else None
-    )
     try:
-        with requests.get(url, timeout=FETCH_S, stream=True, proxies=no_proxy) as answer:
-            answer.raise_for_status()
-            data = answer.raw.read(MAX_FETCHED_BYTES, decode_content=True)
-            text = urllib.parse.unquote(answer.headers.get(ANSWER_HEADER, ""))
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        hint = ": start python3 webserver_captcha_image.py --show-answers" if is_practice else ""
-        message = f"{url} cannot be fetched ({type(error).__name__}){hint}"
-        return jsonify({"error": "unreachable", "message": message}), 502
-    return jsonify({**_explained(data), "answer": text or None})
+        with Client(url, retries=0) as client:
+            captcha = client.fetch()
+    except ServiceError as error:
+        hint = " (with --show-answers)" if is_practice else ""
+        return jsonify({"error": "unreachable", "message": f"{error}{hint}"}), 502
+    return jsonify({**_explained(captcha.image), "answer": captcha.text or None})
 
 
 def _explained(data: bytes) -> dict[str, Any]:

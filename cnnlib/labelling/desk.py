@@ -516,7 +516,9 @@ class LabellingDesk:
             raise LabelError("length", f"{len(text)} characters, expected {expected}")
         if unknown := unknown_characters(text, spec.char_set):
             if any(unicodedata.category(c)[0] in "CMZ" for c in unknown):
-                raise LabelError("malformed", "control characters and lone accents are no labels")
+                raise LabelError(
+                    "malformed", "control characters and lone accents cannot be labels"
+                )
             if not accept_new:
                 raise LabelError(
                     "new_characters",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 SKETCH = 256  # numbers that describe an image
-MAX_POOL, MAX_ORDERED = 4000, 1000  # images, the least certain, of which so many are chosen
+MAX_POOL, MAX_ORDERED = 4000, 1000  # images: the least certain, and those chosen of them
 PROJECTION_SEED = 0  # descriptions of different runs must be comparable
 
 

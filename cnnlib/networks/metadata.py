@@ -1,4 +1,4 @@
-"""What an exported file says of its model: all that a program needs beside the file, as texts."""
+"""What an exported file says of its model: all that a program needs besides the file, as texts."""
 
 from __future__ import annotations
 

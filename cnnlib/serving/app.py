@@ -56,6 +56,7 @@ def create_recognize_app(
     service = RecognizeService(recognizers, options)
     app = _new_app("recognize", options.allow_origin, service.observe_request)
     app.config["MAX_CONTENT_LENGTH"] = options.max_request_bytes
+    app.config["ALLOW_ORIGIN"] = options.allow_origin
     app.extensions["service"] = service
     if options.api_keys:
         check_key: Callable[[], None] = partial(_check_key, options.api_keys)

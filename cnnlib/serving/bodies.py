@@ -7,6 +7,7 @@ import re
 import urllib.parse
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # for zlib
 RAW_DEFLATE = -15
 MAX_PARTS = 2 * MAX_IMAGES
 UTF8_MARK = b"\xef\xbb\xbf"
+UTF16_MARKS = b"\xff\xfe", b"\xfe\xff"
+CHARSETS = ("utf-8", "utf8", "utf-16", "base64", "binary", "8bit", "none")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ def read_body() -> bytes:
         raise too_large(f"more than {size(limit)}")
     g.body_read = True
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    if encoding in ("", "identity"):
+    # Some programs name here how characters are encoded.
+    if encoding in ("", "identity", *CHARSETS):
         return data
     if encoding not in WINDOW_BITS:
         raise UnsupportedMediaType(
@@ -79,7 +83,7 @@ def is_json(kind: str, body: bytes) -> bool:
 def read_json(body: bytes) -> dict[str, Any]:
     """Return the object that the JSON is; raises BadRequest."""
     try:
-        values = json.loads(body.removeprefix(UTF8_MARK))
+        values = json.loads(_json_text(body.removeprefix(UTF8_MARK)))
     except RecursionError as error:
         raise BadRequest("the JSON is nested too deeply") from error
     except ValueError as error:  # also where it is not UTF-8
@@ -87,6 +91,18 @@ def read_json(body: bytes) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BadRequest(f"the JSON must be an object, not a {type(values).__name__}")
     return values
+
+
+def _json_text(body: bytes) -> bytes | str:
+    """Return JSON to be read: its bytes where they are Unicode, else by the request's charset."""
+    charset = request.mimetype_params.get("charset", "")
+    try:
+        body.decode(json.detect_encoding(body))
+    except UnicodeDecodeError:
+        with suppress(LookupError, UnicodeDecodeError):
+            return body.decode(charset)
+        return body.decode("latin-1") if not charset else body
+    return body
 
 
 def is_multipart(kind: str, body: bytes) -> bool:

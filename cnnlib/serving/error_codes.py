@@ -70,5 +70,6 @@ def message_of(error: Exception) -> str:
     if status == HTTPStatus.NOT_FOUND and by_itself:
         return f"nothing is at {request.path[:100]}: /b takes images, /docs describes the API"
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return f"{request.method} is not possible here; the header Allow names what is"
+        images = ": images go to /b" if request.method == "POST" else ""
+        return f"{request.method} is not possible here{images}; the header Allow names what is"
     return error.description or HTTPStatus(status).phrase

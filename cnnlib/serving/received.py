@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from cnnlib.dataset.images import looks_like_image
 from cnnlib.serving.bodies import (
     FORM,
     UTF8_MARK,
+    UTF16_MARKS,
     Part,
     is_json,
     is_multipart,
@@ -33,9 +35,10 @@ from cnnlib.serving.limits import MAX_IMAGES
 FIELD = "image_file"
 FIELD_HEADER = "X-Image-Field"  # of the answer, where the images were in another one
 IMAGE_FIELDS = (FIELD, "image", "images", "file", "files", "captcha", "img")
-BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
+BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,3}")
 INDEX = re.compile(r"\[\w*\]$")  # of a field, as PHP's forms have it
-EDGES = b"\r\n\t\0\"'"  # of base64, where it was quoted or cut from something
+EDGES = b"\r\n\t\0\"'`"  # of base64, where it was quoted or cut from something
+LEAST_BASE64 = 40  # characters of an image, in a field of any name
 MAX_NAMED, MAX_NAME = 2, 40  # fields, and their characters, in a message
 HOW_TO_SEND = (
     "send the image as a file in a field image_file, as multipart/form-data; or its bytes as "
@@ -69,6 +72,8 @@ def read_fields() -> Fields:
     body, kind = read_body(), request.mimetype
     if not body:
         return _fields_of_form([], "an empty body")
+    if looks_like_image(body):  # whatever its Content-Type says
+        return Fields({}, lambda _: Received([body]))
     if is_multipart(kind, body):
         return _fields_of_form(read_parts(body))
     if is_json(kind, body):
@@ -77,7 +82,8 @@ def read_fields() -> Fields:
     is_image = looks_like_image(image)
     if is_image or kind.startswith("image/") or kind == "application/octet-stream":
         return Fields({}, lambda _: Received([image if is_image else body]))
-    found = "" if kind == FORM else f"a body of {size(len(body))}, {kind or 'without Content-Type'}"
+    is_form = kind == FORM or (not kind and re.match(rb"\w+=", body))
+    found = "" if is_form else f"a body of {size(len(body))}, {kind or 'without Content-Type'}"
     return _fields_of_form(read_form(body), found, in_form=True)
 
 
@@ -88,7 +94,11 @@ def decoded(data: bytes, in_form: bool = False) -> bytes:
     there is no plus sign, blanks are taken for them: forms make one of the other, `in_form` also at
     the ends of lines.
     """
-    text = data.removeprefix(UTF8_MARK).removeprefix(b"b'").strip(EDGES)
+    text = data.removeprefix(UTF8_MARK)
+    if text.startswith(UTF16_MARKS):  # as some shells write texts
+        text = text.decode("utf-16", "replace").encode("ascii", "replace")
+    # No image begins with what a blank may stand for.
+    text = text.lstrip(EDGES + b" ").removeprefix(b"b'").strip(EDGES)
     if b"%" in text:
         text = urllib.parse.unquote_to_bytes(text)
     if text[:5].lower() == b"data:" or text.startswith(b"base64,"):
@@ -118,11 +128,18 @@ def _fields_of_form(parts: Sequence[Part], found: str = "", in_form: bool = Fals
     def find_images(names: Sequence[str]) -> Received:
         files = {name for name, group in by_name.items() if any(part.is_file for part in group)}
         filled = {name for name, group in by_name.items() if any(part.value for part in group)}
-        field = None if found else _first(names, files & filled, filled, by_name)
+        field = None if found else _first(names, files & filled, filled)
+        if field is None and not found:
+            field = _only(
+                n for n in filled if looks_like_image(_image(by_name[n][0].value, in_form))
+            )
+        field = field or (None if found else _first(names, by_name))
         if field is None:
             sizes = ((part.name, len(part.value)) for part in parts)
             raise _nothing(found or _named("a field", sizes))
-        return Received(_limited([_image(part.value, in_form) for part in by_name[field]]), field)
+        # A page sends a part without bytes for a file that nobody chose.
+        given = [part for part in by_name[field] if part.value] or by_name[field]
+        return Received(_limited([_image(part.value, in_form) for part in given]), field)
 
     options = {name: group[0].value.decode(errors="replace") for name, group in by_name.items()}
     return Fields(options, find_images)
@@ -133,7 +150,11 @@ def _fields_of_json(values: Mapping[str, Any]) -> Fields:
 
     def find_images(names: Sequence[str]) -> Received:
         filled = {name for name, value in by_name.items() if value not in (None, "", [])}
-        field = _first(names, filled, by_name)
+        field = _first(names, filled)
+        if field is None:
+            texts = {n: by_name[n].encode(errors="replace") for n in filled if _is_text(by_name[n])}
+            field = _only(n for n, text in texts.items() if looks_like_image(_image(text)))
+        field = field or _first(names, by_name)
         if field is None:
             sizes = ((name, len(v) if isinstance(v, str) else 0) for name, v in values.items())
             raise _nothing(_named("a key", sizes, "an empty object"))
@@ -158,6 +179,16 @@ def _plain(name: str) -> str:
 def _first(names: Sequence[str], *choices: Iterable[str]) -> str | None:
     """Return the first of the names in the first of the choices that has any."""
     return next((name for choice in choices for name in names if name in choice), None)
+
+
+def _only(names: Iterable[str]) -> str | None:
+    """Return the only name; None where there are several, or none."""
+    found = list(itertools.islice(names, 2))
+    return found[0] if len(found) == 1 else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) > LEAST_BASE64
 
 
 def _image(data: bytes, in_form: bool = False) -> bytes:

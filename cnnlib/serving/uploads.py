@@ -172,7 +172,7 @@ class _DropLog:
                     self._tell(reason, "images are kept again")
 
     def finish(self) -> None:
-        """Say how many were dropped that the log has not told of."""
+        """Say how many were dropped that the log has not reported."""
         with self._lock:
             for reason, drops in self._by_reason.items():
                 if drops.count:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import waitress
@@ -23,8 +24,14 @@ from cnnlib.serving.error_codes import error_code
 from cnnlib.serving.limits import MAX_CONNECTIONS, MAX_REQUEST_BYTES, SERVER_THREADS
 from cnnlib.serving.logs import log_to_stderr
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 LOCALHOST = "127.0.0.1"
 LARGE_ANSWER_BYTES = 1 << 16  # from here on the loop sends while more is made
+OTHER_FILES = 64  # that are open: libraries, the model, logs
 SPARE_BYTES = 1 << 20  # of a body, which the application refuses itself
 MAX_SKIPPED_BYTES = 1 << 30  # of a body that is too large
 DRAIN_S = 8.0  # for answers in flight on stopping; Docker and systemd give at least 10
@@ -37,6 +44,7 @@ class _Parser(HTTPRequestParser):
     """
 
     max_body_bytes = MAX_REQUEST_BYTES + SPARE_BYTES
+    allow_origin = ""
     error: Error | None
     _left = 0  # bytes that are to come of a body that is too large
     _skips = False  # the chunks of one
@@ -88,6 +96,8 @@ class _JsonError(ErrorTask):
         text = json.dumps(body).encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/json"))
+        if origin := self.channel.parser_class.allow_origin:
+            self.response_headers.append(("Access-Control-Allow-Origin", origin))
         self.set_close_on_finish()
         self.content_length = len(text)
         self.write(text)
@@ -110,12 +120,29 @@ class _Channel(HTTPChannel):
         return bool(super().writable())
 
 
-def _channel_class(max_request_bytes: int | None) -> type[_Channel]:
-    """Return the class of the connections of an application with a limit of its own."""
-    if max_request_bytes is None:
-        return _Channel
-    limit = {"max_body_bytes": max_request_bytes + SPARE_BYTES}
-    return type("_Channel", (_Channel,), {"parser_class": type("_Parser", (_Parser,), limit)})
+def _channel_class(app: Flask) -> type[_Channel]:
+    """Return the class of the connections of an application."""
+    most = app.config["MAX_CONTENT_LENGTH"] or MAX_REQUEST_BYTES
+    own = {
+        "max_body_bytes": most + SPARE_BYTES,
+        "allow_origin": app.config.get("ALLOW_ORIGIN", ""),
+    }
+    return type("_Channel", (_Channel,), {"parser_class": type("_Parser", (_Parser,), own)})
+
+
+def _connection_limit() -> int:
+    """Return how many connections there may be at a time; each is an open file."""
+    if resource is None:
+        return MAX_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+        return max(1, min(MAX_CONNECTIONS, soft - min(OTHER_FILES, soft // 2)))
+    return MAX_CONNECTIONS
 
 
 class Server:
@@ -133,7 +160,7 @@ class Server:
         threads: int = SERVER_THREADS,
     ) -> None:
         self._sockets: dict[int, Any] = {}
-        listener = _listen(host, port)
+        listener = _listen(host.strip("[]"), port)
         try:
             self._server = waitress.create_server(
                 app,
@@ -141,14 +168,14 @@ class Server:
                 sockets=[listener],
                 threads=threads,
                 max_request_body_size=MAX_SKIPPED_BYTES,
-                connection_limit=MAX_CONNECTIONS,
+                connection_limit=_connection_limit(),
                 asyncore_use_poll=True,
             )
         except BaseException:  # the port must be free for the next attempt
             wasyncore.close_all(self._sockets)
             listener.close()
             raise
-        self._server.channel_class = _channel_class(app.config["MAX_CONTENT_LENGTH"])
+        self._server.channel_class = _channel_class(app)
 
     @property
     def url(self) -> str:
@@ -174,7 +201,10 @@ class Server:
         self._call_in_loop(lambda: wasyncore.close_all(self._sockets))
 
     def run_until_signal(self) -> None:
-        """Answer requests until SIGTERM or Ctrl-C; log them to stderr. For the main thread."""
+        """Answer requests until SIGTERM, SIGHUP or Ctrl-C; log them to stderr.
+
+        For the main thread. A SIGHUP that is ignored, as by nohup, stays so.
+        """
         log_to_stderr()
         previous: dict[int, Any] = {}
 
@@ -184,8 +214,10 @@ class Server:
             # Not here: the signal may have come while waitress holds a lock.
             threading.Thread(target=self.stop, daemon=True).start()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            previous[number] = signal.signal(number, stop)
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                previous[number] = signal.signal(number, stop)
         self.run()
 
     def _call_in_loop(self, action: Callable[[], object]) -> None:

@@ -7,7 +7,7 @@ import socket
 import pytest
 from urllib3.util import connection
 
-from cnnlib.client import proxies
+from cnnlib.client import api_client, proxies
 from cnnlib.client.api_client import Client
 from cnnlib.client.proxies import is_near
 from cnnlib.errors import ServiceError
@@ -27,6 +27,10 @@ NEAR = [
     "[::]",
     "[::ffff:127.0.0.1]",
     "10.1.2.3",
+    "100.100.1.2",
+    "host.docker.internal",
+    "nas.lan",
+    "captcha.home.arpa",
     "172.16.0.1",
     "172.31.255.255",
     "192.168.1.20",
@@ -40,6 +44,8 @@ NEAR = [
 ]
 FAR = [
     "8.8.8.8",
+    "100.128.0.1",
+    "internal.example.com",
     "172.32.0.1",
     "172.15.0.1",
     "11.0.0.1",
@@ -173,3 +179,16 @@ def test_certificates_of_the_environment_hold_for_near_hosts_too(monkeypatch, tm
             session = client._session()
             settings = session.merge_environment_settings(client.url, {}, None, None, None)
             assert settings["verify"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch, proxy):
+    monkeypatch.setattr(api_client, "BACKOFF_S", 0.001)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("all_proxy", proxy)
+    with Client("http://captcha.example.com/b") as client, pytest.raises(ServiceError) as error:
+        client.fetch()
+    assert f"the proxy {proxy} was asked" in str(error.value)
+    assert ("requests[socks]" in str(error.value)) == proxy.startswith("socks")
+    assert "practice server" not in str(error.value) and ")))" not in str(error.value)

@@ -58,7 +58,7 @@ def exported(trained, tmp_path_factory):
 def test_file_reads_as_the_model(trained, exported, kind):
     target, printed = exported(kind)
     assert f"{target}: " in printed and "in  image: uint8 [B, H = 24, W = 40]" in printed
-    assert "read 200 images beside the model: 0 texts differ" in printed
+    assert "compared with the model on 200 images: 0 texts differ" in printed
     images = pixels_of(trained)
     with RUNNERS[kind](target) as run, Recognizer.from_config(trained.sample) as recognizer:
         found, expected = run(images), recognizer.predict_pixels(images)
@@ -255,7 +255,7 @@ def test_without_images_made_up_ones_are_compared(trained, tmp_path):
         train_image_dir=nowhere.sample.train_image_dir,
     )
     export = export_module.export_model(config, output=tmp_path / "model.onnx")
-    assert export.comparison.summary().startswith("read 200 made-up images beside the model")
+    assert export.comparison.summary().startswith("compared with the model on 200 made-up images")
     with pytest.raises(SampleError, match="int8 is calibrated on training images"):
         export_module.export_model(config, precision="int8", output=tmp_path / "int8.onnx")
 

@@ -31,6 +31,16 @@ def named(field):
     return {"data": {field: (io.BytesIO(PNG), "x.png")}}
 
 
+def two_parts(field, *contents):
+    """Return the arguments that send files of one field, as pages do with several inputs."""
+    files = [(io.BytesIO(content), "x.png" if content else "") for content in contents]
+    return {"data": {field: files}}
+
+
+def latin(values):
+    return json.dumps(values, ensure_ascii=False).encode("latin-1")
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -40,7 +50,10 @@ def named(field):
         base64.encodebytes(PNG).decode().replace("\n", "\r\n  "),
         base64.urlsafe_b64encode(PNG).decode(),
         TEXT.rstrip("="),
+        TEXT.rstrip("=") + "===",
         f"data:image/png;base64,{TEXT}",
+        f" data:image/png;base64,{TEXT} ",
+        f"\n      data:image/png;base64,{TEXT}\n    ",
         f"data:image/png;base64,{quote(TEXT, safe='')}",
         TEXT.replace("+", " "),
     ],
@@ -167,7 +180,26 @@ def test_every_alphabet_gives_the_same_bytes(data):
         ),
         ({"data": PNG, "content_type": FORM}, None),  # as curl's --data-binary
         ({"data": PNG}, None),
+        ({"data": PNG, "content_type": "application/json"}, None),
+        ({"data": PNG, "content_type": "multipart/form-data"}, None),
+        ({"data": PNG, "headers": {"Content-Encoding": "UTF-8"}}, None),
+        ({"data": TEXT.encode("utf-16"), "content_type": "text/plain"}, None),
         ({"data": json.dumps({"image": TEXT}), "content_type": "text/plain"}, "image"),
+        ({"data": b"image_file=" + quote(TEXT).encode()}, None),
+        (two_parts("image_file", b"", PNG), None),
+        *((named(field), field) for field in ("upload", "pic", "captcha_image")),
+        *(({"json": {"id": 7, field: TEXT}}, field) for field in ("img_base64", "data")),
+        (
+            {"data": latin({"image": TEXT, "note": "é"}), "content_type": "application/json"},
+            "image",
+        ),
+        (
+            {
+                "data": json.dumps({"image": TEXT, "备注": "验"}, ensure_ascii=False).encode("gbk"),
+                "content_type": "application/json; charset=gbk",
+            },
+            "image",
+        ),
     ],
 )
 def test_the_image_is_found_and_the_answer_names_its_field(client, arguments, field):

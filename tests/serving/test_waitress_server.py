@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -108,7 +109,7 @@ def test_answers_of_any_size_arrive_whole_at_a_client_that_reads_late(serve, siz
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", 1)])
 def test_captcha_server_stops_cleanly_on_a_signal(project, number):
     command = [
         sys.executable,
@@ -143,6 +144,22 @@ def test_body_above_every_limit_is_answered_in_json(make_app, serve, headers):
         for data in (body, iter([body[:100], body[100:]])):  # the second in chunks
             answer = requests.post(f"{url}/b", data=data, headers=headers, timeout=20)
             assert (answer.status_code, answer.json()["error_code"]) == (413, "1004")
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+@pytest.mark.parametrize(("limit", "connections"), [(40, 20), (256, 192)])
+def test_connections_are_as_many_as_files_may_be_open(limit, connections):
+    program = (
+        "import resource\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"
+        "from cnnlib.serving.waitress_server import _connection_limit\n"
+        "print(_connection_limit())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, check=True
+    )
+    assert int(done.stdout) == connections
 
 
 def test_larger_bodies_reach_an_application_that_takes_them(make_app, serve):

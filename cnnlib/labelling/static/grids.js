@@ -62,7 +62,7 @@ class Grid {
     if (tiles[at + by]) this.show(at + by);
   }
 
-  /** Nothing is shown anew before the server has it: an error leaves the grid as it is. */
+  /** Nothing is shown again before the server has it: an error leaves the grid as it is. */
   async run() {
     if (this.isBusy || !this.items.length) return;
     this.isBusy = true;

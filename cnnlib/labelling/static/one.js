@@ -173,7 +173,7 @@ const COMMANDS = { Enter: () => accept(), ArrowUp: undo, "Shift+Enter": undo,
   F3: () => byId("keep")?.click(), F4: () => byId("take")?.click() };
 
 export const one = {
-  /** Ask anew for all that nobody has typed in: other views change what comes first. */
+  /** Ask again for all that nobody has typed in: other views change what comes first. */
   open() {
     byId("auto-label").hidden = state.min_captcha !== state.max_captcha;
     items = items.filter((item) => item.draft);
