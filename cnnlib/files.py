@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import json
 import os
 import re
 import secrets
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from cnnlib.errors import CaptchaError, SampleError
 from cnnlib.paths import AnyPath
@@ -75,6 +77,28 @@ def replacing(path: AnyPath) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def write_json(
+    path: AnyPath,
+    values: Any,
+    *,
+    indent: int | None = None,
+    check: Callable[[Path], object] | None = None,
+) -> None:
+    """Write a JSON file whole or not at all, as `replacing`; `check` may refuse it before.
+
+    It is UTF-8; names of files that are not text are escaped.
+    """
+    text = json.dumps(values, ensure_ascii=False, indent=indent)
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        data = json.dumps(values, indent=indent).encode()
+    with replacing(path) as temporary:
+        temporary.write_bytes(data + b"\n")
+        if check:
+            check(temporary)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ there keep their place for ever, since a trained model counts on it; new ones fo
 "use_labels_json_file": true in the config makes this list the char_set.
 """
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from cnnlib.dataset.folders import candidate_names
 from cnnlib.dataset.labels import has_suffix
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
-from cnnlib.files import replacing
+from cnnlib.files import write_json
 from cnnlib.paths import ProjectPath, resolve_input_path, resolve_output_path
 
 
@@ -39,8 +38,7 @@ def collect(
     labels, skipped = _labels(folders, rules)
     new = sorted({character for label in labels for character in label} - set(known))
     if new:
-        with replacing(output) as temporary:
-            temporary.write_text(json.dumps(known + new, ensure_ascii=False), encoding="utf-8")
+        write_json(output, known + new)
     return known, new, skipped
 
 

@@ -11,7 +11,8 @@ from collections import Counter
 import pytest
 
 from cnnlib import files
-from cnnlib.errors import CaptchaError, SampleError
+from cnnlib.config_reader import read_json
+from cnnlib.errors import CaptchaError, ConfigError, SampleError
 from cnnlib.files import read_bytes, replacing, store_image
 from cnnlib.paths import PROJECT_ROOT
 from tests.crashes import Crash, changes_of, crash_at, no_links
@@ -277,3 +278,20 @@ def test_image_that_cannot_be_read_is_named(tmp_path):
     assert read_bytes(tmp_path / "image.png") == b"data"
     with pytest.raises(SampleError, match="none.png cannot be read: No such file"):
         read_bytes(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("values", [{"char_set": "验证"}, ["caf\udce9", "验"]])
+def test_json_is_read_back_whatever_names_are_in_it(tmp_path, values):
+    files.write_json(tmp_path / "a.json", values)
+    assert read_json(tmp_path / "a.json") == values
+
+
+def test_json_that_is_refused_leaves_the_former_file(tmp_path):
+    files.write_json(tmp_path / "a.json", 1)
+
+    def refuse(path):
+        raise ConfigError(path.read_text())
+
+    with pytest.raises(ConfigError, match="2"):
+        files.write_json(tmp_path / "a.json", 2, check=refuse)
+    assert read_json(tmp_path / "a.json") == 1 and len([*tmp_path.iterdir()]) == 1

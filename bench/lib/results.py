@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from cnnlib.config_reader import read_json
 from cnnlib.evaluation.metrics import wilson_interval
-from cnnlib.files import replacing
+from cnnlib.files import write_json
 
 
 def read_results(file: Path) -> dict[str, Any]:
@@ -19,8 +18,7 @@ def read_results(file: Path) -> dict[str, Any]:
 
 
 def write_results(file: Path, results: Mapping[str, Any]) -> None:
-    with replacing(file) as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_json(file, results, indent=1)
 
 
 def grouped(

@@ -15,7 +15,7 @@ from cnnlib import console
 from cnnlib.config import SampleConfig, load_captcha_config, load_sample_config
 from cnnlib.config_reader import read_json
 from cnnlib.dataset.splitting import verify_and_split
-from cnnlib.files import replacing
+from cnnlib.files import write_json
 from cnnlib.paths import PROJECT_ROOT, ProjectPath, resolve_output_path
 from gen_image.generator import draw_samples
 
@@ -39,8 +39,8 @@ def lay_out(row: Row, folder: Path, seed: int, name: str) -> SampleConfig:
     conf = folder / f"{name}-{seed}-{_digest(definition(row))}" / "conf"
     drawn = _drawing(row)
     sample = _sampling(row, folder / _images_name(row, drawn, seed), seed)
-    _write(conf / SAMPLE_FILE, read_json(CONF / SAMPLE_FILE) | sample)
-    _write(conf / "captcha_config.json", read_json(CONF / "captcha_config.json") | drawn)
+    write_json(conf / SAMPLE_FILE, read_json(CONF / SAMPLE_FILE) | sample)
+    write_json(conf / "captcha_config.json", read_json(CONF / "captcha_config.json") | drawn)
     # No config may name the networks and recipes of the ablation.
     return dataclasses.replace(
         load_sample_config(conf / SAMPLE_FILE, teacher=_teacher(row, folder, seed)),
@@ -145,8 +145,3 @@ def _images_name(row: Row, drawn: Mapping[str, Any], seed: int) -> str:
 
 def _digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]
-
-
-def _write(file: Path, values: Mapping[str, Any]) -> None:
-    with replacing(file) as temporary:
-        temporary.write_text(json.dumps(values), encoding="utf-8")

@@ -20,7 +20,7 @@ from cnnlib.bulk.inputs import stamp_of
 from cnnlib.bulk.order import Position
 from cnnlib.console import Reporter
 from cnnlib.errors import CaptchaError
-from cnnlib.files import MARK, give_name, make_folder, reason, replacing, sync
+from cnnlib.files import MARK, give_name, make_folder, reason, sync, write_json
 from cnnlib.locks import NoLocksError, locked_file
 
 RUN, COMMITTED, ORDER, ROWS, PARQUET_FILE, LOCK = NAMES = (
@@ -157,8 +157,7 @@ class WorkFolder:
             os.unlink(self.path / RUN)  # the rest goes with the lock
 
     def _write(self, name: str, values: Mapping[str, Any]) -> None:
-        with replacing(self.path / name) as temporary:
-            temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
+        write_json(self.path / name, values, indent=1)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

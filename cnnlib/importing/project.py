@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import unicodedata
@@ -21,7 +20,7 @@ from cnnlib.dataset.labels import (
     read_label_list,
 )
 from cnnlib.errors import ConfigError, SampleError
-from cnnlib.files import MARK, replacing
+from cnnlib.files import MARK, write_json
 from cnnlib.importing.copying import ImportResult, ProjectImages
 from cnnlib.importing.inspection import Inspection, inspect_images
 from cnnlib.importing.labelled_folder import LabelledFolder
@@ -76,9 +75,7 @@ class Project:
                 f"sample/{self.name} has images of {sources[0]}: --name {self.name} adds those of "
                 f"{folder} to them, another --name makes a new project"
             )
-        with replacing(self._sources_file) as temporary:
-            text = json.dumps([*dict.fromkeys([*sources, str(folder)])], ensure_ascii=False)
-            temporary.write_text(text + "\n", "utf-8")
+        write_json(self._sources_file, [*dict.fromkeys([*sources, str(folder)])])
 
     # --- images ---
 
@@ -124,10 +121,7 @@ class Project:
     def write_config(self, seen: Inspection, origin: ProjectPath | None = None) -> dict[str, Any]:
         """Write the configuration that fits what was seen, and return its values."""
         values = proposed_config(seen, self.name, origin)
-        with replacing(self.config_file) as temporary:
-            text = json.dumps(values, ensure_ascii=False, indent=2)
-            temporary.write_text(text + "\n", "utf-8")
-            load_sample_config(temporary)
+        write_json(self.config_file, values, indent=2, check=load_sample_config)
         return values
 
     def config(self, **overrides: Any) -> SampleConfig:

@@ -5,7 +5,6 @@ A round is a process of its own (`label_loop.py`), which outlives the page's ser
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -23,7 +22,7 @@ from cnnlib.config import SampleConfig
 from cnnlib.config_reader import read_json
 from cnnlib.console import STEP_LINE
 from cnnlib.errors import CaptchaError, ConfigError, SampleError
-from cnnlib.files import make_folder, reason, replacing
+from cnnlib.files import make_folder, reason, write_json
 from cnnlib.labelling.unlabelled import image_names_in
 from cnnlib.networks.model_folder import MODEL_FILE
 from cnnlib.paths import PROJECT_ROOT
@@ -115,8 +114,7 @@ class RoundFiles:
             (self.folder / TEST_IMAGES_FILE).unlink()
 
     def _write(self, name: str, values: Any) -> None:
-        with replacing(self.folder / name) as temporary:
-            temporary.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(self.folder / name, values)
 
     # --- for both ---
 

@@ -9,7 +9,6 @@ file is neither written nor read: it holds absolute paths.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import secrets
 import shutil
@@ -25,7 +24,7 @@ from cnnlib.config import load_sample_config
 from cnnlib.config_reader import read_json
 from cnnlib.console import CONSOLE, Reporter
 from cnnlib.errors import ConfigError, ModelError
-from cnnlib.files import make_folder, reason, replacing
+from cnnlib.files import make_folder, reason, replacing, write_json
 from cnnlib.paths import AnyPath, ProjectPath
 
 FORMAT = 1
@@ -173,9 +172,7 @@ class ModelFolder:
 
     def commit(self, info: ModelInfo) -> None:
         """Make `info` what the folder holds, then remove checkpoint files that it does not name."""
-        with replacing(self.full / MODEL_FILE) as temporary:
-            text = json.dumps(info.to_json(), ensure_ascii=False, indent=1)
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_json(self.full / MODEL_FILE, info.to_json(), indent=1)
         names = {
             name[0] for file in self.full.iterdir() if (name := CHECKPOINT_NAME.match(file.name))
         }
