@@ -1,9 +1,9 @@
 """Practice captchas on disk: none overwrites another file, and a crash leaves little behind."""
 
 import errno
-import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -68,10 +68,10 @@ def test_list_of_characters_that_cannot_be_written_stays_as_it_was(
     labels.write_text('["z"]')
     draw_images(project.root / "sample/origin", 3)
 
-    def full(values, **_):
+    def full(path, data):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(json, "dumps", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert collect_labels.main(["--config", str(project.config_path)]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"error: cannot write {labels}: {os.strerror(code)}; ")
