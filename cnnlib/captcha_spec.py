@@ -91,6 +91,17 @@ class CaptchaSpec:
         """Return a label as it is learned."""
         return fold_case(label) if self.ignore_case else label
 
+    def length_problem(self, label: str) -> str:
+        """Return how many characters a label has, and should have; "" where both agree.
+
+        A length of 0 in the spec stands for any.
+        """
+        least, most = self.min_captcha or 1, self.max_captcha or len(label)
+        if least <= len(label) <= most:
+            return ""
+        expected = f"{most}" if least == most else f"{least} to {most}"
+        return f"{len(label)} characters, expected {expected}"
+
     def differences(self, other: CaptchaSpec, *, with_case: bool = False) -> Iterator[str]:
         """Yield each property in which `other` is another captcha, with both values.
 

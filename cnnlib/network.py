@@ -78,11 +78,8 @@ class CNN:
         """
         spec = self.spec
         ids = label_to_ids(text, spec.char_set, None if spec.has_end_class else spec.max_captcha)
-        if not spec.min_captcha <= len(text) <= spec.max_captcha:
-            raise SampleError(
-                f"label {text!r} has {len(text)} characters, expected "
-                f"{spec.min_captcha} to {spec.max_captcha}"
-            )
+        if problem := spec.length_problem(text):
+            raise SampleError(f"label {text!r} has {problem}")
         ids += [spec.classes - 1] * (spec.max_captcha - len(ids))
         one_hot = np.zeros((spec.max_captcha, spec.classes), np.float32)
         one_hot[range(len(ids)), ids] = 1

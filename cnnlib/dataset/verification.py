@@ -157,10 +157,8 @@ def _checked_label(name: str, spec: CaptchaSpec, labels: FolderLabels) -> str:
         label = labels.label(name)
     except SampleError as error:
         raise Defect(console.WRONG_NAME, str(error).partition(": ")[2]) from error
-    least, most = spec.min_captcha or 1, spec.max_captcha or len(label)
-    if not least <= len(label) <= most:
-        expected = f"{most}" if least == most else f"{least} to {most}"
-        raise Defect(console.WRONG_LENGTH, f"{len(label)} characters, expected {expected}")
+    if problem := spec.length_problem(label):
+        raise Defect(console.WRONG_LENGTH, problem)
     if spec.char_set:
         unknown = unknown_characters(label, spec.char_set)
         if unknown:

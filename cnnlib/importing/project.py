@@ -156,9 +156,7 @@ def describe_import(found: LabelledFolder, result: ImportResult) -> Iterator[str
 
 def describe_changes(seen: Inspection, config: SampleConfig) -> Iterator[str]:
     """Yield a line for each thing that new images need and an older config does not have."""
-    ignore = config.ignore_case
-    known = set(config.char_set)
-    new = "".join(c for c in seen.characters if (c.lower() if ignore else c) not in known)
+    new = "".join(c for c in seen.characters if config.spec.normalize(c) not in config.char_set)
     if new:
         yield f"characters that are new: append {new!r} to char_set"
     longest, shortest = max(seen.lengths), min(seen.lengths)

@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from cnnlib.captcha_spec import CaptchaSpec, fold_case
+from cnnlib.captcha_spec import CaptchaSpec
 from cnnlib.config import SampleConfig
 from cnnlib.dataset.images import open_image, to_pixels
 from cnnlib.dataset.labels import clean_label, content_serial, unknown_characters
@@ -508,12 +508,9 @@ class LabellingDesk:
     def _checked(self, text: str, accept_new: bool) -> str:
         """Return a text as a label; raises LabelError where it cannot be one."""
         spec = self.spec
-        text = clean_label(text)
-        text = fold_case(text) if spec.ignore_case else text
-        least, most = spec.min_captcha, spec.max_captcha
-        if not least <= len(text) <= most:
-            expected = f"{most}" if least == most else f"{least} to {most}"
-            raise LabelError("length", f"{len(text)} characters, expected {expected}")
+        text = spec.normalize(clean_label(text))
+        if problem := spec.length_problem(text):
+            raise LabelError("length", problem)
         if unknown := unknown_characters(text, spec.char_set):
             if any(unicodedata.category(c)[0] in "CMZ" for c in unknown):
                 raise LabelError(
