@@ -62,12 +62,15 @@ def _fault(text: str, error: json.JSONDecodeError) -> str:
         return f": JSON has no comments; remove the '{comment[0]}' and what follows it"
     if rest[:1] in QUOTES:
         return f": texts are in straight double quotes, not in {rest[0]}"
-    where = f", column {error.colno}: {error.msg}"
+    where = f", column {error.colno}: {error.msg.removesuffix(' at').rstrip(': ')}; "
     if "control character" in error.msg:
-        return f"{where}; a text ends with a double quote in its own line"
+        is_tab = text[error.pos : error.pos + 1] == "\t"
+        return where + (
+            "write a tab as \\t" if is_tab else "end the text with a double quote there"
+        )
     if "escape" in error.msg:
-        return f"{where}; in JSON a Windows path has / or \\\\ where it has \\"
-    return f"{where}; correct the JSON there"
+        return f"{where}in JSON a Windows path has / or \\\\ where it has \\"
+    return f"{where}correct the JSON there"
 
 
 def read_labels_json(path: Path) -> tuple[str, ...]:
@@ -103,7 +106,7 @@ class ConfigReader:
                 raise ConfigError(f"{self.file}: key '{name}' is missing; add it")
 
     def error(self, key: str, expected: str) -> ConfigError:
-        where = "the option" if key in self.given else f"{self.file}:"
+        where = "the option or argument" if key in self.given else f"{self.file}:"
         return ConfigError(f"{where} '{key}' is {self.values[key]!r}; it must be {expected}")
 
     def typed(self, key: str, kind: type[T], expected: str) -> T:

@@ -45,16 +45,7 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
     def run(argv: Sequence[str] | None = None) -> int:
         _prepare_streams()
         try:
-            return main(argv)
-        except CaptchaError as error:
-            warn(f"error: {error}")
-            return EXIT_ERROR
-        except (KeyboardInterrupt, ImportError) as error:
-            # A compiled library makes an ImportError of Ctrl-C while it loads.
-            if not any(isinstance(e, KeyboardInterrupt) for e in (error, error.__cause__)):
-                raise
-            warn("interrupted")
-            return EXIT_INTERRUPTED
+            return _exit_code(main, argv)
         except OSError as error:
             if not is_output_gone(error):
                 raise
@@ -62,6 +53,20 @@ def script(main: Callable[..., int]) -> Callable[..., int]:
             return EXIT_INTERRUPTED
 
     return run
+
+
+def _exit_code(main: Callable[..., int], argv: Sequence[str] | None) -> int:
+    try:
+        return main(argv)
+    except CaptchaError as error:
+        warn(f"error: {error}")
+        return EXIT_ERROR
+    except (KeyboardInterrupt, ImportError) as error:
+        # A compiled library makes an ImportError of Ctrl-C while it loads.
+        if not any(isinstance(e, KeyboardInterrupt) for e in (error, error.__cause__)):
+            raise
+        warn("interrupted")
+        return EXIT_INTERRUPTED
 
 
 def _prepare_streams() -> None:
@@ -75,7 +80,7 @@ def _prepare_streams() -> None:
 
 
 def _leave_streams(error: OSError) -> None:
-    """Say why nothing can be printed any more, where the other stream still can be."""
+    """Say on stderr why stdout cannot be printed to any more; then print nowhere."""
     if isinstance(error, OutputError):
         with suppress(OSError):
             warn(f"error: {error.strerror}")

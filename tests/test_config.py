@@ -133,7 +133,10 @@ def test_comment_is_named_with_its_line(project, mark):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('"remote_url": "http://host/captcha/,', "Invalid control character at; a text ends with"),
+        (
+            '"remote_url": "http://host/captcha/,',
+            "Invalid control character; end the text with",
+        ),
         ("'seed': 1", "line 2: texts are in straight double quotes, not in '"),
         ("\u201cseed\u201d: 1", "line 2: texts are in straight double quotes, not in \u201c"),
         ('"origin_image_dir": "C:\\users\\x"', "a Windows path has / or \\\\ where it has \\"),

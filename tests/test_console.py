@@ -192,6 +192,20 @@ def test_output_on_a_full_disk_is_one_line():
     assert done.stderr == "error: cannot print: No space left on device\n"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a device that is full")
+def test_error_that_cannot_be_printed_is_no_traceback():
+    raises = (
+        "from cnnlib import console\n"
+        "@console.script\n"
+        "def main(argv=None):\n"
+        "    raise console.CaptchaError('no image')\n"
+        "raise SystemExit(main())"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", raises], cwd=PROJECT_ROOT, stderr=full)
+    assert done.returncode == console.EXIT_INTERRUPTED
+
+
 @pytest.mark.parametrize("progress", [console.progress, console.CONSOLE.progress])
 def test_progress_shows_nothing_without_a_terminal(monkeypatch, progress):
     stream = io.StringIO()

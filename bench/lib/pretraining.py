@@ -173,7 +173,7 @@ class PretrainingGraph:
 def column_head(maps: Sequence[Tensor], classes: int, weights: Weights) -> Tensor:
     """Read each column of feature maps, the largest first: [B, w, C + 1], with a blank at the end.
 
-    For a CTC loss next to the attention head's, in training alone (Kim, Hori and Watanabe 2017,
+    For a CTC loss with the attention head's, in training alone (Kim, Hori and Watanabe 2017,
     "Joint CTC-attention"): it needs no position, and so learns letters before the attention does.
     """
     _, height, width, _ = maps[0].shape.as_list()

@@ -135,7 +135,7 @@ class Downloads:
         near = _is_near(urlsplit(url).hostname or "")
         sessions: dict[bool, requests.Session] = self._local.__dict__.setdefault("sessions", {})
         if near not in sessions:
-            session = sessions[near] = new_session(url)
+            session = sessions[near] = new_session(near)
             session.headers["User-Agent"] = USER_AGENT
             session.max_redirects = REDIRECTS
         return sessions[near]

@@ -11,14 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from cnnlib.client.proxies import new_session, proxy_hint
+from cnnlib.client.proxies import is_near, new_session, proxy_hint
 from cnnlib.errors import ApiError, CaptchaError, SampleError, ServiceError
 from cnnlib.files import read_bytes
 
@@ -111,13 +111,16 @@ class Client:
         response = self._request("POST", START_API, **content)
         return self._answer(response, name, (time.perf_counter() - began_s) * 1000)
 
-    def fetch(self) -> Captcha:
-        """Get an image, with its text where the server sends X-Captcha-Text."""
-        with self._request("GET", START_PRACTICE_SERVER, stream=True) as response:
+    def fetch(self, remedy: str = START_PRACTICE_SERVER) -> Captcha:
+        """Get an image, with its text where the server sends X-Captcha-Text.
+
+        `remedy` says in errors what to do.
+        """
+        with self._request("GET", remedy, stream=True) as response:
             if not response.ok:
                 raise ServiceError(
                     f"{self.url} answered with status {response.status_code} instead of an image: "
-                    f"{START_PRACTICE_SERVER}"
+                    f"{remedy}"
                 )
             text = response.headers.get("X-Captcha-Text")
             return Captcha(self._image(response), None if text is None else unquote(text))
@@ -176,7 +179,8 @@ class Client:
         """Return this thread's session."""
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = new_session(self.url)
+            near = is_near(urlsplit(self.url).hostname or "")
+            session = self._local.session = new_session(near)
             adapter = HTTPAdapter(max_retries=self._retry())
             for scheme in ("http://", "https://"):
                 session.mount(scheme, adapter)

@@ -45,13 +45,13 @@ def is_near(host: str) -> bool:
     )
 
 
-def new_session(url: str) -> requests.Session:
-    """Return a session for the host of an address, with the environment's proxy or without it.
+def new_session(near: bool) -> requests.Session:
+    """Return a session for near hosts, without the environment's proxy, or for others.
 
     The environment's certificates hold in both.
     """
     session = requests.Session()
-    if is_near(urlsplit(url).hostname or ""):
+    if near:
         session.trust_env = False
         session.verify = (
             os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
@@ -62,18 +62,23 @@ def new_session(url: str) -> requests.Session:
 def proxy_hint(url: str) -> str:
     """Return, for a message, which proxy was asked for an address, and what to do; "" for none."""
     try:
-        if is_near(urlsplit(url).hostname or ""):
-            return ""
+        proxy = None if is_near(urlsplit(url).hostname or "") else _proxy_of(url)
     except ValueError:  # not an address
         return ""
-    proxy = select_proxy(url, get_environ_proxies(url))
     if not proxy:
         return ""
+    parts = urlsplit(proxy)
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # without a password
     socks = "; for SOCKS install `requests[socks]`" if proxy.lower().startswith("socks") else ""
     return (
-        f"the proxy {proxy} was asked, which the environment names (http_proxy, https_proxy, "
+        f"the proxy {shown} was asked, which the environment names (http_proxy, https_proxy, "
         f"all_proxy): correct or unset it, or add the host to no_proxy{socks}"
     )
+
+
+def _proxy_of(url: str) -> str | None:
+    proxy: str | None = select_proxy(url, get_environ_proxies(url))
+    return proxy
 
 
 def _address(host: str) -> Address | None:

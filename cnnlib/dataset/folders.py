@@ -73,6 +73,7 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             inside = [path / name for name in image_names(ProjectPath(path))]
+            inside = [file for file in inside if not file.is_fifo()]  # it may never end
             if not inside:
                 raise SampleError(f"no image in {path}: name a folder with images")
             found += inside

@@ -170,13 +170,14 @@ def _texts_by_stem(source: SourceFolder) -> dict[str, str]:
     found = {_bare_path(name.removesuffix(".txt").removesuffix(".gt")): name for name in texts}
     paths = Counter(_bare_path(without_suffix(name)) for name in source.images)
     alone = Counter(stem(name) for name in source.images)
+    by_stem = {stem(name).removesuffix(".gt"): name for name in texts}
     once = {}
     for image in source.images:
         path = _bare_path(without_suffix(image))
         if paths[path] == 1 and path in found:
             once[image] = found[path]
-        elif alone[stem(image)] == 1 and (stem(image),) in found:
-            once[image] = found[stem(image),]
+        elif alone[stem(image)] == 1 and stem(image) in by_stem:
+            once[image] = by_stem[stem(image)]
     return once if len(once) == len(texts) >= len(source.images) / 2 else {}
 
 
@@ -199,35 +200,35 @@ def _read_list(
 ) -> LabelList | None:
     """Return what a file says; None where it is not a list of labels, unless the user chose it."""
     path = source.root / name
-    found = LabelList(name)
     try:
         if path.stat().st_size > MAX_LIST_BYTES:
             return None
-        text, found.encoding = decode(path.read_bytes(), encoding)
+        text, encoding = decode(path.read_bytes(), encoding)
     except (OSError, UnicodeError, LookupError):
         return None  # it has no text
-    folder = name.rpartition("/")[0]
-    folder = "" if path.is_absolute() and name.startswith("/") or not folder else f"{folder}/"
-    suffix = PurePosixPath(name).suffix.lower()
-    read = []
-    for part in filter(None, (images.part_of(name), images)):
-        is_here = part is images or any(image.startswith(folder) for image in part.names)
-        inside = folder if is_here else ""
-        for table in tables(text, suffix):
-            read.append(LabelList(name, encoding=found.encoding))
-            read_table(read[-1], table, part, inside, is_chosen)
-        best = max(read, key=lambda each: each.quality, default=found)
-        if best.labels:
-            return best
-        if not suffix.startswith(".json"):
-            _read_lines_alone(found, text, part, inside)
-        if found.labels:
-            return found
+    file = PurePosixPath(name)
+    suffix = file.suffix.lower()
+    as_tables = list(tables(text, suffix))
+    # A list may be of the part that it is named after, or of all images.
+    part = images.part_of(file.name if file.is_absolute() else name)
+    read: list[list[LabelList]] = []
+    for among in filter(None, (part, images)):
+        folder = "" if file.is_absolute() or "/" not in name else f"{file.parent}/"
+        if among is part and not any(image.startswith(folder) for image in part.names):
+            folder = ""
+        read.append([LabelList(name, encoding=encoding) for _ in as_tables])
+        for found, table in zip(read[-1], as_tables, strict=True):
+            read_table(found, table, among, folder, is_chosen)
+        read[-1].sort(key=lambda each: each.quality, reverse=True)
+        if not suffix.startswith(".json") and not any(each.labels for each in read[-1]):
+            read[-1].insert(0, LabelList(name, encoding=encoding))
+            _read_lines_alone(read[-1][0], text, among, folder)
+    best = [of_part[0] for of_part in read if of_part and of_part[0].labels]
+    if best:
+        return max(best, key=lambda each: len(each.labels))
     if suffix == ".json" and (fault := json_fault(text)):
-        found.wrong = [fault]
-    if found.wrong:
-        return found
-    named = [each for each in read if each.missing or each.wrong]
+        return LabelList(name, wrong=[fault])
+    named = [each for of_part in read for each in of_part if each.missing or each.wrong]
     return min(named, key=lambda each: len(each.missing), default=None)
 
 

@@ -16,25 +16,25 @@ STEM, FOLDER = "stem", "folder"
 MAX_FIELDS = 4
 # What file managers add to the name of a second file: `ab (2)`, `ab - Copy`, `ab (another copy)`.
 COPY_MARK = re.compile(
-    r"(?<=.)( ?[(（][0-9]{1,3}[)）]| ?\((another |[0-9]+(st|nd|rd|th) )?copy\)|~[0-9]"
+    r"(?<=.)( ?[(（][0-9]{1,4}[)）]| ?\((another |[0-9]+(st|nd|rd|th) )?copy\)"
     r"|([ _-]+(copy|kopie|copie|copia|копия)|[ _-]*(副本|コピー))( ?\(?[0-9]{1,3}\)?)?)+$",
     re.I,
 )
 AGAIN = re.compile(r"(.+?)[ _-][0-9]{1,3}")
 BRACKETS = "[](){}（）【】"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
+# After these digits may be a label; IMG is what cameras write.
+WORD = r"((?-i:img|Img)|image|captcha|code|yzm|verify|vcode|picture|pic|photo|file)"
 GIVEN_NAME = re.compile(
-    rf"{UUID.pattern}|[0-9a-f]{{16,}}|[0-9]{{12,}}|tmp\w{{6,}}"
+    rf"[0-9a-f]{{16,}}|[0-9]{{12,}}|tmp\w{{6,}}|{WORD}\(?[0-9]+\)?"
+    r"|(download|frame|unknown|untitled|dsc|dscn|mmexport|(?-i:IMG))[ _-]*(e|_)?\(?[0-9]+\)?"
     r"|(screenshot|屏幕截图|微信图片|图片|截图)[ _-]?.*",
     re.I,
 )
-NUMBERED_NAME = re.compile(  # its digits count, or they are a label
-    r"((img|image|captcha|code|yzm|verify|vcode|screenshot|download|picture|pic|photo|file|frame"
-    r"|unknown|untitled|dsc|dscn|mmexport)[ _-]*(e|_)?)\(?[0-9]+\)?",
-    re.I,
-)
+NUMBERED_NAME = re.compile(rf"({WORD}[ _-]+)\(?[0-9]+\)?", re.I)  # digits count, or are a label
 LABELLED_TOO = 0.05  # of the names with that word, which have labels
-SUM = re.compile(r"[0-9] ?[-+*x×÷/] ?[0-9]")
+FIRST_DIGITS = 5  # at least, of digits that are labels
+SUM = re.compile(r"(?<![0-9])[0-9]{1,2} ?[-+*x×÷/] ?[0-9]{1,2}(?![0-9])")
 OPERATORS = " -+*="  # of sums, of those that also separate
 # The naming rule of this project comes first, then what is met most often in public sets.
 PRIORS = {"before": 0.93, "after": 0.8, "field": 0.7, STEM: 0.95, FOLDER: 0.75}
@@ -159,12 +159,14 @@ def _fit(rule: NameRule, labels: dict[str, str]) -> float:
 
 
 def _are_classes(folders: set[str], labels: dict[str, str]) -> bool:
-    """Return whether folders are single characters, and not the beginnings of hashes in them."""
+    """Return whether folders are single characters, and each counts its images by itself.
+
+    Else they may be parts of a set, such as those of equal first digits of a hash.
+    """
     if len(folders) < LEAST_CLASSES or max(map(len, folders)) > 1:
         return False
-    texts = {name: _name_text(name) for name in labels}
-    hashes = [t for t in texts.values() if GIVEN_NAME.fullmatch(t)]
-    return not all(texts[n].startswith(labels[n]) for n in labels) or len(hashes) < len(texts) / 2
+    texts = {_name_text(name).removeprefix(label) for name, label in labels.items()}
+    return len(texts) <= len(labels) / 2
 
 
 def clear_rule(ranked: Sequence[Hypothesis]) -> Hypothesis | None:
@@ -207,16 +209,20 @@ def _without_given_names(names: Sequence[str]) -> list[str]:
 
 
 def _numbered_names(texts: dict[str, str]) -> list[str]:
-    """Return which are a word and a number that is no label: a few, or those that count.
+    """Return which are a word and a number that is not a label: a few, or those that count.
 
-    Where others have a label after the same word, such as captcha_a7f2, a number is one as well.
+    Digits that are labels are equally many, and begin with any. Where others have a label after the
+    same word, such as captcha_a7f2, a number is one as well.
     """
     words = {
         name: match[1].lower()
         for name, text in texts.items()
         if (match := NUMBERED_NAME.fullmatch(text))
     }
-    if len(words) > len(texts) / 2 and not are_serials({n: texts[n] for n in words}):
+    digits = [re.sub("[^0-9]", "", texts[name]) for name in words]
+    firsts = {text[0] for text in digits}
+    are_labels = len(set(map(len, digits))) == 1 and len(firsts) >= FIRST_DIGITS
+    if len(words) > len(texts) / 2 and are_labels and not are_serials({n: texts[n] for n in words}):
         return []
     others = Counter(
         word

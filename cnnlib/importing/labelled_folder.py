@@ -53,6 +53,7 @@ class LabelledFolder:
     rule: NameRule | None = None  # where names have the others
     taken: list[str] = field(default_factory=list)  # what was taken, a line each
     left_out: list[str] = field(default_factory=list)  # what was not and why, a line each
+    reported: set[str] = field(default_factory=set)  # lists that the two speak of
 
     @property
     def unlabelled(self) -> list[str]:
@@ -104,8 +105,8 @@ def _find_labels(found: LabelledFolder, list_file: str, encoding: str) -> None:
         lists = [read_label_list_file(source, list_file, encoding)]
     else:
         lists = read_label_lists(source, encoding, above_too=clear is None)
-        if clear is not None:  # numbers and lines mean less than names with labels
-            lists = [read for read in lists if not read.by_number]
+        if clear is not None:  # numbers, lines and other texts mean less than names with labels
+            lists = [read for read in lists if not read.by_number and read.is_sure]
     _take_lists(found, lists)
     if found.labels and clear is not None:
         clear = _agreeing(found, clear, is_chosen=bool(list_file))
@@ -215,6 +216,7 @@ def _take_list(found: LabelledFolder, read: LabelList) -> None:
 
 
 def _report_list(found: LabelledFolder, read: LabelList) -> None:
+    found.reported.add(read.name)
     if read.missing:
         found.left_out.append(
             f"{read.name} names {len(read.missing)} files that are not there: "
@@ -253,7 +255,8 @@ def _leave_out_strays(found: LabelledFolder, labels: dict[str, str]) -> None:
     for name in strays:
         del labels[name]
     if strays:
-        usual = ", ".join(map(str, sorted({len(label) for label in labels.values()})[:3]))
+        common = Counter(map(len, labels.values())).most_common(3)
+        usual = ", ".join(str(n) for n, _ in sorted(common))
         found.left_out.append(
             f"{len(strays)} names far longer or shorter than labels of {usual} characters: "
             f"{examples(strays)}"
@@ -301,7 +304,7 @@ def _no_label(found: LabelledFolder, chosen: NameRule | None) -> str:
             f"utf8`, or unpack them with their encoding, as `unzip -O gbk`: {examples(undecoded)}"
         )
     unread = [name for name in source.others if is_list(name) or may_list(name)]
-    unread = [name for name in unread if not any(name in line for line in found.left_out)]
+    unread = [name for name in unread if name not in found.reported]
     if unread:
         found.left_out.append(f"{len(unread)} files without labels of these: {examples(unread)}")
     seen = "".join(f"\n- {line}" for line in found.left_out)

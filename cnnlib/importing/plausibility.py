@@ -18,6 +18,7 @@ CLOCK = re.compile(  # times and dates
 )
 FLOAT = re.compile(r"-?[0-9]*\.[0-9]+(e-?[0-9]+)?")
 COMMON_WORD_FROM = 10  # images: this many with one text have no label
+SAME_LENGTH_FROM = 20  # different texts
 DENSE = 2.0  # a serial has numbers for at least half of its range
 SURE_PAIRS = 6.0  # equal pairs expected of numbers at random, so that none is no chance
 MAX_DIGITS = 15
@@ -142,7 +143,7 @@ def _are_words(texts: Sequence[str], counts: Counter[str]) -> bool:
         return False
     if not all(text.isalpha() and len(text) >= 3 for text in counts):
         return False
-    if len(counts) >= COMMON_WORD_FROM and len(set(map(len, counts))) == 1:
+    if len(counts) >= SAME_LENGTH_FROM and len(set(map(len, counts))) == 1:
         return False  # words have several lengths
     single = sum(
         _entropy(Counter(text[i] for text in texts if i < len(text)))

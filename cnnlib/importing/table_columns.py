@@ -20,8 +20,9 @@ FILE_WORDS = (
 LABEL_WORDS = (
     *("label", "labels", "text", "words", "word", "captcha", "value", "answer", "code"),
     *("solution", "string", "transcription", "transcript", "groundtruth", "gt", "truth", "target"),
-    *("标签", "标注", "文本", "内容", "验证码", "答案", "结果", "result"),
+    *("标签", "标注", "文本", "内容", "验证码", "答案"),
 )
+RESULT_WORDS = ("result", "结果")  # where no heading is one of those; else what a program read
 OTHER_WORDS = (  # also as parts of others
     *("pred", "conf", "score", "split", "width", "height", "size", "length", "level", "index"),
     *("url", "date", "time", "md5", "sha256", "hash", "count", "shape", "region", "annot", "point"),
@@ -30,7 +31,8 @@ SAMPLE_ROWS = 2000
 Find = Callable[[str], str | None]  # the image that a cell names
 MOST_ROWS = 0.5  # must name images
 # The plausibility of labels: of one column among several, and of the only one next to the files.
-LIKE_LABELS, ONLY_LABELS = 0.3, 0.02
+LIKE_LABELS, ONLY_LABELS = 0.3, 0.1
+POOL = 4  # times at least the same few come, on average, where they need be no more like labels
 FILE_NAME = re.compile(rf"\.({'|'.join(IMAGE_SUFFIXES)})\b", re.I)
 WHOLE_FLOAT = re.compile(r"[0-9]+\.0")
 CLEAR = 1.3  # times that of the next column
@@ -48,6 +50,7 @@ class LabelList:
     wrong: list[str] = field(default_factory=list)  # "line 7: why"
     encoding: str = "utf-8"
     by_number: bool = False  # images are meant by number, or by the order of lines
+    is_sure: bool = True  # a heading says where labels are, or they look like labels
 
     @property
     def quality(self) -> tuple[int, float]:
@@ -174,15 +177,19 @@ def _label_column(
     """Return the column that has labels; None where none looks like them, or two do."""
     scores: dict[int, float] = {}  # above 1 where the header says so
     width = len(sample[0])
+    words = LABEL_WORDS if {*header} & {*LABEL_WORDS} else RESULT_WORDS
     for i in range(width):
         cells = [row[i] for row in sample]
-        said = header[i] in LABEL_WORDS or any(header[i].endswith(word) for word in LABEL_WORDS[:9])
+        said = header[i] in words or any(header[i].endswith(word) for word in LABEL_WORDS[:9])
         least = LIKE_LABELS
-        if said or width == 2:
-            least = 0.0 if said or is_chosen else ONLY_LABELS
+        if said or (width == 2 and is_chosen):
+            least = 0.0
+        elif width == 2 and len(set(cells)) <= len(cells) / POOL:
+            least = ONLY_LABELS
         score = _like_labels(cells)
         if i != file_at and not _is_other(header[i]) and score > least:
             scores[i] = score + said
+    found.is_sure = is_chosen or max(scores.values(), default=0.0) >= LIKE_LABELS
     ranked = sorted(scores, key=lambda i: -scores[i])
     if not ranked:
         return None

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,9 +18,10 @@ from cnnlib.importing.image_index import has_image_suffix
 
 DELIMITERS = ",\t;|"
 SEPARATOR_LINE = re.compile(r"\Asep=.\r?\n")  # of spreadsheet programs
-# Between a file and its label where no delimiter is: 1.png: ab, 1.png -> ab, 1. ab, 1.png ab
+# Between a file and its label where no delimiter is: 1.png: ab, 1.png - ab, 1. ab, 1.png ab
 SPLITS = (
-    r"\s*(?:->|=>|:|=)\s*|\s+-+\s+",
+    r"\s*(?:->|=>|:|=)\s*",
+    r"\s+-+\s+",
     r"(?<=^\d)[.)]\s+|(?<=^\d\d)[.)]\s+|(?<=^\d\d\d)[.)]\s+",
     r"\s+",
 )
@@ -134,13 +136,16 @@ def _loaded(text: str) -> Any:
         pass
     if len(text) > MAX_LITERAL or text[:1] not in ("{", "["):
         return None
-    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-        return ast.literal_eval(text)  # with a comma at its end, or single quotes
+    with suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        with warnings.catch_warnings():  # of backslashes in texts
+            warnings.simplefilter("ignore")
+            value = ast.literal_eval(text)  # with a comma at its end, or single quotes
+        return json.loads(json.dumps(value))  # keys are texts, and there are no other types
     return None
 
 
 def json_fault(text: str) -> str:
-    """Return where a text is no JSON, and why."""
+    """Return where a text is not JSON, and why."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:

@@ -382,12 +382,14 @@ def try_image() -> Response:
 def fetch() -> Response | tuple[Response, int]:
     is_practice = _Body().text("from") == "practice"
     url = current_app.extensions["practice_url"] if is_practice else _desk().config.remote_url
+    remedy = "start python3 webserver_captcha_image.py --show-answers"
+    if not is_practice:
+        remedy = "correct remote_url in the configuration"
     try:
         with Client(url, retries=0) as client:
-            captcha = client.fetch()
+            captcha = client.fetch(remedy)
     except ServiceError as error:
-        hint = " (with --show-answers)" if is_practice else ""
-        return jsonify({"error": "unreachable", "message": f"{error}{hint}"}), 502
+        return jsonify({"error": "unreachable", "message": str(error)}), 502
     return jsonify({**_explained(captcha.image), "answer": captcha.text or None})
 
 

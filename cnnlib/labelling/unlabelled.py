@@ -19,7 +19,7 @@ from cnnlib.labelling.acceptance import Places
 from cnnlib.labelling.store import DUPLICATE, GONE, UNUSABLE, WAITING, LabelStore
 
 MAX_BYTES = 20 << 20  # of an image file
-ONE_IN = 10  # images is shown whatever the model thinks of it
+CHANCE_ONE_IN = 10  # images is shown whatever the model thinks of it
 
 
 def find_images(
@@ -58,7 +58,7 @@ def is_by_chance(digest: str) -> bool:
 
     What a model reads of these says how it reads all: others are shown because it is unsure.
     """
-    return bool(digest) and int(digest[:8], 16) % ONE_IN == 0
+    return bool(digest) and int(digest[:8], 16) % CHANCE_ONE_IN == 0
 
 
 def read_plain(path: Path) -> bytes:

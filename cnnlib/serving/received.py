@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import itertools
 import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,7 +37,6 @@ IMAGE_FIELDS = (FIELD, "image", "images", "file", "files", "captcha", "img")
 BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,3}")
 INDEX = re.compile(r"\[\w*\]$")  # of a field, as PHP's forms have it
 EDGES = b"\r\n\t\0\"'`"  # of base64, where it was quoted or cut from something
-LEAST_BASE64 = 40  # characters of an image, in a field of any name
 MAX_NAMED, MAX_NAME = 2, 40  # fields, and their characters, in a message
 HOW_TO_SEND = (
     "send the image as a file in a field image_file, as multipart/form-data; or its bytes as "
@@ -130,10 +128,8 @@ def _fields_of_form(parts: Sequence[Part], found: str = "", in_form: bool = Fals
         filled = {name for name, group in by_name.items() if any(part.value for part in group)}
         field = None if found else _first(names, files & filled, filled)
         if field is None and not found:
-            field = _only(
-                n for n in filled if looks_like_image(_image(by_name[n][0].value, in_form))
-            )
-        field = field or (None if found else _first(names, by_name))
+            contents = {name: [part.value for part in by_name[name]] for name in filled}
+            field = _only_with_image(contents, in_form) or _first(names, by_name)
         if field is None:
             sizes = ((part.name, len(part.value)) for part in parts)
             raise _nothing(found or _named("a field", sizes))
@@ -152,9 +148,13 @@ def _fields_of_json(values: Mapping[str, Any]) -> Fields:
         filled = {name for name, value in by_name.items() if value not in (None, "", [])}
         field = _first(names, filled)
         if field is None:
-            texts = {n: by_name[n].encode(errors="replace") for n in filled if _is_text(by_name[n])}
-            field = _only(n for n, text in texts.items() if looks_like_image(_image(text)))
-        field = field or _first(names, by_name)
+            texts = {name: by_name[name] for name in filled}
+            texts = {n: t if isinstance(t, list) else [t] for n, t in texts.items()}
+            contents = {
+                name: [text.encode(errors="replace") for text in group if isinstance(text, str)]
+                for name, group in texts.items()
+            }
+            field = _only_with_image(contents) or _first(names, by_name)
         if field is None:
             sizes = ((name, len(v) if isinstance(v, str) else 0) for name, v in values.items())
             raise _nothing(_named("a key", sizes, "an empty object"))
@@ -181,14 +181,14 @@ def _first(names: Sequence[str], *choices: Iterable[str]) -> str | None:
     return next((name for choice in choices for name in names if name in choice), None)
 
 
-def _only(names: Iterable[str]) -> str | None:
-    """Return the only name; None where there are several, or none."""
-    found = list(itertools.islice(names, 2))
+def _only_with_image(contents: Mapping[str, list[bytes]], in_form: bool = False) -> str | None:
+    """Return the field that has images, whatever its name; None where several have, or none."""
+    found = [
+        name
+        for name, group in contents.items()
+        if any(looks_like_image(_image(data, in_form)) for data in group)
+    ]
     return found[0] if len(found) == 1 else None
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and len(value) > LEAST_BASE64
 
 
 def _image(data: bytes, in_form: bool = False) -> bytes:

@@ -130,8 +130,8 @@ def _channel_class(app: Flask) -> type[_Channel]:
     return type("_Channel", (_Channel,), {"parser_class": type("_Parser", (_Parser,), own)})
 
 
-def _connection_limit() -> int:
-    """Return how many connections there may be at a time; each is an open file."""
+def _allow_connections() -> int:
+    """Return how many connections there may be at a time, each an open file; allow more files."""
     if resource is None:
         return MAX_CONNECTIONS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -168,7 +168,7 @@ class Server:
                 sockets=[listener],
                 threads=threads,
                 max_request_body_size=MAX_SKIPPED_BYTES,
-                connection_limit=_connection_limit(),
+                connection_limit=_allow_connections(),
                 asyncore_use_poll=True,
             )
         except BaseException:  # the port must be free for the next attempt
@@ -216,8 +216,9 @@ class Server:
 
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):  # Windows has no SIGHUP
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                previous[number] = signal.signal(number, stop)
+            if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                continue
+            previous[number] = signal.signal(number, stop)
         self.run()
 
     def _call_in_loop(self, action: Callable[[], object]) -> None:

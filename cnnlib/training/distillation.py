@@ -1,4 +1,4 @@
-"""Learning from a teacher: a trained model whose probabilities a network learns next to the labels.
+"""Learning from a teacher: a trained model whose probabilities a network learns, with the labels.
 
 The teacher reads the images as the network in training sees them, distorted and spliced: what it is
 unsure of in an image is then what is hard to see in that very image (Beyer et al. 2022, "Knowledge

@@ -58,7 +58,7 @@ class Splicing:
 class SelfTraining:
     """How a network learns from images without labels: from what it reads in them with confidence.
 
-    Pseudo-labels (Lee 2013), of single characters, made again as the network gets better.
+    Pseudo-labels (Lee 2013), of single characters, updated as the network gets better.
     """
 
     # Shares of a run after which it reads them.

@@ -246,7 +246,7 @@ class TrainModel(CNN):
         )
 
     def _views(self, count: int) -> float:
-        """Return how often a run sees each of that many training images."""
+        """Return how often a run sees each image of a training set of this size."""
         return self.options.cycle_stop * min(self.options.train_batch_size, count) / count
 
     def _train(

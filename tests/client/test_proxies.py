@@ -192,3 +192,16 @@ def test_a_proxy_that_does_not_answer_is_named(monkeypatch, proxy):
     assert f"the proxy {proxy} was asked" in str(error.value)
     assert ("requests[socks]" in str(error.value)) == proxy.startswith("socks")
     assert "practice server" not in str(error.value) and ")))" not in str(error.value)
+
+
+def test_the_password_of_a_proxy_is_not_shown(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://user:secret@proxy.example:3128")
+    hint = proxies.proxy_hint("http://captcha.example.com/")
+    assert "http://proxy.example:3128" in hint and "secret" not in hint
+
+
+@pytest.mark.parametrize("url", ["http://example.com:99999/b", "http://example.com:x/b"])
+def test_an_address_that_cannot_be_has_no_hint(monkeypatch, url):
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "other.example")
+    assert proxies.proxy_hint(url) == ""

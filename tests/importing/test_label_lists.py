@@ -359,3 +359,69 @@ def test_labels_that_come_again_and_again(folder, count, header, pool):
     if header or pool[0] == "0":
         assert read_labelled_folder(root).labels == labels
     assert read_labelled_folder(root, labels="labels.csv").labels == labels
+
+
+# --- what is not a list of labels, or one of more than its name says ---
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("vocab.json", "{1: 'a', 2: 'b'}"),
+        ("x.txt", "{['a']: 2}"),
+        ("template.txt", "{{'a'}}"),
+        ("lines.jsonl", "{1: 'a'}\n{2: 'b'}\n"),
+        ("checked.csv", "file,0/1\n" + lines("{file},1")),
+        ("crc.txt", lines("{file} 6acebef6")),
+        ("log.csv", lines("{file},2023-05-08 10:07:00")),
+        ("owner.csv", "image,user\n" + lines("{file},alice")),
+    ],
+)
+def test_other_files_say_nothing_of_labels(folder, name, text):
+    names = [f"{t}_{i}.png" for i, t in enumerate(LABELS)]
+    for number, label_name in enumerate(names):
+        text = text.replace(f"{number}.jpg", label_name)
+    found = read_labelled_folder(folder(*names, **{name.replace(".", "__"): text}))
+    assert sorted(found.labels.values()) == sorted(LABELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "folders"),
+    [
+        ("captcha_labels.csv", ("captcha", "extra")),
+        ("data.csv", ("data", "more")),
+        ("train_val.csv", ("train", "val", "test")),
+        ("easy/labels.csv", ("easy", "hard")),
+    ],
+)
+@pytest.mark.parametrize("paths", [True, False])
+def test_list_of_all_folders_whose_name_has_a_word_of_one(folder, name, folders, paths):
+    paths |= "/" in name
+    images = {f"{folders[i % len(folders)]}/{i}.png": t for i, t in enumerate(LABELS)}
+    rows = "".join(f"{n if paths else n.rpartition('/')[2]},{t}\n" for n, t in images.items())
+    root = folder(*images)
+    (root / name).write_text(f"file,label\n{rows}")
+    assert read_labelled_folder(root).labels == images
+    assert read_labelled_folder(root, labels=str(root / name)).labels == images
+
+
+@pytest.mark.parametrize("texts", ["truth", "ground_truth", "train_labels", "labels_txt", "ann"])
+@pytest.mark.parametrize("suffix", [".txt", ".TXT", ".gt.txt"])
+def test_texts_in_a_folder_of_any_name(folder, texts, suffix):
+    root = folder(*(f"images/{i:04d}.png" for i in range(len(LABELS))))
+    (root / texts).mkdir()
+    for i, label in enumerate(LABELS):
+        (root / texts / f"{i:04d}{suffix}").write_text(label)
+    assert list(read_labelled_folder(root).labels.values()) == LABELS
+
+
+def test_dashes_in_names_of_files(folder):
+    names = {f"cap - {i}.png": t for i, t in enumerate(LABELS)}
+    text = "".join(f"{name}: {label}\n" for name, label in names.items())
+    assert read_labelled_folder(folder(*names, labels__txt=text)).labels == names
+
+
+def test_label_means_more_than_result(folder):
+    rows = "".join(f"{f},{t[::-1]},{t}\n" for f, t in PAIRS)
+    root = folder(*NUMBERED, all__csv=f"file,result,label\n{rows}")
+    assert read_labelled_folder(root).labels == EXPECTED

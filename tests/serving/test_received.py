@@ -187,6 +187,7 @@ def test_every_alphabet_gives_the_same_bytes(data):
         ({"data": json.dumps({"image": TEXT}), "content_type": "text/plain"}, "image"),
         ({"data": b"image_file=" + quote(TEXT).encode()}, None),
         (two_parts("image_file", b"", PNG), None),
+        (two_parts("pics[]", b"", PNG), "pics"),
         *((named(field), field) for field in ("upload", "pic", "captcha_image")),
         *(({"json": {"id": 7, field: TEXT}}, field) for field in ("img_base64", "data")),
         (
@@ -226,6 +227,7 @@ def test_options_without_a_value_are_absent(client):
         ("/b", upload(PNG, batch="1"), 1),
         ("/b", {"json": {"image": TEXT, "batch": True}}, 1),
         ("/b", {"json": {"images": [TEXT]}}, 1),
+        ("/b", {"json": {"pics": [TEXT]}}, 1),
         ("/b", {"json": {"images": [TEXT, TEXT]}}, 2),
         ("/b?batch=0", upload(PNG, PNG), 2),
     ],

@@ -153,8 +153,8 @@ def test_connections_are_as_many_as_files_may_be_open(limit, connections):
     program = (
         "import resource\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))\n"
-        "from cnnlib.serving.waitress_server import _connection_limit\n"
-        "print(_connection_limit())"
+        "from cnnlib.serving.waitress_server import _allow_connections\n"
+        "print(_allow_connections())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, check=True
