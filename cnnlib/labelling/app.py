@@ -11,7 +11,6 @@ import hmac
 import io
 import logging
 import mimetypes
-import re
 import secrets
 import urllib.parse
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from cnnlib.dataset.images import open_image
 from cnnlib.errors import CaptchaError, SampleError, ServiceError
 from cnnlib.labelling import progress
 from cnnlib.labelling.desk import LabelError, LabellingDesk
+from cnnlib.labelling.request_body import MOST_INT, RequestBody
 from cnnlib.labelling.round_files import RoundFiles, count_labels
 from cnnlib.networks.model_folder import CURVES_FILE
 from cnnlib.serving.limits import MAX_REQUEST_BYTES
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 TOKEN_HEADER, TOKEN_COOKIE = "X-Label-Token", "label_token"
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
 CHARACTER_HEIGHT = 60  # pixels of a cut-out
-MOST_INT = 2**63 - 1  # of an id
 PRACTICE_URL = "http://127.0.0.1:6100/captcha/"  # webserver_captcha_image.py
 STATUSES = {
     "taken": 409,
@@ -149,61 +148,6 @@ def _rounds() -> RoundFiles:
     return rounds
 
 
-class _Body:
-    """The JSON object of a request; every access checks the type, and raises LabelError."""
-
-    def __init__(self) -> None:
-        values = request.get_json(silent=True)
-        if not isinstance(values, dict):
-            raise LabelError("malformed", "expected a JSON object")
-        self._values = values
-
-    def text(self, name: str) -> str:
-        return str(self._checked(name, str))
-
-    def labeller(self) -> str:
-        labeller = self.text("labeller")
-        if not re.fullmatch(r"[\w-]{1,64}", labeller):
-            raise LabelError("malformed", "labeller must be letters, digits, '-' and '_'")
-        return labeller
-
-    def number(self, name: str) -> int:
-        return int(self._checked(name, int))
-
-    def optional(self, name: str, kind: type, default: Any) -> Any:
-        return default if self._values.get(name) is None else self._checked(name, kind)
-
-    def numbers(self, name: str) -> list[int]:
-        return [self._item(name, item, int) for item in self.optional(name, list, [])]
-
-    def pairs(self, name: str) -> list[tuple[int, int]]:
-        pairs = [self._item(name, item, list) for item in self.optional(name, list, [])]
-        if any(len(pair) != 2 for pair in pairs):
-            raise LabelError("malformed", f"{name} must be a list of pairs")
-        return [(self._item(name, a, int), self._item(name, b, int)) for a, b in pairs]
-
-    def texts_by_image(self, name: str) -> dict[int, str]:
-        items = [self._item(name, item, dict) for item in self.optional(name, list, [])]
-        return {
-            self._item(name, item.get("id"), int): self._item(name, item.get("text"), str)
-            for item in items
-        }
-
-    def _checked(self, name: str, kind: type) -> Any:
-        return self._item(name, self._values.get(name), kind)
-
-    @staticmethod
-    def _item(name: str, value: Any, kind: type) -> Any:
-        good = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
-        if kind is int:
-            good = good and 0 <= value <= MOST_INT
-        if kind is str:
-            good = good and value.isprintable()
-        if not good:
-            raise LabelError("malformed", f"{name} must be of type {kind.__name__}")
-        return value
-
-
 @api.get("/")
 def page() -> Response:
     token = current_app.extensions["access_token"]
@@ -224,7 +168,7 @@ def state() -> Response:
 
 @api.post("/api/next")
 def next_images() -> Response:
-    body = _Body()
+    body = RequestBody()
     count = body.optional("count", int, 10)
     return jsonify(items=_desk().next_images(body.labeller(), count, body.numbers("held")))
 
@@ -255,7 +199,7 @@ def _encoded(picture: Image.Image) -> bytes:
 
 @api.post("/api/label")
 def label() -> Response:
-    body = _Body()
+    body = RequestBody()
     done = _desk().label(
         body.labeller(),
         body.number("id"),
@@ -273,40 +217,40 @@ def _counted(done: Mapping[str, Any]) -> Response:
 
 @api.post("/api/relabel")
 def relabel() -> Response:
-    body = _Body()
+    body = RequestBody()
     return _counted(_desk().relabel(body.labeller(), body.number("id"), body.text("text")))
 
 
 @api.post("/api/skip")
 def skip() -> Response:
-    body = _Body()
+    body = RequestBody()
     _desk().skip(body.labeller(), body.number("id"))
     return _counted({})
 
 
 @api.post("/api/unreadable")
 def unreadable() -> Response:
-    body = _Body()
+    body = RequestBody()
     done = _desk().mark_unreadable(body.labeller(), body.number("id"))
     return _counted({"second": None, **done})
 
 
 @api.post("/api/undo")
 def undo() -> Response:
-    body = _Body()
+    body = RequestBody()
     return _counted(_desk().undo(body.labeller(), lease=body.optional("lease", bool, True)))
 
 
 @api.post("/api/many")
 def many() -> Response:
-    body = _Body()
+    body = RequestBody()
     count = body.optional("count", int, 60)
     return jsonify(items=_desk().confident_images(body.labeller(), count))
 
 
 @api.post("/api/accept")
 def accept() -> Response:
-    body = _Body()
+    body = RequestBody()
     return _counted(
         _desk().accept(body.labeller(), body.texts_by_image("items"), body.numbers("release"))
     )
@@ -314,7 +258,7 @@ def accept() -> Response:
 
 @api.post("/api/characters")
 def characters() -> Response:
-    desk, body = _desk(), _Body()
+    desk, body = _desk(), RequestBody()
     labeller, asked = body.labeller(), body.optional("character", str, "")
     left, chosen, items = desk.characters(labeller, asked)
     return jsonify(
@@ -326,7 +270,7 @@ def characters() -> Response:
 
 @api.post("/api/characters/accept")
 def accept_characters() -> Response:
-    body = _Body()
+    body = RequestBody()
     return _counted(
         _desk().accept_characters(
             body.labeller(), body.text("character"), body.pairs("right"), body.pairs("wrong")
@@ -380,7 +324,7 @@ def try_image() -> Response:
 
 @api.post("/api/fetch")
 def fetch() -> Response | tuple[Response, int]:
-    is_practice = _Body().text("from") == "practice"
+    is_practice = RequestBody().text("from") == "practice"
     url = current_app.extensions["practice_url"] if is_practice else _desk().config.remote_url
     remedy = "start python3 webserver_captcha_image.py --show-answers"
     if not is_practice:
