@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from cnnlib.bulk.work_folder import Committed, Journal, WorkFolder
 from cnnlib.bulk.workers import OpenWorkers, Workers
 from cnnlib.console import CONSOLE, Reporter
 from cnnlib.errors import CaptchaError, SampleError
+from cnnlib.threads import map_in_order
 
 COMMIT_S = 2.0  # between two commits: what a kill lets be read again
 REPORT_S = 60.0  # between two lines of progress
@@ -236,17 +235,10 @@ def in_order(
     workers: Workers, parts: Iterator[Chunk]
 ) -> Generator[tuple[Chunk, list[Row]], None, None]:
     """Yield chunks with their rows in the order of the chunks; some are worked on ahead."""
-    waiting: deque[tuple[Chunk, Future[list[Row]]]] = deque()
-    with ThreadPoolExecutor(workers.threads, "recognize") as pool:
-        try:
-            for chunk in parts:
-                waiting.append((chunk, pool.submit(workers.recognize, chunk.items)))
-                if len(waiting) >= CHUNKS_AHEAD * workers.threads:
-                    first, rows = waiting.popleft()
-                    yield first, rows.result()
-            while waiting:
-                first, rows = waiting.popleft()
-                yield first, rows.result()
-        finally:
-            workers.stop()
-            pool.shutdown(cancel_futures=True)
+    return map_in_order(
+        lambda chunk: (chunk, workers.recognize(chunk.items)),
+        parts,
+        threads=workers.threads,
+        ahead=CHUNKS_AHEAD * workers.threads,
+        stop=workers.stop,
+    )

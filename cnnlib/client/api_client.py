@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +19,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from cnnlib.client.proxies import is_near, new_session, proxy_hint
 from cnnlib.errors import ApiError, CaptchaError, SampleError, ServiceError
 from cnnlib.files import read_bytes
+from cnnlib.threads import map_in_order
 
 TIMEOUT_S = (3.0, 10.0)  # to connect, and between two pieces of an answer
 RETRIES = 3
@@ -219,17 +218,8 @@ def recognize_all(
         except (SampleError, ApiError) as error:
             return image, data, error
 
-    waiting: deque[Future[tuple[Path, bytes, Answer | CaptchaError]]] = deque()
-    with ThreadPoolExecutor(concurrency) as pool:
-        try:
-            for image in images:
-                waiting.append(pool.submit(ask, image))
-                if len(waiting) >= 2 * concurrency:  # not all of a large folder in memory
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    # Not all of a large folder in memory.
+    return map_in_order(ask, images, threads=concurrency, ahead=2 * concurrency)
 
 
 def tally(results: Sequence[bool | None], asked: int) -> str:

@@ -6,12 +6,10 @@ files count; sub-folders are neither counted nor touched.
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +20,7 @@ from cnnlib.cores import usable_cores
 from cnnlib.dataset.labels import LABELS_FILE, has_suffix
 from cnnlib.errors import SampleError
 from cnnlib.paths import AnyPath, ProjectPath
+from cnnlib.threads import map_in_order
 
 FILES_PER_TASK = 64  # that a thread takes at a time
 MAX_THREADS = 4  # more would only wait for Python's lock, which is held for half of the work
@@ -96,21 +95,12 @@ def map_in_threads(
     function: Callable[[Sequence[str]], T], names: Sequence[str], title: str, reporter: Reporter
 ) -> Generator[T, None, None]:
     """Yield function(part) of each part of the names, in order, with a progress bar."""
-    pool = ThreadPoolExecutor(min(MAX_THREADS, usable_cores()))
-    starts = iter(range(0, len(names), FILES_PER_TASK))
-    waiting: deque[Future[T]] = deque()
-
-    def submit(count: int) -> None:
-        for start in itertools.islice(starts, count):
-            waiting.append(pool.submit(function, names[start : start + FILES_PER_TASK]))
-
-    try:
-        with reporter.progress(names, title) as bar:
-            submit(2 * MAX_THREADS)  # no more, so that results do not pile up
-            while waiting:
-                result = waiting.popleft().result()
-                submit(1)
-                bar.update(min(FILES_PER_TASK, len(names) - bar.n))
-                yield result
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for what has not begun
+    parts = (
+        names[start : start + FILES_PER_TASK] for start in range(0, len(names), FILES_PER_TASK)
+    )
+    threads = min(MAX_THREADS, usable_cores())
+    mapped = map_in_order(function, parts, threads=threads, ahead=2 * MAX_THREADS)
+    with reporter.progress(names, title) as bar, closing(mapped) as results:
+        for result in results:
+            bar.update(min(FILES_PER_TASK, len(names) - bar.n))
+            yield result
