@@ -67,7 +67,10 @@ def random_image(folder: AnyPath) -> Path:
 
 
 def image_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the files among the paths, and the images in the folders among them, by name."""
+    """Return the files among the paths, and the images in the folders among them, by name.
+
+    Raises SampleError for what does not exist, and for a folder without images.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -76,8 +79,10 @@ def image_files(paths: Iterable[Path]) -> list[Path]:
             if not inside:
                 raise SampleError(f"no image in {path}: name a folder with images")
             found += inside
-        else:
+        elif os.path.exists(path):
             found.append(path)
+        else:
+            raise SampleError(f"{path} does not exist: name an image file or a folder")
     return found
 
 
