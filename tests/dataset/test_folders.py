@@ -50,6 +50,7 @@ def test_folder_is_made_with_those_above_it(tmp_path):
 
 def test_folders_among_the_paths_give_their_images(folder, tmp_path):
     single = tmp_path / "single.txt"  # what it is, decoding will say
+    single.touch()
     assert image_files([single, folder.full]) == [
         single,
         folder.full / "a_1.jpg",
@@ -58,6 +59,8 @@ def test_folders_among_the_paths_give_their_images(folder, tmp_path):
     with pytest.raises(SampleError, match="no image in .*empty: name a folder with images"):
         (tmp_path / "empty").mkdir()
         image_files([tmp_path / "empty"])
+    with pytest.raises(SampleError, match="nowhere.png does not exist: name an image file or a"):
+        image_files([tmp_path / "nowhere.png"])
 
 
 def test_image_by_chance_is_any_of_them(folder, tmp_path):
