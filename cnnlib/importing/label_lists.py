@@ -207,28 +207,28 @@ def _read_list(
     except (OSError, UnicodeError, LookupError):
         return None  # it has no text
     file = PurePosixPath(name)
+    folder = "" if file.is_absolute() or "/" not in name else f"{file.parent}/"
     suffix = file.suffix.lower()
     as_tables = list(tables(text, suffix))
     # A list may be of the part that it is named after, or of all images.
     part = images.part_of(file.name if file.is_absolute() else name)
-    read: list[list[LabelList]] = []
+    readings: list[LabelList] = []
     for among in filter(None, (part, images)):
-        folder = "" if file.is_absolute() or "/" not in name else f"{file.parent}/"
-        if among is part and not any(image.startswith(folder) for image in part.names):
-            folder = ""
-        read.append([LabelList(name, encoding=encoding) for _ in as_tables])
-        for found, table in zip(read[-1], as_tables, strict=True):
-            read_table(found, table, among, folder, is_chosen)
-        read[-1].sort(key=lambda each: each.quality, reverse=True)
-        if not suffix.startswith(".json") and not any(each.labels for each in read[-1]):
-            read[-1].insert(0, LabelList(name, encoding=encoding))
-            _read_lines_alone(read[-1][0], text, among, folder)
-    best = [of_part[0] for of_part in read if of_part and of_part[0].labels]
-    if best:
-        return max(best, key=lambda each: len(each.labels))
+        is_above = among is part and not any(n.startswith(folder) for n in among.names)
+        place = "" if is_above else folder
+        read = [LabelList(name, encoding=encoding) for _ in as_tables]
+        for found, table in zip(read, as_tables, strict=True):
+            read_table(found, table, among, place, is_chosen)
+        if not suffix.startswith(".json") and not any(each.labels for each in read):
+            read.append(LabelList(name, encoding=encoding))
+            _read_lines_alone(read[-1], text, among, place)
+        with_labels = [each for each in read if each.labels]
+        readings += [max(with_labels, key=lambda each: each.quality)] if with_labels else read
+    if any(each.labels for each in readings):
+        return max(readings, key=lambda each: len(each.labels))
     if suffix == ".json" and (fault := json_fault(text)):
         return LabelList(name, wrong=[fault])
-    named = [each for of_part in read for each in of_part if each.missing or each.wrong]
+    named = [each for each in readings if each.missing or each.wrong]
     return min(named, key=lambda each: len(each.missing), default=None)
 
 

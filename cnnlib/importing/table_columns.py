@@ -65,36 +65,24 @@ def read_table(
 
     In one that the user chose, the only column next to that of the files has labels.
     """
-    width, rows = table.width, table.rows
-    sample = [cells for _, cells in rows if len(cells) == width][:SAMPLE_ROWS]
-    if width < 2 or not sample:
+    width = table.width
+    if width < 2:
         return
-    words = [heading(cell) for cell in rows[0][1]]
-    has_header = table.has_keys or (
-        len(words) == width
-        and (bool({*words} & {*FILE_WORDS, *LABEL_WORDS}) or any(map(_is_other, words)))
-        and not any(images.find(cell, folder) for cell in rows[0][1])
-    )
-    header = words if has_header else [""] * width
-    body = rows[1:] if has_header else rows
-    sample = sample[1:] if has_header else sample
+    header, body = _split_header(table, images, folder)
+    whole = [cells for _, cells in body if len(cells) == width]
+    sample = whole[:SAMPLE_ROWS]
     if not sample:
         return
     anywhere = not any(images.find(cell, folder, anywhere=False) for row in sample for cell in row)
-    whole = [cells for _, cells in body if len(cells) == width]
     find = functools.partial(images.find, folder=folder, anywhere=anywhere)
     numbered = images.numbered(folder)
     file_at, numbers = _file_column(whole, header, find, numbered)
-    if (
-        file_at is None
-        and not has_header
-        and len(whole) > 2
-        and not re.search("[0-9]", "".join(whole[0]))
-    ):  # unknown words may be its heading
+    may_have_heading = not any(header) and len(whole) > 2  # of unknown words
+    if file_at is None and may_have_heading and not re.search("[0-9]", "".join(whole[0])):
         file_at, numbers = _file_column(whole[1:], header, find, numbered)
     if file_at is None:
         return
-    if not has_header and len(body) > 2 and _is_heading(body[0][1], file_at):
+    if may_have_heading and _is_heading(body[0][1], file_at):
         body, sample = body[1:], sample[1:]
     label_at = _label_column(sample, header, file_at, found, is_chosen)
     if label_at is None:
@@ -106,6 +94,18 @@ def read_table(
         _read_row(found, row, width, (file_at, label_at), images, find, numbers)
     for image in found.contradicted:
         found.labels.pop(image, None)
+
+
+def _split_header(table: Table, images: ImageIndex, folder: str) -> tuple[list[str], Sequence[Row]]:
+    """Return the words of a table's header, empty ones where there is none, and its other rows."""
+    width, rows = table.width, table.rows
+    words = [heading(cell) for cell in rows[0][1]]
+    has_header = table.has_keys or (
+        len(words) == width
+        and (bool({*words} & {*FILE_WORDS, *LABEL_WORDS}) or any(map(_is_other, words)))
+        and not any(images.find(cell, folder) for cell in rows[0][1])
+    )
+    return (words, rows[1:]) if has_header else ([""] * width, rows)
 
 
 def _without_fraction(cells: list[str], place: int) -> list[str]:
