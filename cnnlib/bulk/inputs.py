@@ -16,7 +16,7 @@ from cnnlib.dataset.file_kinds import START_BYTES, looks_like_image, suffix_of
 from cnnlib.dataset.labels import has_suffix
 from cnnlib.errors import SampleError
 from cnnlib.files import reason
-from cnnlib.importing.source_folder import IGNORED, KNOWN_SUFFIXES
+from cnnlib.importing.source_folder import KNOWN_SUFFIXES, is_hidden
 from cnnlib.paths import resolve_input_path
 
 FOLDER, LIST, ARCHIVE, IMAGE = "folder", "list", "archive", "image"
@@ -138,10 +138,6 @@ class Listing:
 
 def _below(above: str, folders: Iterable[str]) -> Iterator[str]:
     return (f"{above}{name}/" for name in folders)
-
-
-def is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in IGNORED
 
 
 def is_image_name(name: str) -> bool | None:

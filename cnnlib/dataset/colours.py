@@ -35,17 +35,20 @@ def on_ground(layer: Image.Image) -> Image.Image:
     alpha = layer.getchannel("A")
     if alpha.getextrema()[0] == 255:
         return layer.convert("RGB")
-    on_white, on_black = (
-        Image.alpha_composite(Image.new("RGBA", layer.size, ground), layer).convert("RGB")
-        for ground in ("white", "black")
-    )
+    on_white = _composite(layer, "white")
     drawn = np.asarray(alpha) > 0
     if not drawn.any():
         return on_white
     white = (np.asarray(on_white.convert("L"))[drawn] <= 255 - LEAST_CONTRAST).mean()
+    if white >= MOST_NOISE or (white >= LEAST_SHOWN and drawn.mean() >= LARGEST_TEXT):
+        return on_white
+    on_black = _composite(layer, "black")
     black = (np.asarray(on_black.convert("L"))[drawn] >= LEAST_CONTRAST).mean()
-    vanishes = white < LEAST_SHOWN or (white < MOST_NOISE and drawn.mean() < LARGEST_TEXT)
-    return on_black if vanishes and black > white else on_white
+    return on_black if black > white else on_white
+
+
+def _composite(layer: Image.Image, ground: str) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", layer.size, ground), layer).convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

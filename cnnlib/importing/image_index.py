@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -25,6 +26,8 @@ class ImageIndex:
         self._by_name = _unique(names, lambda name: name.rpartition("/")[2])
         self._by_stem = _unique(names, stem)
         self._by_long_stem = _unique(names, without_suffix)
+        self._parts: dict[frozenset[str], ImageIndex] = {}  # by their folders
+        self._numbered: dict[str, dict[int, str]] = {}  # by folder
 
     def find(self, text: str, folder: str, anywhere: bool = True) -> str | None:
         """Return the image that a cell of a list in `folder` names; a number alone names none.
@@ -59,14 +62,22 @@ class ImageIndex:
         `train.csv` and `train_labels.csv` mean those in train/ or train_images/, `train/labels.txt`
         those in train/ and below it.
         """
-        folder = list_name.rpartition("/")[0]
-        below = [name for name in self.names if folder and name.startswith(f"{folder}/")]
+        above = list_name.rpartition("/")[0]
         words = _words(without_suffix(list_name))
-        shared = [name for name in self.names if _words(name.rpartition("/")[0]) & words]
-        for part in (below, shared):
-            if 0 < len(part) < len(self.names):
-                return ImageIndex(part, self._root_name)
+        below = [f for f in self._folders if above and f"{f}/".startswith(f"{above}/")]
+        shared = [folder for folder, own in self._folders.items() if own & words]
+        for part in map(frozenset, (below, shared)):
+            if 0 < len(part) < len(self._folders):
+                if part not in self._parts:
+                    inside = [name for name in self.names if name.rpartition("/")[0] in part]
+                    self._parts[part] = ImageIndex(inside, self._root_name)
+                return self._parts[part]
         return None
+
+    @functools.cached_property
+    def _folders(self) -> dict[str, set[str]]:
+        """The folders that have images, with the words in their paths."""
+        return {folder: _words(folder) for folder in {n.rpartition("/")[0] for n in self.names}}
 
     def is_ambiguous(self, text: str) -> bool:
         """Return whether several images in different folders have the name that a cell has."""
@@ -74,6 +85,11 @@ class ImageIndex:
 
     def numbered(self, folder: str) -> dict[int, str]:
         """Return the images of a folder by number; none unless all are numbered, each its own."""
+        if folder not in self._numbered:
+            self._numbered[folder] = self._by_number(folder)
+        return self._numbered[folder]
+
+    def _by_number(self, folder: str) -> dict[int, str]:
         inside = [name for name in self.names if name.startswith(folder)]
         found = [re.fullmatch(r"(\D*)([0-9]+)", stem(name)) for name in inside]
         if not all(found) or len({match[1] for match in found if match}) > 1:

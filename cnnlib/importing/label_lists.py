@@ -209,6 +209,7 @@ def _read_list(
     file = PurePosixPath(name)
     folder = "" if file.is_absolute() or "/" not in name else f"{file.parent}/"
     suffix = file.suffix.lower()
+    is_json = suffix == ".json"
     as_tables = list(tables(text, suffix))
     # A list may be of the part that it is named after, or of all images.
     part = images.part_of(file.name if file.is_absolute() else name)
@@ -219,14 +220,14 @@ def _read_list(
         read = [LabelList(name, encoding=encoding) for _ in as_tables]
         for found, table in zip(read, as_tables, strict=True):
             read_table(found, table, among, place, is_chosen)
-        if not suffix.startswith(".json") and not any(each.labels for each in read):
+        if not is_json and not any(each.labels for each in read):
             read.append(LabelList(name, encoding=encoding))
             _read_lines_alone(read[-1], text, among, place)
         with_labels = [each for each in read if each.labels]
         readings += [max(with_labels, key=lambda each: each.quality)] if with_labels else read
     if any(each.labels for each in readings):
         return max(readings, key=lambda each: len(each.labels))
-    if suffix == ".json" and (fault := json_fault(text)):
+    if is_json and (fault := json_fault(text)):
         return LabelList(name, wrong=[fault])
     named = [each for each in readings if each.missing or each.wrong]
     return min(named, key=lambda each: len(each.missing), default=None)

@@ -224,14 +224,9 @@ def _numbered_names(texts: dict[str, str]) -> list[str]:
     are_labels = len(set(map(len, digits))) == 1 and len(firsts) >= FIRST_DIGITS
     if len(words) > len(texts) / 2 and are_labels and not are_serials({n: texts[n] for n in words}):
         return []
-    others = Counter(
-        word
-        for name, text in texts.items()
-        if name not in words
-        for word in set(words.values())
-        if text.lower().startswith(word)
-    )
     counts = Counter(words.values())
+    rest = [text.lower() for name, text in texts.items() if name not in words]
+    others = {word: sum(text.startswith(word) for text in rest) for word in counts}
     return [n for n, word in words.items() if others[word] < LABELLED_TOO * counts[word]]
 
 
@@ -297,5 +292,4 @@ def _are_sums(texts: Sequence[str]) -> bool:
     """Return whether names have sums in them, with several operators; one alone may separate."""
     found = [match[0] for text in texts if (match := SUM.search(text))]
     used = {c for text in found for c in text if c in "-+*x×÷/"}
-    plus = sum("+" in text for text in found)
-    return len(found) > SEPARATED * len(texts) and (len(used) > 1 or plus > 0)
+    return len(found) > SEPARATED * len(texts) and (len(used) > 1 or "+" in used)

@@ -73,7 +73,7 @@ def _walk(found: SourceFolder, below: str, visited: set[str]) -> None:
         ) from error
     for entry in entries:
         name = f"{below}{entry.name}"
-        if entry.name.startswith(".") or entry.name in IGNORED:
+        if is_hidden(entry.name):
             continue
         try:
             is_folder = entry.is_dir()
@@ -104,6 +104,11 @@ def _begins_as_image(path: str) -> bool:
             return bool(suffix_of(file.read(START_BYTES)))
     except OSError:  # a file of somebody else
         return False
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is left out wherever images are read."""
+    return name.startswith(".") or name in IGNORED
 
 
 def may_list(name: str) -> bool:

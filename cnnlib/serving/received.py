@@ -148,12 +148,7 @@ def _fields_of_json(values: Mapping[str, Any]) -> Fields:
         filled = {name for name, value in by_name.items() if value not in (None, "", [])}
         field = _first(names, filled)
         if field is None:
-            texts = {name: by_name[name] for name in filled}
-            texts = {n: t if isinstance(t, list) else [t] for n, t in texts.items()}
-            contents = {
-                name: [text.encode(errors="replace") for text in group if isinstance(text, str)]
-                for name, group in texts.items()
-            }
+            contents = {name: _encoded_texts(by_name[name]) for name in filled}
             field = _only_with_image(contents) or _first(names, by_name)
         if field is None:
             sizes = ((name, len(v) if isinstance(v, str) else 0) for name, v in values.items())
@@ -189,6 +184,12 @@ def _only_with_image(contents: Mapping[str, list[bytes]], in_form: bool = False)
         if any(looks_like_image(_image(data, in_form)) for data in group)
     ]
     return found[0] if len(found) == 1 else None
+
+
+def _encoded_texts(value: object) -> list[bytes]:
+    """Return the texts of a JSON value, one or those of a list."""
+    values = value if isinstance(value, list) else [value]
+    return [text.encode(errors="replace") for text in values if isinstance(text, str)]
 
 
 def _image(data: bytes, in_form: bool = False) -> bytes:

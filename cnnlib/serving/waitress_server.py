@@ -43,8 +43,8 @@ class _Parser(HTTPRequestParser):
     Most clients read no answer before they have sent all, and see a broken connection instead.
     """
 
-    max_body_bytes = MAX_REQUEST_BYTES + SPARE_BYTES
-    allow_origin = ""
+    max_body_bytes: int  # this and the next are the application's, see _channel_class
+    allow_origin: str
     error: Error | None
     _left = 0  # bytes that are to come of a body that is too large
     _skips = False  # the chunks of one

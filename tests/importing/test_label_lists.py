@@ -49,6 +49,7 @@ LISTS = {
     ),
     "characters.json": json.dumps([{"file": f, "label": list(t)} for f, t in PAIRS]),
     "lines.jsonl": "\n".join(json.dumps({"path": f, "value": t}) for f, t in PAIRS),
+    "texts.jsonl": "\n".join(map(json.dumps, LABELS)),
     "lines.json": "\n".join(json.dumps({"path": f, "value": t}) for f, t in PAIRS),
 }
 
