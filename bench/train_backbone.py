@@ -44,8 +44,9 @@ from gen_image.varied import VariedCaptcha
 CHUNK, CHUNKS_AHEAD = 256, 8
 POOL = 12_000  # images of each size
 BATCH = 128
+TIMES_SEEN = 3  # an image, by distortion each time another; drawing more takes time from training
 PEAK = 8e-3
-WARM_UP = 1000  # steps
+WARM_UP = 500  # steps
 REPORT_STEPS, SAVE_STEPS = 100, 1000
 ALPHABETS = {  # and how often texts are of one
     digits: 0.12,
@@ -100,10 +101,15 @@ class Pool:
         return self.pixels[chosen], self.char_ids[chosen]
 
 
-def add_drawn(pools: Sequence[Pool], chunks: Any) -> None:
-    """Add what is drawn to the pools; wait where one of them has too little for a batch."""
+def add_drawn(pools: Sequence[Pool], chunks: Any, trained: int) -> None:
+    """Add what is drawn to the pools; wait where one of them has too little for a batch.
+
+    Leaves the rest in the queue, so that drawing waits, where `trained` images were fewer.
+    """
     while True:
         waits = min(pool.added for pool in pools) < 2 * BATCH
+        if not waits and sum(pool.added for pool in pools) >= POOL + trained / TIMES_SEEN:
+            return
         try:
             number, pixels, char_ids = chunks.get(block=waits)
         except queue.Empty:
@@ -158,9 +164,9 @@ def train(folder: Path, schedule: Schedule, chunks: Any, rng: np.random.Generato
     shares = [size.share for size in SIZES]
     with open_session(graph.graph, session_options()) as session:
         step = graph.restore(session, folder)
-        began_s, reported, scores = time.monotonic(), step, []
+        began_s, first, reported, scores = time.monotonic(), step, step, []
         while (passed_h := (time.monotonic() - began_s) / 3600) < schedule.hours:
-            add_drawn(pools, chunks)
+            add_drawn(pools, chunks, (step - first) * BATCH)
             number = int(rng.choice(len(SIZES), p=shares))
             step += 1
             rate = schedule.rate(step, passed_h)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.lib import muon
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.files import replacing
 from cnnlib.networks.architectures import (
@@ -131,8 +132,10 @@ class PretrainingGraph:
         pairs = optimizer.compute_gradients(built.loss + CTC_WEIGHT * built.ctc_loss)
         gradients, variables = zip(*pairs, strict=True)
         gradients, _ = tf.clip_by_global_norm(gradients, CLIP)
-        step = optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        with tf.control_dependencies([step]):
+        clipped = list(zip(gradients, variables, strict=True))
+        step = optimizer.apply_gradients([pair for pair in clipped if not muon.suits(pair[1])])
+        muon_step = muon.apply_gradients([p for p in clipped if muon.suits(p[1])], self._rate)
+        with tf.control_dependencies([step, muon_step]):
             decay = [
                 variable.assign_sub(self._rate * DECAY * variable)
                 for variable in tf.trainable_variables()

@@ -1,5 +1,6 @@
 """What trains the starting weights: texts that fit, the newest images, case ignored."""
 
+import queue
 import random
 
 import numpy as np
@@ -15,7 +16,7 @@ from bench.lib.pretraining import (
     right,
 )
 from bench.ship_backbone import ship
-from bench.train_backbone import CHUNK, POOL, Pool, random_text
+from bench.train_backbone import CHUNK, POOL, TIMES_SEEN, Pool, add_drawn, random_text
 from cnnlib.dataset.labels import PAD_ID
 from cnnlib.networks import starting_weights
 from tests.training.helpers import exact_session
@@ -38,6 +39,19 @@ def test_pool_holds_the_newest_images():
     assert (pixels[:, 0, 0, 0] == char_ids[:, 0]).all()
     assert char_ids.max() <= count - 1 and len(np.unique(char_ids)) > 20
     assert pool.char_ids[0, 0] == count - 1  # the oldest is gone
+
+
+def test_drawing_waits_until_images_were_seen_often_enough():
+    size = SIZES[2]
+    pixels = np.zeros((CHUNK, size.height, size.width, 3), np.uint8)
+    char_ids = np.zeros((CHUNK, POSITIONS), np.int32)
+    chunks, pools = queue.Queue(), [Pool(size)]
+    for _ in range(2 * POOL // CHUNK):
+        chunks.put((0, pixels, char_ids))
+    add_drawn(pools, chunks, trained=0)
+    assert 0 <= pools[0].added - POOL < CHUNK
+    add_drawn(pools, chunks, trained=TIMES_SEEN * 10 * CHUNK)
+    assert 0 <= pools[0].added - POOL - 10 * CHUNK < CHUNK
 
 
 def test_case_and_what_comes_after_the_end_do_not_count():
