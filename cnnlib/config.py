@@ -228,8 +228,10 @@ class SampleConfig:
     )
     export_onnx: bool = _key(
         ConfigReader.flag,
-        "`true`: a training writes `model.onnx` with each new best",
-        "`true`：训练时每次得到更好的权重都写出 `model.onnx`",
+        "`true`: a training writes `model.onnx` with each new best; needs "
+        "`pip install -r requirements-export.txt`",
+        "`true`：训练时每次得到更好的权重都写出 `model.onnx`；需要 "
+        "`pip install -r requirements-export.txt`",
         False,
     )
     test_time_augmentation: bool = _key(

@@ -24,6 +24,7 @@ TRANSLATED = (
     "deployment",
     "export",
     "bulk",
+    "cluster",
     "configuration",
     "results",
     "troubleshooting",

@@ -1,7 +1,7 @@
 """Carry out the steps of deploy/Dockerfile without Docker, in a clean folder.
 
-    sudo python3 tests/trials/run_dockerfile.py [--python /usr/bin/python3] [--runtime tensorflow]
-                                                [--read-only]
+    sudo .venv/bin/python tests/trials/run_dockerfile.py [--python /usr/bin/python3]
+                                                         [--runtime tensorflow] [--read-only]
 
 The project's tracked files are copied as COPY says, pip installs into a virtual environment of
 this Python (one that every user may run), RUN is run, the user of USER is made (and removed
