@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.cross_validate:
         from cnnlib.training.cross_validation import cross_validate
 
-        console.say(cross_validate(config, train.joined(test), FOLDS, steps).summary())
+        console.say(cross_validate(config, [train, test], FOLDS, steps).summary())
     elif args.forecast:
         from cnnlib.training import forecast
 

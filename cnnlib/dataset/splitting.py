@@ -33,15 +33,17 @@ def verify_and_split(
     reporter: Reporter = CONSOLE,
     *,
     for_testing: Callable[[int], int] = size_of_test_set,
+    wait_s: float = 0.0,
 ) -> None:
     """Verify and split origin_image_dir, then new_image_dir; bad images stay where they are.
 
-    `for_testing` says how many of a folder's images are for testing.
+    `for_testing` says how many of a folder's images are for testing, `wait_s` how long to wait for
+    another program that moves some.
     """
     rules = Rules.from_config(config)
     origins = (config.origin_image_dir, config.new_image_dir)
     targets = (config.train_image_dir, config.test_image_dir)
-    with _locked(origins, targets, reporter):
+    with _locked(origins, targets, reporter, wait_s):
         _recover(origins, targets, rules.separator, reporter)
         for folder in origins:
             names, bad = verify_folder(folder, rules, reporter)
@@ -126,12 +128,16 @@ def _without_taken(
 
 @contextmanager
 def _locked(
-    origins: Sequence[ProjectPath], targets: Sequence[ProjectPath], reporter: Reporter
+    origins: Sequence[ProjectPath],
+    targets: Sequence[ProjectPath],
+    reporter: Reporter,
+    wait_s: float = 0.0,
 ) -> Iterator[None]:
     """Make the folders that files go to, and keep other runs off."""
     for folder in targets:
         make_folder(folder)
-    with moving.locked([folder.full for folder in (*targets, *origins)], reporter):
+    folders = [folder.full for folder in (*targets, *origins)]
+    with moving.locked(folders, reporter, wait_s):
         yield
 
 

@@ -19,13 +19,17 @@ RARE_CLASS = 20  # training images with a character: a class with fewer is hardl
 # Root mean square of the difference, of the contrast: JPEG of quality 30 changes practice captchas
 # of twelve styles by at most 0.40, and another drawing of the same text differs by at least 0.98.
 SAME_PICTURE = 0.5
-MAX_COMPARED = 200  # training images of one label with a test image
+THUMBNAIL = 8, 16  # rows and columns, at most: what copies have in common
+ALIKE_PAIRS = 200  # of training images of one label, at most
+ALIKE_SHARE = 0.5  # of those pairs: from here on captchas of one text are all nearly the same
+MIN_ALIKE_PAIRS = 5
 WANTED_MARGIN = 0.01  # of the measured accuracy
 TYPICAL_ACCURACY = 0.98  # at which the margin is reckoned
 MAX_LISTED_CHARACTERS = 10  # characters, in a line
 MAX_LISTED_PAIRS = 10
 IMAGES_PER_CHUNK = 1000
-COSTLY_FLOP = 1e9  # forward, for an image: training then takes more than ten times what 100x60 does
+BEARABLE_FLOP = 1e9  # forward, for an image: training takes ten times as long as with 100x60
+COSTLY_FACTOR = 1.5  # more than that many times, a smaller size is worth a word
 
 
 def check_images(train: ImageSet, test: ImageSet, char_set: Sequence[str]) -> list[str]:
@@ -40,18 +44,18 @@ def check_images(train: ImageSet, test: ImageSet, char_set: Sequence[str]) -> li
 
 def check_cost(flop: int, width: int, height: int) -> Iterator[str]:
     """Yield advice where images cost too much; `flop` are operations forward for each."""
-    if flop > COSTLY_FLOP:
-        scale = math.sqrt(COSTLY_FLOP / flop)
+    if flop > COSTLY_FACTOR * BEARABLE_FLOP:
+        scale = math.sqrt(BEARABLE_FLOP / flop)
         yield (
             f'each image costs {flop / 1e9:.1f} GFLOP: "resize": true with, say, image_width '
             f"{round(scale * width)} and image_height {round(scale * height)} trains "
-            f"{flop / COSTLY_FLOP:.0f} times as fast; letters of 20 pixels can be read"
+            f"{flop / BEARABLE_FLOP:.1f} times as fast; letters of 20 pixels can be read"
         )
 
 
 def contradictions(images: ImageSet) -> float:
     """Return the share of the images whose picture also has another label."""
-    clashes = _clashes(_groups(list(_digests(images))), images.char_ids)
+    clashes = _clashes(_groups(list(digests(images))), images.char_ids)
     return sum(map(len, clashes)) / max(1, len(images))
 
 
@@ -63,58 +67,114 @@ def _clashes(groups: list[np.ndarray], char_ids: np.ndarray) -> list[np.ndarray]
 def _check_duplicates(train: ImageSet, test: ImageSet) -> Iterator[str]:
     names, char_ids = [*train.names, *test.names], np.concatenate([train.char_ids, test.char_ids])
     for_test = np.arange(len(names)) >= len(train)
-    groups = _groups([*_digests(train), *_digests(test)])
+    groups = _groups([*digests(train), *digests(test)])
     clashes = _clashes(groups, char_ids)
     if clashes:
         pairs = []
-        for first, *others in clashes[:MAX_LISTED_PAIRS]:
+        for first, *others in clashes:
             second = next(i for i in others if (char_ids[i] != char_ids[first]).any())
-            pairs.append(f"{names[first]} and {names[second]}")
-        more = f"; {len(clashes) - len(pairs)} more" if len(clashes) > len(pairs) else ""
+            pairs.append((names[first], names[second]))
         yield (
             f"{_count(len(clashes), 'picture has', 'pictures have')} two labels: "
-            f"{'; '.join(pairs)}{more}: remove the files whose label is wrong"
+            f"{_listed_pairs(pairs, 'and')}: remove the files whose label is wrong"
         )
-    shared = {i for group in groups if not for_test[group].all() for i in group[for_test[group]]}
-    shared |= {len(train) + i for i in near_copies(train, test)}
-    if shared:
+    near = near_copies(train, test)
+    twins = {len(train) + i: j for i, j in near.items()}
+    for group in groups:
+        if not for_test[group].all():
+            twins |= dict.fromkeys(group[for_test[group]].tolist(), group[0])
+    if twins:
+        plain = " (or this captcha draws a text nearly the same each time: then leave them)"
         yield (
-            f"{_count(len(shared), 'test image is', 'test images are')} in the training set "
-            f"too, such as {names[min(shared)]}: remove them from the training set, or the "
-            "accuracy of the test set is flattered"
+            f"{_count(len(twins), 'test image is', 'test images are')} in the training set too, "
+            f"{_listed_pairs([(names[i], names[twins[i]]) for i in sorted(twins)], 'as')}: remove "
+            "the latter, or the accuracy of the test set is flattered"
+            + plain
+            * (bool(near) and _are_texts_alike(train))
         )
-    copies = sum(max(0, int((~for_test[group]).sum()) - 1) for group in groups)
+    copies = [(names[i], names[group[0]]) for group in groups for i in group[~for_test[group]][1:]]
     if copies:
         yield (
-            f"{_count(copies, 'training image is a copy', 'training images are copies')} of "
-            "another: nothing is learned from them; label other images instead"
+            f"{_count(len(copies), 'training image is a copy', 'training images are copies')} of "
+            f"another, such as {copies[0][0]} of {copies[0][1]}: nothing is learned from them; "
+            "label other images instead"
         )
 
 
-def near_copies(train: ImageSet, test: ImageSet) -> list[int]:
-    """Return the test images that are nearly a training image of the same label: re-encoded ones.
+def near_copies(train: ImageSet, test: ImageSet) -> dict[int, int]:
+    """Return which test images are nearly a training image of the same label: re-encoded ones.
 
-    Pictures whose label is another one are not compared: a copy keeps its label.
+    Indices of test images to those of training images. Pictures whose label is another one are not
+    compared: a copy keeps its label.
     """
-    found = []
-    by_label: dict[bytes, list[int]] = {}
-    for i, ids in enumerate(train.char_ids):
-        by_label.setdefault(ids.tobytes(), []).append(i)
-    for i, ids in enumerate(test.char_ids):
-        alike = by_label.get(ids.tobytes(), [])
-        if alike and _is_near_any(test.pixels[i], train.pixels[alike[:MAX_COMPARED]]):
-            found.append(i)
+    found = {}
+    tested, trained = _by_label(test), _by_label(train)
+    for label in tested.keys() & trained.keys():
+        mine, others = tested[label], trained[label]
+        thumbnails = _thumbnails(test.pixels[mine]), _thumbnails(train.pixels[others])
+        for i, nearest in zip(mine, _nearest(*thumbnails), strict=True):
+            if _is_near(test.pixels[i], train.pixels[others[nearest]]):
+                found[i] = others[nearest]
     return found
 
 
-def _is_near_any(image: np.ndarray, others: np.ndarray) -> bool:
-    """Return whether an image, uint8, differs from one of [N, ...] by what a poor JPEG loses."""
+def _by_label(images: ImageSet) -> dict[bytes, list[int]]:
+    found: dict[bytes, list[int]] = {}
+    for i, ids in enumerate(images.char_ids):
+        found.setdefault(ids.tobytes(), []).append(i)
+    return found
+
+
+def _thumbnails(pixels: np.ndarray) -> np.ndarray:
+    """Return sums over blocks of images, uint8 [N, H, W, ...], as float32 [N, F]."""
+    rows, columns = (
+        np.linspace(0, size, min(size, wanted), endpoint=False).astype(int)
+        for size, wanted in zip(pixels.shape[1:3], THUMBNAIL, strict=True)
+    )
+    sums = [
+        np.add.reduceat(
+            np.add.reduceat(pixels[start : start + IMAGES_PER_CHUNK], rows, axis=1, dtype=np.int32),
+            columns,
+            axis=2,
+        )
+        for start in range(0, len(pixels), IMAGES_PER_CHUNK)
+    ]
+    return np.concatenate(sums).reshape(len(pixels), -1).astype(np.float32)
+
+
+def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return for each point, [N, F], the index of the nearest of the others, [M, F], int [N]."""
+    squares = (others**2).sum(axis=1)
+    return np.concatenate(
+        [
+            (squares - 2 * points[start : start + IMAGES_PER_CHUNK] @ others.T).argmin(axis=1)
+            for start in range(0, len(points), IMAGES_PER_CHUNK)
+        ]
+    )
+
+
+def _is_near(image: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether an image, uint8, differs from another by no more than a poor JPEG loses."""
     exact = image.astype(np.float32)
     limit = SAME_PICTURE * max(float(exact.std()), BLANK_DEVIATION)
-    return any(np.sqrt(np.mean((other - exact) ** 2)) < limit for other in others)
+    return bool(np.sqrt(np.mean((other - exact) ** 2)) < limit)
 
 
-def _digests(images: ImageSet) -> Iterator[int]:
+def _are_texts_alike(images: ImageSet) -> bool:
+    """Return whether most images that share a label are nearly the same, but for equal ones."""
+    pairs = [group[:2] for group in _by_label(images).values() if len(group) > 1][:ALIKE_PAIRS]
+    pictures = [(images.pixels[i], images.pixels[j]) for i, j in pairs]
+    near = [_is_near(one, other) for one, other in pictures if (one != other).any()]
+    return len(near) >= MIN_ALIKE_PAIRS and sum(near) >= ALIKE_SHARE * len(near)
+
+
+def _listed_pairs(pairs: Sequence[tuple[str, str]], between: str) -> str:
+    shown = "; ".join(f"{a} {between} {b}" for a, b in pairs[:MAX_LISTED_PAIRS])
+    return shown + (f"; {more} more" if (more := len(pairs) - MAX_LISTED_PAIRS) > 0 else "")
+
+
+def digests(images: ImageSet) -> Iterator[int]:
+    """Yield a number for each picture, the same for the same pixels."""
     for pixels in images.pixels:
         yield int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "big")
 

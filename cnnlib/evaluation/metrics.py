@@ -21,6 +21,7 @@ from cnnlib.networks.decoding import class_ids, counted_positions, decode
 Z95 = 1.959964  # of the normal distribution, two-sided 95 %
 TEMPERATURE_RANGE = (0.1, 10.0)
 MASKED_BELOW = -1e3  # a logit below it says that the position cannot have the class
+MAX_FITTED = 1_000_000  # images times classes: enough for one number, and some 100 MB
 CALIBRATION_BINS, MIN_BIN_SIZE = 10, 100
 CONFIDENCE_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -73,7 +74,7 @@ def scores(
     answers = decode(softmax(logits), has_end_class)[0]  # [N, P]
     right = (answers == char_ids).all(axis=1)  # [N]
     return Scores(
-        float(_right_characters(char_ids, answers).sum() / (char_ids != PAD_ID).sum()),
+        float(count_right(char_ids, answers).sum() / (char_ids != PAD_ID).sum()),
         float(right.mean()),
         float(losses.mean()),
         right,
@@ -98,7 +99,7 @@ def right_characters(label: Sequence[Any], text: Sequence[Any]) -> int:
     return sum(block.size for block in matcher.get_matching_blocks())
 
 
-def _right_characters(char_ids: np.ndarray, answers: np.ndarray) -> np.ndarray:
+def count_right(char_ids: np.ndarray, answers: np.ndarray) -> np.ndarray:
     """Return `right_characters` of each label and answer, both int [N, L], as int [N]."""
     counts = ((answers == char_ids) & (char_ids != PAD_ID)).sum(axis=1)
     lengths, read = ((ids != PAD_ID).sum(axis=1) for ids in (char_ids, answers))
@@ -215,6 +216,8 @@ def fit_temperature(logits: np.ndarray, char_ids: np.ndarray) -> float:
     It minimises the cross-entropy of the characters. Their labels are smoothed by one wrong
     answer among all: after a test set that was all right nothing would limit the confidence.
     """
+    every = -(-len(logits) * logits.shape[-1] // MAX_FITTED)
+    logits, char_ids = logits[::every], char_ids[::every]
     counted = counted_positions(char_ids)  # [N, P]
     flat = logits[counted].astype(np.float64)  # [positions that count, C]
     true = flat[np.arange(len(flat)), class_ids(char_ids, logits.shape[-1])[counted]]

@@ -104,15 +104,18 @@ def _note_moves(
     for change, source in moves:
         arrived = places.find(change.target)
         if not os.path.lexists(source):
-            where = {"path": places.text(arrived)} if arrived else {"state": GONE}
-            store.update(change.image, pending=0, **where)
+            if arrived:
+                store.move(change.image, places.text(arrived), pending=0)
+            else:
+                store.update(change.image, pending=0, state=GONE)
         elif are_all and arrived and change.state == LABELLED:
-            path = places.text(source)
-            store.update(change.image, pending=0, state=DUPLICATE, path=path)
+            store.move(change.image, places.text(source), pending=0, state=DUPLICATE)
 
 
 def _end_doubled(pairs: Sequence[moving.Move]) -> None:
     """Remove the old names of files that have both, of a move whose record is gone."""
     for source, target in pairs:
+        if source.parent == target.parent and source.name.casefold() == target.name.casefold():
+            continue  # one name, on a disk that ignores case
         if os.path.lexists(source) and os.path.lexists(target) and os.path.samefile(source, target):
             os.unlink(source)

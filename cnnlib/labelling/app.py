@@ -12,6 +12,7 @@ import io
 import logging
 import mimetypes
 import secrets
+import sqlite3
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
@@ -128,6 +129,9 @@ def _error_response(error: Exception) -> tuple[Response, int]:
         code, message = (error.name or "error").lower().replace(" ", "_"), error.description or ""
     elif isinstance(error, CaptchaError):
         code, message, status = "failed", str(error), 422
+    elif isinstance(error, sqlite3.OperationalError):
+        message = f"the labels cannot be written down: {error}. Free some space, and try again"
+        code, status = "failed", 507 if "full" in str(error) else 500
     else:
         fault = secrets.token_hex(8)
         log.error("fault %s", fault, exc_info=error)

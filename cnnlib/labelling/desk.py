@@ -85,6 +85,7 @@ class LabellingDesk:
             self,
             augments=config.test_time_augmentation,
         )
+        self._note_shown_folders()
         # Why what was decided could not be carried out, until the next start.
         self.problem = carry_out(self.store, self.places, self.store.pending())
         self.store.release_all()  # pages that are still open say what they hold
@@ -119,12 +120,15 @@ class LabellingDesk:
         self.store.release(labeller, keep=held)
         self.store.renew(labeller, held, LEASE_S)
         items: list[dict[str, Any]] = []
-        while len(items) < min(count, MOST_AT_ONCE):
-            row = self._next_image(labeller)
-            if row is None or self._is_folder_away(row):
-                break
+        self._note_shown_folders()
+        while len(items) < min(count, MOST_AT_ONCE) and (row := self._next_image(labeller)):
             items += self._shown([row])
         return items
+
+    def _note_shown_folders(self) -> None:
+        """Show images of the folders given that are there; others wait for theirs."""
+        there = {self.places.text(folder) for folder in self._folders if folder.is_dir()}
+        self.store.shown_folders = there
 
     def _is_folder_away(self, row: sqlite3.Row) -> bool:
         """Return whether an image's folder is not there, as that of a disk that is not mounted."""
@@ -137,7 +141,7 @@ class LabellingDesk:
         if self._rng.random() >= CHANCE_RATE:
             ways.reverse()
         for where, order in (("urgent = 1", "skipped, digest"), *ways):
-            where = f"state = '{WAITING}' AND {where}"
+            where = f"state = '{WAITING}' AND {where} AND is_shown(path)"
             if found := self.store.lease(labeller, where, order, 1, LEASE_S):
                 return found[0]
         return None
@@ -158,10 +162,12 @@ class LabellingDesk:
 
     def confident_images(self, labeller: str, count: int) -> list[dict[str, Any]]:
         """Lease images that the model is sure of, sorted by what it reads."""
+        self._note_shown_folders()
         self.store.release(labeller + MANY)
         found = self.store.lease(
             labeller + MANY,
-            f"state = '{WAITING}' AND by_chance = 0 AND urgent = 0 AND confidence >= ?",
+            f"state = '{WAITING}' AND by_chance = 0 AND urgent = 0 AND confidence >= ? "
+            "AND is_shown(path)",
             "text, digest",
             max(0, min(count, MOST_AT_ONCE)),
             LEASE_S,
@@ -196,10 +202,11 @@ class LabellingDesk:
         return left, chosen, same
 
     def _confident_rows(self, labeller: str) -> list[sqlite3.Row]:
+        self._note_shown_folders()
         return self.store.rows(
             "SELECT id, text, confirmed, char_confidences FROM images WHERE state = ? "
             "AND by_chance = 0 AND urgent = 0 AND confidence >= ? AND boxes != '[]' "
-            "AND (leased_until < ? OR leased_by = ?)",
+            "AND is_shown(path) AND (leased_until < ? OR leased_by = ?)",
             WAITING,
             CONFIDENT,
             time.time(),
@@ -306,9 +313,12 @@ class LabellingDesk:
                 raise LabelError("taken", "the image has no label any more")
             if text == row["label"]:
                 return {"step": None}
-            name = self._under_label(row, current, text).name
-            source, target = self.places.text(current), self.places.text(current.with_name(name))
-            self.store.update(image, path=source)
+            new = current.with_name(self._under_label(row, current, text).name)
+            if new.name != current.name and new.name.casefold() == current.name.casefold():
+                # A disk that ignores case takes both for one name.
+                new = new.with_name(f"{new.stem}-2{new.suffix}")
+            source, target = self.places.text(current), self.places.text(new)
+            self.store.move(image, source)
             change = Change(image, source, target, LABELLED, text, row["text"], row["weights"])
             return {"step": self._apply(labeller, LABEL, [change])}
 
@@ -382,7 +392,12 @@ class LabellingDesk:
                         complete.append(row)
                 if confirmations:
                     self.store.write_step(labeller, CONFIRM, confirmations)
-            changes = [self._labelling(row, row["text"], None) for row in complete]
+            changes = []
+            for row in complete:  # one that cannot be labelled is shown by itself
+                try:
+                    changes.append(self._labelling(row, self._checked(row["text"], False), None))
+                except LabelError:
+                    self._show_first(labeller, [row["id"]])
             step = self._apply(labeller, LABEL, changes) if changes else None
         return {"step": step, "confirmed": count, "labelled": len(changes)}
 
@@ -409,6 +424,7 @@ class LabellingDesk:
                 done = []
             else:
                 self._take_back(labeller, last["id"], done)
+                self._take_back_screen(labeller, last["id"], {c.image for c in done})
             for change in done if lease else ():
                 until = time.time() + LEASE_S
                 self.store.update(change.image, leased_by=labeller, leased_until=until)
@@ -428,9 +444,18 @@ class LabellingDesk:
             before = self.store.change_before(change.image, step)
             state, label = (before["state"], before["label"]) if before else (WAITING, "")
             in_force[change.image] = before["step"] if before else 0
-            target = self._free_path(change.source, row)
+            # The label before this one may have been undone: its folder is for labelled images.
+            source = change.source if before else self.store.first_path(change.image)
+            target = self._free_path(source, row)
             changes.append(Change(change.image, row["path"], target, state, label, row["text"]))
         self._apply(labeller, UNDO, changes, step, in_force)
+
+    def _take_back_screen(self, labeller: str, step: int, images: set[int]) -> None:
+        """Take back the confirmations that completed the labels of a step, which came with it."""
+        before = self.store.row("SELECT * FROM steps WHERE id = ? AND kind = ?", step - 1, CONFIRM)
+        confirmed = self.store.changes_of(step - 1) if before else []
+        if images and images <= {change.image for change in confirmed}:
+            self._take_back_confirmations(labeller, step - 1, confirmed)
 
     def _free_path(self, text: str, row: sqlite3.Row) -> str:
         """Return the path that an image had, or one next to it where another file has that now."""
@@ -490,9 +515,15 @@ class LabellingDesk:
         failure = carry_out(self.store, self.places, [c for c in changes if c.moves])
         left = [c for c in changes if self._required(c.image)["pending"] == step]
         if left:
+            moved = [c for c in changes if c not in left]
             with self.store.transaction():
-                everything = len(left) == len(changes)
-                self.store.write_step(labeller, UNDO, [], step if everything else None)
+                # What was done becomes a step of its own; a part of an undoing stays one.
+                if kind != UNDO or not moved:
+                    self.store.write_step(labeller, UNDO, [], step)
+                if kind != UNDO and moved:
+                    done = self.store.write_step(labeller, kind, moved)
+                    for change in moved:
+                        self.store.update(change.image, step=done)
                 for change in left:
                     row = before[change.image]
                     self.store.update(

@@ -6,7 +6,7 @@ from typing import Any
 
 from cnnlib.evaluation.metrics import wilson_interval
 from cnnlib.labelling.desk import LabellingDesk
-from cnnlib.labelling.store import LABEL, LABELLED, SECOND, UNDONE, LabelStore
+from cnnlib.labelling.store import LABEL, LABELLED, SECOND, UNDONE, UNUSABLE, LabelStore
 
 IDLE_S = 60.0  # without an answer: not counted as work
 RECENT = 300  # steps, for the images an hour
@@ -24,12 +24,22 @@ def describe(desk: LabellingDesk) -> dict[str, Any]:
         "ignore_case": spec.ignore_case,
         "model": info and {"step": info.step, **info.scores},
         "counts": desk.store.counts(),
+        "unusable_reason": unusable_reason(desk.store),
         "images_per_hour": images_per_hour(desk.store),
         "agreement": agreement(desk.store, desk.reader.weights),
         "second_readings": second_readings(desk.store),
         "reading": {"done": done, "of": total},
         "problem": desk.problem or desk.reader.problem,
     }
+
+
+def unusable_reason(store: LabelStore) -> str:
+    """Return why most files that are not images of this captcha are none, or ""."""
+    row = store.row(
+        "SELECT reason FROM images WHERE state = ? GROUP BY reason ORDER BY count(*) DESC LIMIT 1",
+        UNUSABLE,
+    )
+    return str(row["reason"]) if row else ""
 
 
 def agreement(store: LabelStore, weights: str) -> dict[str, Any]:
@@ -51,7 +61,8 @@ def second_readings(store: LabelStore) -> dict[str, Any]:
     """Return how many images were read twice, and how many of them otherwise."""
     counts = store.row(
         "SELECT count(*) AS n, coalesce(sum(label != suggestion), 0) AS different FROM changes "
-        f"JOIN steps ON steps.id = changes.step WHERE kind = ? AND steps.id NOT IN ({UNDONE})",
+        "WHERE step IN (SELECT max(step) FROM changes JOIN steps ON steps.id = step "
+        f"WHERE kind = ? AND steps.id NOT IN ({UNDONE}) GROUP BY image)",
         SECOND,
     )
     assert counts is not None

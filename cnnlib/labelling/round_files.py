@@ -129,14 +129,14 @@ class RoundFiles:
             raise SampleError(
                 f"{total} images are labelled, and a training needs {LEAST_LABELS}: label some more"
             )
-        if not new and not self._is_unfinished():
+        if not new and not self.is_unfinished():
             raise SampleError(
                 f"nothing in {config.new_image_dir} is new since the last round: label some more, "
                 "or train with what is there by train_model.py"
             )
         return new > 0
 
-    def _is_unfinished(self) -> bool:
+    def is_unfinished(self) -> bool:
         """Return whether a round was stopped, with weights that were saved or before any were."""
         has_weights = (self.candidate / MODEL_FILE).exists()
         return has_weights or self._phase().get("phase") in ("verify", "train")
@@ -197,7 +197,7 @@ class RoundFiles:
         failed = not running and code not in (None, 0, -signal.SIGTERM, 130)
         return {
             "running": running,
-            "paused": not running and self._is_unfinished(),
+            "paused": not running and self.is_unfinished(),
             "round": current,
             "lines": lines[-LOG_LINES:],
             "rounds": self.rounds(),

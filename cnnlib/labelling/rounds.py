@@ -24,8 +24,10 @@ from cnnlib.dataset.image_set import load_images
 from cnnlib.dataset.move_recovery import recover
 from cnnlib.dataset.splitting import verify_and_split
 from cnnlib.dataset.verification import Rules
+from cnnlib.errors import SampleError
 from cnnlib.evaluation.metrics import clearly_more_right, mcnemar_p_value, wilson_interval
-from cnnlib.labelling.round_files import RoundFiles
+from cnnlib.labelling.acceptance import WAIT_S
+from cnnlib.labelling.round_files import RoundFiles, count_labels
 from cnnlib.labelling.unlabelled import image_names_in
 from cnnlib.networks.model_folder import MODEL_FILE, ModelFolder
 from cnnlib.paths import AnyPath, ProjectPath
@@ -65,9 +67,18 @@ def run_round(config: SampleConfig, *, reporter: Reporter = CONSOLE) -> RoundRes
         began_s = time.monotonic()
         candidate = ModelFolder(ProjectPath(files.candidate, config.root))
         reporter.say("[1 of 4] verify and split what is new")
-        is_new = files.has_new_labels(config)
+        was_stopped = files.is_unfinished()
+        files.has_new_labels(config)
         files.note_phase("verify")
+        before = _split_labels(config)
         _split(config, files, reporter)
+        is_new = _split_labels(config) > before
+        if not is_new and not was_stopped:
+            files.note_phase("refused")
+            raise SampleError(
+                f"no image in {config.new_image_dir} can be used: the reasons are above. Correct "
+                "or move what stayed there, and label some more"
+            )
         reporter.say("\n[2 of 4] train")
         files.note_phase("train")
         if not _train(config, candidate, files.rounds(), is_new, reporter):
@@ -90,11 +101,17 @@ def run_round(config: SampleConfig, *, reporter: Reporter = CONSOLE) -> RoundRes
         return result
 
 
+def _split_labels(config: SampleConfig) -> int:
+    """Return how many labels the training and the test set have."""
+    total, new = count_labels(config)
+    return total - new
+
+
 def _split(config: SampleConfig, files: RoundFiles, reporter: Reporter) -> None:
     """Verify what is new, and add it to the training set; draw the test set where there is none."""
-    verify_and_split(config, config.seed, reporter, for_testing=lambda images: 0)
+    verify_and_split(config, config.seed, reporter, for_testing=lambda images: 0, wait_s=WAIT_S)
     train, test = config.train_image_dir.full, config.test_image_dir.full
-    with moving.locked([train, test], reporter):
+    with moving.locked([train, test], reporter, WAIT_S):
         recover({train: str}, [test], reporter)
         chosen = files.test_images() or _draw_test_set(train, test, config.seed)
         if not chosen:

@@ -7,6 +7,7 @@ added alone. A step and the new states of its images are written down at once, b
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -31,6 +32,11 @@ UNUSABLE, DUPLICATE, GONE = "unusable", "duplicate", "gone"
 LABEL, MARK_UNREADABLE, CONFIRM = "label", "unreadable", "confirm"
 SECOND, UNDO = "second", "undo"
 UNRANKED = 1 << 40  # the rank of an image that is not in order yet
+# What a model has read of a file that another one has replaced.
+FORGET_READING = (
+    "text = '', confidence = 0, char_confidences = '[]', boxes = '[]', confirmed = '[]', "
+    f"weights = '', sketch = x'', rank = {UNRANKED}, urgent = 0, skipped = 0"
+)
 
 # Steps that were undone; an undoing that failed was undone itself.
 UNDONE = (
@@ -122,12 +128,14 @@ class LabelStore:
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.RLock()
+        self.shown_folders: set[str] = set()  # whose waiting images can be leased, as in paths
         try:
             make_folder(folder)
             self._connection = sqlite3.connect(
                 folder / STATE_FILE, timeout=BUSY_S, check_same_thread=False, isolation_level=None
             )
             self._connection.row_factory = sqlite3.Row
+            self._connection.create_function("is_shown", 1, self._is_shown)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")  # a step outlasts a power cut
             self._connection.executescript(SCHEMA)
@@ -140,6 +148,9 @@ class LabelStore:
             raise CaptchaError(
                 f"{folder / STATE_FILE} is of a newer version: use that, or move the file away"
             )
+
+    def _is_shown(self, path: str) -> bool:
+        return os.path.dirname(path) in self.shown_folders
 
     def close(self) -> None:
         with self._lock:
@@ -192,9 +203,20 @@ class LabelStore:
                 "INSERT INTO images (path, digest, state, by_chance, reason) "
                 "VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET digest = excluded.digest, "
                 "state = excluded.state, by_chance = excluded.by_chance, "
-                f"reason = excluded.reason, weights = '' WHERE state IN ('{UNUSABLE}', '{GONE}')",
+                f"reason = excluded.reason, {FORGET_READING} "
+                f"WHERE state IN ('{UNUSABLE}', '{GONE}')",
                 images,
             )
+
+    def move(self, image_id: int, path: str, **values: Any) -> None:
+        """Note where an image is now; a row that was made of the file there meanwhile gives way."""
+        with self.transaction():
+            self._connection.execute(
+                f"UPDATE images SET path = path || '/' || id, state = '{GONE}' "
+                "WHERE path = ? AND id != ?",
+                (path, image_id),
+            )
+            self.update(image_id, path=path, **values)
 
     def image(self, image_id: int) -> sqlite3.Row | None:
         return self.row("SELECT * FROM images WHERE id = ?", image_id)
@@ -215,12 +237,13 @@ class LabelStore:
             )
 
     def counts(self) -> dict[str, int]:
-        """Return how many images are in each state."""
+        """Return how many images are in each state; those that wait, in the folders shown."""
         counts = dict.fromkeys((WAITING, LABELLED, UNREADABLE, UNUSABLE, DUPLICATE), 0)
         for row in self.rows("SELECT state, count(*) AS n FROM images GROUP BY state"):
             counts[row["state"]] = row["n"]
         counts.pop(GONE, None)
-        return counts
+        waiting = f"SELECT count(*) FROM images WHERE state = '{WAITING}' AND is_shown(path)"
+        return {**counts, WAITING: self.count(waiting)}
 
     # --- leases ---
 
@@ -321,11 +344,13 @@ class LabelStore:
         """Return the last step of a labeller that can be undone.
 
         Where there is none, that of somebody who has done nothing for ABSENT_S. Steps that were
-        undone are left out, and so are undoings.
+        undone are left out, and so are undoings, and labels that somebody has changed since.
         """
         sql = (
             f"SELECT * FROM steps WHERE kind != '{UNDO}' AND id NOT IN ({UNDONE}) "
-            "AND labeller {} ORDER BY id DESC LIMIT 1"
+            f"AND (kind NOT IN ('{LABEL}', '{MARK_UNREADABLE}') OR EXISTS (SELECT 1 FROM changes "
+            "JOIN images ON images.id = changes.image WHERE changes.step = steps.id "
+            "AND images.step = steps.id)) AND labeller {} ORDER BY id DESC LIMIT 1"
         )
         own = self.row(sql.format("= ?"), labeller)
         present = "NOT IN (SELECT labeller FROM steps WHERE time > ?)"
@@ -343,6 +368,11 @@ class LabelStore:
             image,
             step,
         )
+
+    def first_path(self, image: int) -> str:
+        """Return where an image was before its first step."""
+        row = self.row("SELECT source FROM changes WHERE image = ? ORDER BY step LIMIT 1", image)
+        return str(row["source"]) if row else ""
 
     def changes_of(self, step: int) -> list[Change]:
         return [change_of(row) for row in self.rows("SELECT * FROM changes WHERE step = ?", step)]

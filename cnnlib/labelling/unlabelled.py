@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cnnlib.config_reader import IMAGE_SUFFIXES
@@ -33,24 +34,55 @@ def find_images(
 
     A file that is not an image of this captcha is noted with the reason, and looked at again the
     next time. Symbolic links are left out: they may lead anywhere. A content that is known, or in a
-    `labelled` folder already, is a duplicate.
+    `labelled` folder already, is a duplicate; one whose file has another name now is found there.
     """
-    sql = "SELECT path, digest FROM images WHERE state NOT IN (?, ?)"
+    present = {folder: image_names_in(folder) for folder in folders}
+    sql = "SELECT id, path, digest, state FROM images WHERE state NOT IN (?, ?)"
     rows = store.rows(sql, UNUSABLE, GONE)
-    known, digests = {row["path"] for row in rows}, {row["digest"] for row in rows}
+    renamed = _without_file(rows, present, places)
+    is_known = [row["state"] != DUPLICATE or row["digest"] not in renamed for row in rows]
+    known = {row["path"] for row, is_so in zip(rows, is_known, strict=True) if is_so}
+    digests = {row["digest"] for row in rows} - renamed.keys()
     digests |= _labelled_digests(labelled, places.separator)
     for folder in folders:
-        names = [name for name in image_names_in(folder) if places.text(folder / name) not in known]
+        names = [name for name in present[folder] if places.text(folder / name) not in known]
         check = functools.partial(_check_all, folder, rules)
         for part in map_in_threads(check, names, "checking", SilentReporter()):
             found = []
             for path, digest, reason in part:
+                if reason and not os.path.lexists(path):
+                    continue  # it was labelled meanwhile, or deleted
+                if digest in renamed and digest not in digests:
+                    digests.add(digest)
+                    store.move(renamed[digest], places.text(path))
+                    continue
                 state = UNUSABLE if reason else DUPLICATE if digest in digests else WAITING
                 if state == WAITING:
                     digests.add(digest)
                 found.append((places.text(path), digest, state, is_by_chance(digest), reason))
             store.add_images(found)
             yield
+
+
+def _without_file(
+    rows: Sequence[sqlite3.Row], present: Mapping[Path, Sequence[str]], places: Places
+) -> dict[str, int]:
+    """Return the images that wait and whose file is not where it was, their ids by content.
+
+    `present` has the names in each folder. A folder that is away says nothing of its files.
+    """
+    names = {places.text(folder / name) for folder in present for name in present[folder]}
+    is_there = {places.text(folder): folder.is_dir() for folder in present}
+
+    def is_gone(path: str) -> bool:
+        folder = os.path.dirname(path)
+        if folder in is_there:
+            return is_there[folder] and path not in names
+        return not os.path.lexists(places.path(path))
+
+    return {
+        row["digest"]: row["id"] for row in rows if row["state"] == WAITING and is_gone(row["path"])
+    }
 
 
 def is_by_chance(digest: str) -> bool:

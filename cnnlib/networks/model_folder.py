@@ -46,7 +46,8 @@ class Run:
 
     `rate_factor` and `rewarm_from` are what rollbacks have made of its learning rate; `started`
     says that it began with weights that knew something, and has a lower one. From `cooling_from` on
-    it falls to nothing, for an early end.
+    it falls to nothing, for an early end. `to_last_step`: acc_stop was reached before it, and does
+    not end it. `read_at_start` is the share of the characters that the starting weights read.
     """
 
     step: int
@@ -57,6 +58,8 @@ class Run:
     rewarm_from: int = 0
     started: bool = False
     cooling_from: int = 0
+    to_last_step: bool = False
+    read_at_start: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the values of model.json; most runs have no rollback, and none is written."""

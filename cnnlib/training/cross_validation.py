@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,18 +39,24 @@ class CrossValidation:
 
 
 def cross_validate(
-    config: SampleConfig, images: ImageSet, folds: int, steps: int, reporter: Reporter = CONSOLE
+    config: SampleConfig,
+    sets: Sequence[ImageSet],
+    folds: int,
+    steps: int,
+    reporter: Reporter = CONSOLE,
 ) -> CrossValidation:
-    """Train `folds` times on all images but a part, and read that; the model is untouched.
+    """Train `folds` times on the images of all sets but a part, and read that.
 
-    Raises SampleError for too few or too many images.
+    The model is untouched. Raises SampleError for too few or too many images.
     """
-    if not folds * MIN_IMAGES <= len(images) <= MAX_IMAGES:
+    count = sum(map(len, sets))
+    if not folds * MIN_IMAGES <= count <= MAX_IMAGES:
         raise SampleError(
-            f"{len(images)} images: cross-validation in {folds} parts needs at least "
+            f"{count} images: cross-validation in {folds} parts needs at least "
             f"{folds * MIN_IMAGES}, and takes at most {MAX_IMAGES}. With fewer label more; with "
             "more the test set tells enough (test_batch.py)"
         )
+    images = functools.reduce(ImageSet.joined, sets)
     order = np.random.default_rng(config.seed).permutation(len(images))
     right = 0
     for number, fold in enumerate(np.array_split(order, folds), 1):

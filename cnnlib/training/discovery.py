@@ -104,8 +104,17 @@ class Discovery:
         self, reader: SelfReader, source: TrainingBatches, stop: threading.Event
     ) -> None:
         """Train on with what the network reads now in images without labels."""
-        images, chosen = reader.read(stop)
+        read = reader.read(stop)
+        if read is None:
+            source.learn_also(self._train, np.array([], int), reader.settings.batch_share)
+            self._say(
+                "the test images are read worse than before: on without images without labels"
+            )
+            return
+        images, chosen = read
         source.learn_also(images, chosen, reader.settings.batch_share)
+        if stop.is_set():
+            return
         self._say(
             f"{len(chosen):,} of {len(images):,} images without labels are read well enough to "
             "learn from"

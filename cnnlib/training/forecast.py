@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnnlib.config import SampleConfig
+from cnnlib.config import BACKBONE, RANDOM, SampleConfig
 from cnnlib.console import CONSOLE, Reporter
 from cnnlib.dataset.image_set import ImageSet
 from cnnlib.errors import SampleError
@@ -67,7 +67,7 @@ class Forecast:
 def forecast(
     config: SampleConfig, train: ImageSet, test: ImageSet, steps: int, reporter: Reporter = CONSOLE
 ) -> Forecast:
-    """Train on a quarter and on a half, from random weights; the model of `config` is untouched.
+    """Train on a quarter and on a half; the model of `config` is untouched.
 
     Each image is read once: test-time augmentation may help one part alone. Raises SampleError for
     too few images.
@@ -117,7 +117,8 @@ def count_wrong(
 ) -> int:
     """Train in a folder of its own, and return how many of other images are read wrong.
 
-    `test` chooses the best weights. There is no teacher: it may have learned the other images.
+    `test` chooses the best weights. There is no teacher, and no model to start from but the shipped
+    weights: it may have learned the other images.
     Raises KeyboardInterrupt where the training was interrupted.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -127,6 +128,7 @@ def count_wrong(
             log_dir=ProjectPath(folder),
             cycle_stop=steps,
             acc_stop=1.0,
+            start=config.start if config.start in (BACKBONE, RANDOM) else BACKBONE,
             teacher="",
             export_onnx=False,
         )

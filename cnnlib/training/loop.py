@@ -25,7 +25,7 @@ from cnnlib.training.discovery import Discovery
 from cnnlib.training.graph import TrainingGraph
 from cnnlib.training.history import TrainingRecord
 from cnnlib.training.options import RunOptions, TrainingResult
-from cnnlib.training.plateau import OBSERVE_STEPS, Plateau
+from cnnlib.training.plateau import MIN_TESTED, OBSERVE_STEPS, Plateau
 from cnnlib.training.reports import RunReports
 from cnnlib.training.rollback import MIN_IMAGES, Rollback
 from cnnlib.training.saving import ModelSaver, check_finite
@@ -272,14 +272,21 @@ class TrainingLoop:
         return saver.reaches_acc_stop(self._scorer.score_all(self._test))
 
     def _observe_plateau(self, step: int, source: TrainingBatches) -> None:
-        """Begin the end of the run where the loss of the test set no longer falls."""
+        """Begin the end of the run where the loss of the test set no longer falls.
+
+        One that has not begun to fall is none that no longer does.
+        """
         saver = self._saver
         if step % OBSERVE_STEPS or saver.acc_stop > 1 or saver.cooling_from:
             return
+        if len(self._test) < MIN_TESTED:
+            return
         rng = np.random.default_rng(self._options.seed)  # the same images each time
-        loss = self._scorer.score(*self._test.sample(OBSERVED_IMAGES, rng)).loss
+        scores = self._scorer.score(*self._test.sample(OBSERVED_IMAGES, rng))
+        if self._reports.is_guessing(scores):
+            return
         since = max(source.splicing_starts_at, self._rollback.rewarm_from)
-        if self._plateau.observe(step, loss, since):
+        if self._plateau.observe(step, scores.loss, since):
             saver.cooling_from = step
             self._reports.cooling(step, saver.last_step)
 

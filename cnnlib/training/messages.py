@@ -9,7 +9,6 @@ from cnnlib import console
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.network import CNN
 from cnnlib.networks.cost import Cost
-from cnnlib.networks.model_folder import ModelInfo
 from cnnlib.networks.test_time_augmentation import SHIFTS
 
 REPORT_SHARE = 1.1  # reports and saves add a tenth to the time of the steps
@@ -64,19 +63,22 @@ def restored(step: int) -> str:
     return f"the loss has leapt: back to the weights of step {step}, with half the learning rate"
 
 
-def progress(step: int, cycle_stop: int, step_seconds: Sequence[float], best: str) -> str:
+def progress(step: int, last_step: int, step_seconds: Sequence[float], best: str) -> str:
     step_s = statistics.median(step_seconds)  # the first steps set things up
-    left_s = step_s * (cycle_stop - step) * REPORT_SHARE
+    left_s = step_s * (last_step - step) * REPORT_SHARE
     return (
-        f"step {step} of {cycle_stop}, about {duration(left_s)} to go, "
+        f"step {step} of {last_step}, about {duration(left_s)} to go, "
         f"at {step_s * 1000:.0f} ms a step" + (f"; {best}" if best else "")
     )
 
 
-def best_so_far(scores: Scores | None, info: ModelInfo | None) -> str:
-    if not scores or not info:
-        return ""
-    return f"best {scores.image_accuracy:.2%}, at step {info.step}"
+def best_so_far(scores: Scores, best_step: int) -> str:
+    """Return the best scores and where they are from; `best_step` counts from the run's start."""
+    return f"best {scores.image_accuracy:.2%}, {_at(best_step)}"
+
+
+def _at(best_step: int) -> str:
+    return f"at step {best_step}" if best_step else "before this run"
 
 
 def ending(
@@ -86,7 +88,7 @@ def ending(
     return (
         f"{'interrupted' if interrupted else 'done'} after {steps} steps, {duration(seconds)}\n"
         f"best      {scores.image_accuracy:.2%} of the test images right "
-        f"({right} of {tested}), at step {best_step}"
+        f"({right} of {tested}), {_at(best_step)}"
     )
 
 

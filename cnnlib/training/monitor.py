@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnnlib.dataset.labels import PAD_ID
-from cnnlib.evaluation.metrics import Scores, wilson_interval
+from cnnlib.evaluation.metrics import Scores, count_right, wilson_interval
 
 # While training
 RECENT_REPORTS = 10  # whose mean is compared
@@ -21,7 +21,8 @@ OVERFITTING_GAP = 0.15  # of images right, between training and test set
 # What the images show of a training that stays at chance
 MANY_CONTRADICTIONS = 0.01  # of the training images
 SMALL_LETTERS = 12.0  # pixels high, as the network sees them
-FITTING_LABELS = 3.0  # times chance: the starting weights read the labels in the images
+FITTING_LABELS = 0.06  # of the way from chance to all right: starting weights read the labels
+CHANCE_LABELS = 1000  # which tell what chance has right, where lengths differ
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ class TrainingMonitor:
                 return f"after {step} steps {line}"
         return ""
 
+    def is_guessing(self, scores: Scores) -> bool:
+        """Return whether scores are no better than those of answers by chance."""
+        return scores.char_accuracy < self._learning_from
+
     def _at_chance(self) -> str:
         if _recent(self._train, "char_accuracy") >= self._learning_from:
             return ""
@@ -101,7 +106,7 @@ class TrainingMonitor:
                 "nothing is learned yet. Most often labels do not belong to their images, or "
                 f"max_captcha is wrong. {compare}; if they agree, another --seed may help"
             )
-        if seen.read_at_start < FITTING_LABELS * chance:
+        if seen.read_at_start < chance + FITTING_LABELS * (1 - chance):
             return (
                 f"the starting weights read {seen.read_at_start:.0%} of the characters as they are "
                 f"labelled. Labels that do not belong to their images look like that. {compare}"
@@ -143,14 +148,25 @@ class TrainingMonitor:
 
 
 def chance_accuracy(char_ids: np.ndarray) -> float:
-    """Return the share of characters that the most frequent class at each position has right.
+    """Return the share of characters that answers have right which do not depend on the image.
 
-    `char_ids` are the labels, int [N, L], of at least one image.
+    `char_ids` are the labels, int [N, L], of at least one image. The best of such answers count:
+    the most frequent class at each position, in as many positions as the labels of some image have,
+    and, where lengths differ, the label of another image.
     """
-    columns = [column[column != PAD_ID] for column in char_ids.T]
-    return statistics.mean(
-        float(np.bincount(column).max() / len(column)) for column in columns if len(column)
-    )
+    lengths = (char_ids != PAD_ID).sum(axis=1)  # [N]
+    columns = [column[column != PAD_ID] for column in char_ids.T[: lengths.max()]]
+    frequent = np.array([np.bincount(column).argmax() for column in columns])
+    labels = char_ids
+    if len(np.unique(lengths)) > 1:
+        labels = char_ids[np.random.default_rng(0).permutation(len(char_ids))[:CHANCE_LABELS]]
+    answers = [np.roll(labels, 1, axis=0)] if labels is not char_ids else []
+    for length in np.unique(lengths):
+        text = np.full(char_ids.shape[1], PAD_ID)
+        text[:length] = frequent[:length]
+        answers.append(np.tile(text, (len(labels), 1)))
+    characters = (labels != PAD_ID).sum()
+    return max(float(count_right(labels, given).sum() / characters) for given in answers)
 
 
 def _recent(scores: Sequence[Scores], what: str) -> float:
@@ -163,15 +179,18 @@ TOO_NARROW = 0.05  # of training images wrong, after a run of some length
 TOO_NARROW_STEPS = 1000
 
 
-def advice(train: Scores, test: Scores, cycle_stop: int, wider: str = "") -> list[str]:
+def advice(
+    train: Scores, test: Scores, cycle_stop: int, wider: str = "", ended_early: bool = False
+) -> list[str]:
     """Return what would help most, or nothing; from the scores of images of both sets.
 
-    Where training images are wrong, too, more steps help; where they are right, more images.
-    `wider` is the network to try next, if there is one.
+    Where training images are wrong, too, more steps help, unless the run `ended_early` because the
+    loss no longer fell; where they are right, more images. `wider` is the network to try next, if
+    there is one.
     """
     if test.image_accuracy >= NO_ADVICE_FROM:
         return []
-    lines = [_steps_or_images(train, test, cycle_stop)]
+    lines = [_steps_or_images(train, test, cycle_stop, ended_early)]
     if wider and 1 - train.image_accuracy > TOO_NARROW and cycle_stop >= TOO_NARROW_STEPS:
         lines.append(
             "this captcha is hard: a wider network would pay, too, and take twice as long "
@@ -180,8 +199,14 @@ def advice(train: Scores, test: Scores, cycle_stop: int, wider: str = "") -> lis
     return lines
 
 
-def _steps_or_images(train: Scores, test: Scores, cycle_stop: int) -> str:
+def _steps_or_images(train: Scores, test: Scores, cycle_stop: int, ended_early: bool) -> str:
     wrong, wrong_in_training = 1 - test.image_accuracy, 1 - train.image_accuracy
+    if 2 * wrong_in_training >= wrong and ended_early:
+        return (
+            f"{wrong_in_training:.1%} of the training images are wrong, too, and more steps did "
+            "not help: look for wrong labels (python3 doctor.py); larger images would pay where "
+            "letters are small (image_width, image_height)"
+        )
     if 2 * wrong_in_training >= wrong:
         return (
             f"{wrong_in_training:.1%} of the training images are wrong, too: more steps would "

@@ -11,6 +11,7 @@ EARLIEST_SHARE = 0.2
 COMPARED = 0.6  # with the loss after this share of the steps since the images became as they are
 LEAST_FALL = 0.05  # of the loss
 NEGLIGIBLE = 0.001  # of a loss without smoothing: all texts are right with certainty
+MIN_TESTED = 20  # images: the loss of fewer falls and stays by luck
 COOLING_SHARE = 0.1  # of a run's steps, in which the rate falls to nothing
 
 

@@ -17,6 +17,7 @@ from cnnlib.importing.inspection import letter_height
 from cnnlib.network import CNN
 from cnnlib.networks.architectures import WIDER
 from cnnlib.networks.cost import cost
+from cnnlib.networks.model_folder import ModelInfo
 from cnnlib.training import messages
 from cnnlib.training.monitor import Evidence, TrainingMonitor, advice, chance_accuracy
 from cnnlib.training.options import RunOptions, TrainingResult
@@ -46,7 +47,6 @@ class RunReports:
         self._scorer, self._saver = scorer, saver
         self._reporter, self._advises = reporter, advises
         self._began_s = time.monotonic()
-        self._read_at_start: float | None = None  # share of characters, by weights that know them
         self._monitor = TrainingMonitor(
             chance_accuracy(train.char_ids),
             min(options.test_batch_size, len(test)),
@@ -56,7 +56,9 @@ class RunReports:
 
     def _evidence(self) -> Evidence:
         pixels = self._sampled_training_images()[0][:EVIDENT_IMAGES]
-        return Evidence(contradictions(self._train), letter_height(pixels), self._read_at_start)
+        return Evidence(
+            contradictions(self._train), letter_height(pixels), self._saver.read_at_start
+        )
 
     def _sampled_training_images(self) -> tuple[np.ndarray, np.ndarray]:
         return self._train.sample(ADVICE_IMAGES, np.random.default_rng(self._options.seed))
@@ -65,7 +67,7 @@ class RunReports:
         """Report what is trained; `origin` says in words which weights it starts from."""
         if self._saver.known_share >= KNOWN_SHARE:
             scores = self._scorer.score(*self._sampled_training_images())
-            self._read_at_start = scores.char_accuracy
+            self._saver.read_at_start = scores.char_accuracy
         cnn, options = self._cnn, self._options
         needs = cost(cnn.network, cnn.spec)
         self._reporter.say(
@@ -115,11 +117,19 @@ class RunReports:
 
     def progress(self, step: int, seconds: list[float]) -> None:
         """Report how far the run is; `seconds` are those of its last steps."""
-        cycle_stop = self._options.cycle_stop
-        self._reporter.say(messages.progress(step, cycle_stop, seconds, self.best_so_far()))
+        last_step = self._saver.last_step
+        self._reporter.say(messages.progress(step, last_step, seconds, self.best_so_far()))
 
     def best_so_far(self) -> str:
-        return messages.best_so_far(self._saver.best_scores, self._saver.current)
+        best, scores = self._saver.current, self._saver.best_scores
+        return messages.best_so_far(scores, self._step_of(best)) if best and scores else ""
+
+    def _step_of(self, best: ModelInfo) -> int:
+        """Return the step of this run that has the best weights; 0 where an earlier run has."""
+        return max(0, best.step - self._saver.earlier_steps)
+
+    def is_guessing(self, scores: Scores) -> bool:
+        return self._monitor.is_guessing(scores)
 
     def end(self, last: int, interrupted: bool) -> TrainingResult:
         """Report how the run ended, after its step `last`."""
@@ -127,7 +137,9 @@ class RunReports:
         assert best is not None and scores is not None, "a run ends with a save"
         steps, seconds = last - self._saver.first_step, time.monotonic() - self._began_s
         self._reporter.say(
-            messages.ending(scores, len(self._test), best.step, steps, seconds, interrupted)
+            messages.ending(
+                scores, len(self._test), self._step_of(best), steps, seconds, interrupted
+            )
         )
         if best.augmented and self._options.test_time_augmentation:
             self._reporter.say(messages.shifts(best.augmented["image_accuracy"]))
@@ -143,7 +155,8 @@ class RunReports:
         """Return what would help most; training images are read with the weights of the end."""
         train = self._scorer.score(*self._sampled_training_images())
         wider = WIDER.get(self._cnn.network, "")
-        return advice(train, test, self._options.cycle_stop, wider)
+        ended_early = self._saver.cooling_from > 0
+        return advice(train, test, self._options.cycle_stop, wider, ended_early)
 
     def _check(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -54,6 +54,8 @@ class ModelSaver:
         self.earlier_steps = 0  # of all runs before this one
         self.started = False  # the run, from weights that know something
         self.known_share = 0.0  # of the characters, by weights that were not trained on them here
+        self.read_at_start: float | None = None  # share of the characters that those had right
+        self._to_last_step = False  # whatever acc_stop says: it was reached before the run
         self.cooling_from = 0  # the step from which on the rate falls to nothing, for an early end
         self.acc_stop = options.acc_stop if options.acc_stop < 1 else math.inf
 
@@ -88,13 +90,16 @@ class ModelSaver:
             return self._resume(previous)
         self.earlier_steps = previous.total_step
         reached = self.reaches_acc_stop(self.best_scores)
-        if reached:
-            self.acc_stop = math.inf  # or a run with more images would end as it begins
+        if reached:  # or a run with more images would end as it begins
+            self._go_to_last_step()
         return (
             f"a new run on the weights of {previous.step} steps, which have "
             f"{self.best_scores.image_accuracy:.2%} of the test images right"
             + (": to its last step, since acc_stop is reached already" if reached else "")
         )
+
+    def _go_to_last_step(self) -> None:
+        self._to_last_step, self.acc_stop = True, math.inf
 
     def _start(self) -> str:
         """Begin with the weights that the options name, adapted to this kind of captcha."""
@@ -132,7 +137,11 @@ class ModelSaver:
             ) from error
         self.first_step = previous.run.step
         self.earlier_steps = previous.total_step - previous.run.step
-        self.cooling_from = previous.run.cooling_from
+        self.read_at_start = previous.run.read_at_start
+        if previous.run.to_last_step:
+            self._go_to_last_step()
+        if self.acc_stop < 1 and previous.run.cycle_stop == self._options.cycle_stop:
+            self.cooling_from = previous.run.cooling_from
         return f"the run that was interrupted goes on after step {previous.run.step}"
 
     def _load_best(self, previous: ModelInfo) -> None:
@@ -188,6 +197,8 @@ class ModelSaver:
                 rewarm_from,
                 self.started,
                 self.cooling_from,
+                self._to_last_step,
+                self.read_at_start,
             ),
             libraries=_libraries(),
             augmented=augmented,

@@ -12,10 +12,11 @@ from cnnlib.dataset.image_set import ImageSet
 from cnnlib.evaluation import metrics
 from cnnlib.evaluation.metrics import Scores, softmax
 from cnnlib.networks.decoding import decode
+from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.test_time_augmentation import shifted_columns
 from cnnlib.training.graph import TrainingGraph
 
-SCORED_PER_RUN = 250  # of the network
+SCORED_PER_RUN = 250  # of the network, or fewer where memory does not suffice
 ALL = slice(None)
 IMAGES_PER_PART = 1000  # whose probabilities are in memory
 
@@ -25,6 +26,7 @@ class Scorer:
 
     def __init__(self, graph: TrainingGraph, session: Any, has_end_class: bool) -> None:
         self._graph, self._session, self._has_end_class = graph, session, has_end_class
+        self._per_run = SCORED_PER_RUN
 
     def score(self, pixels: np.ndarray, char_ids: np.ndarray) -> Scores:
         return self.scores_of(*self.outputs(pixels, char_ids))
@@ -39,19 +41,25 @@ class Scorer:
 
         `columns`, int [W], are those that are shown.
         """
-        graph = self._graph
-        parts = [
-            self._session.run(
-                (graph.logits, graph.losses),
-                {
-                    graph.X: pixels[start : start + SCORED_PER_RUN][:, :, columns],
-                    graph.Y: char_ids[start : start + SCORED_PER_RUN],
-                },
-            )
-            for start in range(0, len(pixels), SCORED_PER_RUN)
-        ]
+        parts, start = [], 0
+        while start < len(pixels):
+            part = slice(start, start + self._per_run)
+            try:
+                parts.append(self._run(pixels[part][:, :, columns], char_ids[part]))
+            except tf.errors.ResourceExhaustedError:
+                if self._per_run == 1:
+                    raise
+                self._per_run //= 2
+            else:
+                start = part.stop
         logits, losses = (np.concatenate(column) for column in zip(*parts, strict=True))
         return logits, char_ids, losses
+
+    def _run(self, pixels: np.ndarray, char_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        graph = self._graph
+        feeds = {graph.X: pixels, graph.Y: char_ids}
+        logits, losses = self._session.run((graph.logits, graph.losses), feeds)
+        return logits, losses
 
     def averaged_logits(self, images: ImageSet, logits: np.ndarray) -> np.ndarray:
         """Return logits with test-time augmentation; `logits` are without, both [N, P, C]."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from cnnlib.dataset.image_set import ImageSet, load_images
 from cnnlib.dataset.labels import PAD_ID, UNKNOWN_ID
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
+from cnnlib.evaluation.checks import digests
 from cnnlib.evaluation.metrics import fit_temperature, mcnemar_p_value
 from cnnlib.networks.decoding import decode
 from cnnlib.paths import ProjectPath
@@ -27,18 +29,58 @@ from cnnlib.training.recipes import SelfTraining
 from cnnlib.training.scoring import Scorer, probabilities_in_parts
 
 CHANCE = 0.05  # a loss of the test set with a smaller p value is no chance
+MIN_TESTED = 10  # images: fewer cannot show such a loss
 
 
 def load_unlabelled(
-    folder: ProjectPath, rules: Rules, least: int, most: int, seed: int, reporter: Reporter
+    folder: ProjectPath,
+    rules: Rules,
+    train: ImageSet,
+    test: ImageSet,
+    settings: SelfTraining,
+    seed: int,
+    reporter: Reporter,
 ) -> ImageSet | None:
-    """Decode the images of a folder, `most` at most, chosen by seed; None for fewer than `least`.
+    """Decode the images of a folder, as many as the settings say at most, chosen by seed.
 
-    Their char_ids are UNKNOWN_ID. An image that cannot be used is reported and skipped.
+    None where there are fewer than with labels; what is there and not used is reported. Their
+    char_ids are UNKNOWN_ID. An image that cannot be used is reported and skipped, one that is
+    also a training or a test image is skipped.
     """
+    least, most = len(train), settings.most_images
     try:
-        if len(image_names(folder)) < least:
-            return None
+        count = len(image_names(folder))
+    except SampleError:  # there is no folder
+        count = 0
+    if not count:
+        return None
+    unused = ""
+    if count < least:
+        unused = f"fewer than the {least:,} with labels"
+    elif least > most:
+        unused = f"of {least:,} with labels they would teach little"
+    elif len(test) < MIN_TESTED:
+        unused = f"{len(test)} test images cannot show whether they help, {MIN_TESTED} can"
+    if not unused:
+        images = _load_new(folder, rules, [train, test], most, seed, reporter)
+        if images is not None and len(images) >= least:
+            return images
+        usable = len(images) if images is not None else 0
+        unused = f"{usable:,} can be used and are new, fewer than the {least:,} with labels"
+    reporter.say(f"unlabelled {count:,} images in {folder} are not learned from: {unused}")
+    return None
+
+
+def _load_new(
+    folder: ProjectPath,
+    rules: Rules,
+    known: Sequence[ImageSet],
+    most: int,
+    seed: int,
+    reporter: Reporter,
+) -> ImageSet | None:
+    """Return the images of a folder that are in no known set; None where none is of use."""
+    try:
         images = load_images(
             folder,
             dataclasses.replace(rules, labelled=False),
@@ -47,9 +89,11 @@ def load_unlabelled(
             cached=True,
             reporter=reporter,
         )
-    except SampleError:  # there is no folder, or nothing of use in it
+    except SampleError:  # nothing of use in it
         return None
-    return images if len(images) >= least else None
+    seen = {digest for images in known for digest in digests(images)}
+    new = [i for i, digest in enumerate(digests(images)) if digest not in seen]
+    return images if len(new) == len(images) else images.take(np.array(new, int))
 
 
 class SelfReader:
@@ -65,20 +109,21 @@ class SelfReader:
     ) -> None:
         self._images, self._test, self._scorer = images, test, scorer
         self.settings, self._has_end_class = settings, has_end_class
-        self._before: np.ndarray | None = None  # which test images were right before, bool [M]
+        self._most_right = np.zeros(len(test), bool)  # test images, at the best reading so far
 
-    def read(self, stop: threading.Event) -> tuple[ImageSet, np.ndarray]:
+    def read(self, stop: threading.Event) -> tuple[ImageSet, np.ndarray] | None:
         """Return the images with what was read in them, and of which enough is known, int [n].
 
-        None are chosen where the test set is clearly read worse than before such images were
-        learned, or where `stop` is set meanwhile.
+        None where the test set is clearly read worse than at a reading before. None are chosen
+        where `stop` is set meanwhile.
         """
         images, none = self._images, np.array([], int)
         logits, char_ids, _ = self._scorer.outputs(self._test.pixels, self._test.char_ids)
         right = self._scorer.right_images(logits, char_ids)
-        before = self._before = right if self._before is None else self._before
-        if right.sum() < before.sum() and mcnemar_p_value(right, before) < CHANCE:
-            return images, none
+        if right.sum() >= self._most_right.sum():
+            self._most_right = right
+        elif mcnemar_p_value(right, self._most_right) < CHANCE:
+            return None
         temperature = fit_temperature(logits, char_ids)
         parts = [
             decode(probabilities, self._has_end_class)

@@ -216,15 +216,15 @@ class TrainModel(CNN):
             load_images(path, self.rules, cached=True, reporter=self._reporter)
             for path in (self.train_img_path, self.verify_img_path)
         )
-        return train, test, self._load_unlabelled(len(train))
+        return train, test, self._load_unlabelled(train, test)
 
-    def _load_unlabelled(self, least: int) -> ImageSet | None:
+    def _load_unlabelled(self, train: ImageSet, test: ImageSet) -> ImageSet | None:
         settings = self.options.recipe.self_training
         if not settings or not self.unlabelled_img_path:
             return None
         folder = ProjectPath(self.unlabelled_img_path)
         return load_unlabelled(
-            folder, self.rules, least, settings.most_images, self.options.seed, self._reporter
+            folder, self.rules, train, test, settings, self.options.seed, self._reporter
         )
 
     @functools.cached_property

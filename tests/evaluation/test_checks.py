@@ -41,7 +41,7 @@ def test_same_pixels_with_different_labels(train, test):
     train.char_ids[7], train.char_ids[3] = (0, 1), (0, 2)
     [line, copies] = check_images(train, test, "0123")
     assert line.startswith("1 picture has two labels: 0_3.png and 0_7.png: remove")
-    assert copies.startswith("1 training image is a copy of another")
+    assert copies.startswith("1 training image is a copy of another, such as 0_7.png of 0_3.png")
 
 
 def test_ten_pairs_under_two_labels_are_named(train, test):
@@ -56,7 +56,8 @@ def test_ten_pairs_under_two_labels_are_named(train, test):
 def test_training_images_in_the_test_set(train, test):
     test.pixels[:3], test.char_ids[:3] = train.pixels[:3], train.char_ids[:3]
     [line] = check_images(train, test, "0123")
-    assert line.startswith("3 test images are in the training set too, such as 1_0.png: remove")
+    assert line.startswith("3 test images are in the training set too, 1_0.png as 0_0.png; 1_1.png")
+    assert "0_2.png: remove the latter" in line
 
 
 @pytest.mark.parametrize("form", ["JPEG", "GIF", "smaller"])
@@ -72,9 +73,27 @@ def test_training_images_that_are_encoded_anew_in_the_test_set(train, test, form
     for images, index, drawn in ((train, 5, first), (test, 9, again), (test, 10, others[0])):
         images.pixels[index] = np.asarray(drawn.convert("L"))
         images.char_ids[index] = (1, 2)
-    assert near_copies(train, test) == [9]
+    assert near_copies(train, test) == {9: 5}
     [line] = check_images(train, test, "0123")
-    assert line.startswith("1 test image is in the training set too, such as 1_9.png: remove")
+    assert line.startswith("1 test image is in the training set too, 1_9.png as 0_5.png: remove")
+
+
+def test_a_copy_is_found_among_many_images_of_its_label():
+    train, test = image_set(1500, classes=1), image_set(50, classes=1, seed=1)
+    noise = np.random.default_rng(2).integers(-20, 21, train.pixels[0].shape)
+    test.pixels[7] = np.clip(train.pixels[1400] + noise, 0, 255)
+    assert near_copies(train, test) == {7: 1400}
+
+
+def test_captchas_that_draw_a_text_the_same_each_time_are_no_certain_leak(train, test):
+    rng = np.random.default_rng(2)
+    plain = 255 * rng.integers(0, 2, (16, 24, 40)).repeat(1, axis=0)  # one picture for each label
+    for images in (train, test):
+        places = images.char_ids[:, 0] * 4 + images.char_ids[:, 1]
+        dots = rng.random(images.pixels.shape) < 0.03
+        images.pixels[:] = np.where(dots, 128, plain[places])
+    line = check_images(train, test, "0123")[0]
+    assert "(or this captcha draws a text nearly the same each time: then leave them)" in line
 
 
 def test_blank_images(train, test):
@@ -116,6 +135,6 @@ def test_a_colour_that_does_not_vary_is_no_blank_image():
 
 
 def test_images_that_cost_much_are_reported_with_a_size_that_does_not():
-    assert list(check_cost(900_000_000, 400, 200)) == []
+    assert list(check_cost(1_400_000_000, 400, 200)) == []
     [line] = check_cost(4_000_000_000, 800, 250)
     assert "4.0 GFLOP" in line and "image_width 400 and image_height 125" in line

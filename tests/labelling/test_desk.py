@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from contextlib import closing
 
 import pytest
 
 from cnnlib.config import load_sample_config
 from cnnlib.console import SilentReporter
 from cnnlib.dataset import moving, splitting
+from cnnlib.errors import SampleError
 from cnnlib.labelling import desk as desk_module
 from cnnlib.labelling import progress
-from cnnlib.labelling.desk import LabelError
+from cnnlib.labelling.desk import LabelError, LabellingDesk
 from cnnlib.labelling.store import WAITING
 from tests.helpers import names_in
+
+
+def desk_of(project):
+    folder = project.sample.unlabelled_image_dir.full
+    return LabellingDesk(project.sample, project.config_path, [folder])
 
 
 @pytest.fixture(autouse=True)
@@ -272,6 +279,121 @@ def test_undo_gives_back_each_label_that_an_image_had(project, desk, labels):
     for _ in range(40):
         desk.undo("ann")
     assert desk.store.counts()["waiting"] == 40 and len(unlabelled(project)) == 40
+
+
+def test_a_folder_that_is_away_does_not_keep_others(project, labels, draw_images):
+    other = project.root / "other"
+    draw_images(other, 10, seed=99)
+    folders = [project.sample.unlabelled_image_dir.full, other]
+    with closing(LabellingDesk(project.sample, project.config_path, folders)) as desk:
+        desk.reader.work()
+        folders[0].rename(folders[0].with_name("away"))
+        assert len(desk.next_images("ann", 20, [])) == 10
+        assert desk.store.counts()["waiting"] == 10
+
+
+def test_images_of_folders_that_were_not_given_are_not_shown(project, desk, draw_images):
+    other = project.root / "other"
+    draw_images(other, 3, seed=99)
+    with closing(LabellingDesk(project.sample, project.config_path, [other])) as again:
+        again.reader.work()
+        assert again.store.counts()["waiting"] == 3
+        assert len(again.next_images("ann", 10, [])) == 3
+        assert again.confident_images("ann", 10) == []
+
+
+def test_files_that_have_another_name_now_still_wait(project, desk, open_desk):
+    folder = project.sample.unlabelled_image_dir.full
+    for i, path in enumerate(sorted(folder.iterdir())[:15]):
+        path.rename(path.with_name(f"{i}.png"))
+    counts = open_desk().store.counts()
+    assert (counts["waiting"], counts["duplicate"]) == (40, 0)
+    assert len(desk.next_images("ann", 40, [])) == 40
+
+
+def test_undo_where_the_file_had_come_back_and_gone_again(project, desk, labels, open_desk):
+    [image] = give(desk, labels)
+    old = desk.places.path(desk.store.changes_of(1)[0].source)
+    [new] = project.sample.new_image_dir.full.iterdir()
+    shutil.copyfile(new, old)
+    assert open_desk().store.counts()["duplicate"] == 1
+    old.unlink()
+    desk.undo("ann")
+    assert desk.store.image(image)["state"] == WAITING and len(unlabelled(project)) == 40
+    assert open_desk().store.counts()["waiting"] == 40
+
+
+def test_what_of_many_could_not_be_moved_was_never_labelled(project, desk, labels, monkeypatch):
+    items = [item["id"] for item in desk.next_images("ann", 5, [])]
+    move_all = moving.move_all
+
+    def full(moves, reporter):
+        move_all(moves[:3], reporter)
+        raise SampleError("no space left")
+
+    monkeypatch.setattr(moving, "move_all", full)
+    with pytest.raises(LabelError, match="no space left"):
+        desk.accept("ann", {image: labels.of(desk, image) for image in items}, [])
+    monkeypatch.undo()
+    assert len(labelled(project)) == 3
+    [failed, _] = [i for i in items if desk.store.image(i)["state"] == WAITING]
+    desk.next_images("ann", 5, [])
+    desk.label("ann", failed, "00", keys=1, accept_new=False)
+    desk.undo("ann")
+    assert desk.store.image(failed)["state"] == WAITING
+    assert len(desk.undo("ann")["items"]) == 3 and not labelled(project)
+    with pytest.raises(LabelError, match="nothing to undo"):
+        desk.undo("ann")
+
+
+def test_a_label_that_somebody_else_has_changed_is_theirs_to_undo(project, desk, labels):
+    [image] = give(desk, labels)
+    truth = labels.of(desk, image)
+    other = "00" if truth != "00" else "11"
+    desk.relabel("bob", image, other)
+    with pytest.raises(LabelError, match="nothing to undo"):
+        desk.undo("ann")
+    desk.undo("bob")
+    assert desk.store.image(image)["label"] == truth
+    desk.undo("ann")
+    assert not labelled(project) and len(unlabelled(project)) == 40
+
+
+def test_a_label_in_the_other_case_gets_a_name_of_its_own(project, desk):
+    project.change(char_set="abAB01")
+    with closing(desk_of(project)) as desk:
+        desk.reader.work()
+        [item] = desk.next_images("ann", 1, [])
+        desk.label("ann", item["id"], "ab", keys=2, accept_new=False)
+        desk.relabel("ann", item["id"], "aB")
+        [name] = labelled(project)
+        assert name.startswith("aB_") and name.endswith("-2.png")
+        desk.undo("ann")
+        [name] = labelled(project)
+        assert name.startswith("ab_")
+
+
+def test_one_bad_file_does_not_keep_a_screen_of_characters(project, desk, labels):
+    rows = desk.store.rows("SELECT * FROM images WHERE NOT by_chance LIMIT 4")
+    for row in rows:
+        desk.store.update(row["id"], text="01", confidence=0.99, char_confidences="[1, 1]")
+    desk.places.path(rows[0]["path"]).unlink()
+    desk.accept_characters("ann", "0", [(row["id"], 0) for row in rows], [])
+    done = desk.accept_characters("ann", "1", [(row["id"], 1) for row in rows], [])
+    assert done["labelled"] == 3 and len(labelled(project)) == 3
+    desk.undo("ann")  # the whole screen
+    states = [desk.store.image(row["id"]) for row in rows[1:]]
+    assert {(row["state"], row["confirmed"]) for row in states} == {(WAITING, "[0]")}
+
+
+def test_an_image_that_is_read_twice_again_counts_once(desk, labels, monkeypatch):
+    give(desk, labels, count=30)
+    monkeypatch.setattr(desk_module, "SECOND_RATE", 1.0)
+    [again] = desk.next_images("ann", 1, [])
+    for _ in range(2):
+        desk.store.update(again["id"], leased_by="ann")
+        desk.label("ann", again["id"], labels.of(desk, again["id"]), keys=1, accept_new=False)
+    assert progress.second_readings(desk.store)["of"] == 1
 
 
 def test_undo_takes_a_free_name_where_the_old_one_is_taken(project, desk, labels, draw_images):

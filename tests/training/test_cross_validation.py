@@ -24,7 +24,7 @@ def test_every_image_is_read_once_by_a_training_without_it(project, monkeypatch)
         return 1
 
     monkeypatch.setattr(cross_validation, "count_wrong", count_wrong)
-    found = cross_validate(project.sample, images(103), 5, 7, SilentReporter())
+    found = cross_validate(project.sample, [images(103)], 5, 7, SilentReporter())
     assert found == CrossValidation(103, 98, 5, 7)
     assert sorted(name for *_, others in parts for name in others) == sorted(
         str(i) for i in range(103)
@@ -38,7 +38,7 @@ def test_every_image_is_read_once_by_a_training_without_it(project, monkeypatch)
 @pytest.mark.parametrize("count", [49, 5001])
 def test_too_few_or_too_many_images_are_refused(project, count):
     with pytest.raises(SampleError, match=f"{count} images: cross-validation in 5 parts needs"):
-        cross_validate(project.sample, images(count), 5, 1, SilentReporter())
+        cross_validate(project.sample, [images(count)], 5, 1, SilentReporter())
 
 
 def test_doctor_measures_on_all_images(ready, capsys):

@@ -46,7 +46,9 @@ def test_progress_is_that_of_a_step_in_the_middle():
     line = messages.progress(100, 300, [9.0, 0.5, 0.5], "")
     assert line == "step 100 of 300, about 1 min 50 s to go, at 500 ms a step"
     assert messages.progress(100, 300, [0.5], "best 1 %").endswith("a step; best 1 %")
-    assert messages.best_so_far(None, None) == ""
+    best = Scores(0.99, 0.98, 0.1)
+    assert messages.best_so_far(best, 20) == "best 98.00%, at step 20"
+    assert messages.best_so_far(best, 0) == "best 98.00%, before this run"
 
 
 @pytest.mark.parametrize(("interrupted", "word"), [(False, "done"), (True, "interrupted")])

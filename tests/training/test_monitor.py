@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from cnnlib.dataset.labels import PAD_ID
 from cnnlib.evaluation.metrics import Scores
 from cnnlib.training.monitor import Evidence, TrainingMonitor, advice, chance_accuracy
 
@@ -42,7 +43,7 @@ def test_chance_accuracy_is_reported_once():
         (Evidence(0.2, 8.0, 0.9), 120, "the loss leapt at step 120"),
         (Evidence(contradictions=0.2), 0, "labels contradict each other, 20% of the training"),
         (Evidence(letter_height=8.0), 0, "letters are about 8 pixels high"),
-        (Evidence(0.0, 20.0, 0.26), 0, "Labels that do not belong to their images look like that"),
+        (Evidence(0.0, 20.0, 0.28), 0, "Labels that do not belong to their images look like that"),
         (Evidence(0.0, 20.0, 0.9), 0, "the labels fit the images: .* 90% of the"),
         (Evidence(0.001, 14.0, 0.9), 0, "the labels fit the images"),
     ],
@@ -76,6 +77,26 @@ def test_chance_accuracy_is_that_of_the_most_frequent_class_at_each_position():
     assert chance_accuracy(np.array([[0, 1], [0, 2], [0, 3], [1, 1]])) == (3 / 4 + 2 / 4) / 2
 
 
+def test_chance_accuracy_where_lengths_differ_is_that_of_texts_without_a_look():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 36, (2000, 6))
+    lengths = rng.integers(4, 7, 2000)
+    labels[np.arange(6) >= lengths[:, np.newaxis]] = PAD_ID
+    assert 0.06 < chance_accuracy(labels) < 0.12  # characters in order count, wherever they are
+    long = np.full((1001, 8), PAD_ID)
+    long[:, :4] = rng.integers(0, 36, (1001, 4))
+    long[0] = 1
+    assert chance_accuracy(long) < 0.1  # not the single image's last columns
+
+
+def test_labels_with_few_classes_are_blamed_only_where_they_do_not_fit():
+    at_chance = [(0.45, 0.1, 1.4, 0.1)] * 50
+    [line] = lines_of(at_chance, chance=0.4, evidence=Evidence(0.0, 20.0, 0.95))
+    assert "the labels fit the images" in line
+    [line] = lines_of(at_chance, chance=0.4, evidence=Evidence(0.0, 20.0, 0.42))
+    assert "Labels that do not belong" in line
+
+
 # --- after training ---
 
 
@@ -92,6 +113,11 @@ def test_chance_accuracy_is_that_of_the_most_frequent_class_at_each_position():
 def test_what_would_bring_most_after_a_training(train, test, expected):
     lines = advice(Scores(train, train, 0.1), Scores(test, test, 0.1), 300)
     assert re.search(expected, "".join(lines)) and len(lines) == bool(expected)
+
+
+def test_more_steps_are_not_advised_where_the_loss_no_longer_fell():
+    [line] = advice(Scores(0.9, 0.9, 0.1), Scores(0.9, 0.88, 0.1), 300, ended_early=True)
+    assert "more steps did not help" in line
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,14 @@ def flat(ready, monkeypatch):
     monkeypatch.setattr(loop, "OBSERVE_STEPS", 5)
     recipe = dataclasses.replace(RECIPES["default"], least_warm_up=0)  # longer than such a run
     monkeypatch.setitem(RECIPES, "default", recipe)
-    monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.5, 0.5, 0.5))
-    monkeypatch.setattr(Scorer, "score", lambda *_: Scores(0.5, 0.5, 0.5))
+    set_flat(monkeypatch, 0.9)
     ready.change(cycle_stop=120, cycle_save=1000, acc_stop=0.99)
     return ready
+
+
+def set_flat(monkeypatch, char_accuracy):
+    monkeypatch.setattr(metrics, "scores", lambda *_: Scores(char_accuracy, 0.5, 0.5))
+    monkeypatch.setattr(Scorer, "score", lambda *_: Scores(char_accuracy, 0.5, 0.5))
 
 
 def recorded_rates(monkeypatch):
@@ -95,3 +99,26 @@ def test_run_that_is_interrupted_meanwhile_ends_where_it_would_have(flat, monkey
 
 def test_acc_stop_of_1_keeps_all_steps(flat):
     assert train(flat, acc_stop=1.0).steps == 120
+
+
+def test_a_loss_that_has_not_begun_to_fall_ends_no_run(flat, monkeypatch):
+    set_flat(monkeypatch, 0.05)  # of 36 characters
+    assert train(flat).steps == 120
+
+
+def test_a_few_test_images_end_no_run(flat):
+    next((flat.root / "sample" / "test").glob("*_*")).unlink()
+    assert train(flat).steps == 120
+
+
+@pytest.mark.parametrize("changed", [{"acc_stop": 1.0}, {"cycle_stop": 150}])
+def test_an_early_end_is_forgotten_where_the_configuration_changes(flat, monkeypatch, changed):
+    rates = recorded_rates(monkeypatch)
+    whole = train(flat).steps
+    rates.clear()
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(whole - 5, rates))
+    assert train(flat, fresh=True).interrupted and info(flat).run.cooling_from
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(999, rates))
+    rates.clear()
+    train(flat, **changed)
+    assert info(flat).run.done and min(rates) > 0 and len(rates) > 5

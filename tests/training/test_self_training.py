@@ -1,5 +1,6 @@
 """A training learns from images without labels, too: from what it reads in them itself."""
 
+import shutil
 import threading
 
 import numpy as np
@@ -66,11 +67,19 @@ def test_nothing_is_learned_where_the_test_set_gets_worse_or_the_run_is_stopped(
     scorer.wrong = 5  # of 40, which may be chance
     assert len(looking.read(stop)[1]) == 2
     scorer.wrong = 6
-    assert not len(looking.read(stop)[1])
+    assert looking.read(stop) is None
     scorer.wrong = 0
     assert len(looking.read(stop)[1]) == 2
     stop.set()
     assert not len(looking.read(stop)[1])
+
+
+def test_the_test_set_is_compared_with_its_best_reading(scorer):
+    scorer.wrong = 30  # early in a run
+    looking = reader(scorer, [2, 3])
+    for wrong, learns in ((30, True), (0, True), (8, False)):
+        scorer.wrong = wrong
+        assert (looking.read(threading.Event()) is not None) == learns
 
 
 def test_the_end_of_a_text_is_known_where_all_its_characters_are():
@@ -124,7 +133,31 @@ def test_a_training_uses_them_by_itself_unless_they_are_few(with_unlabelled, mon
     for file in sorted((with_unlabelled.root / "sample" / "unlabelled").glob("_*"))[:21]:
         file.unlink()
     train(with_unlabelled)
-    assert USED not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert USED not in printed
+    assert "unlabelled 39 images in sample/unlabelled/ are not learned from: fewer than" in printed
+
+
+def test_images_of_the_training_and_the_test_set_are_not_learned_from(with_unlabelled, capsys):
+    sample = with_unlabelled.root / "sample"
+    for name in ("train", "test"):
+        for file in (sample / name).glob("*_*"):
+            shutil.copyfile(file, sample / "unlabelled" / f"_{name}_{file.name}")
+    train(with_unlabelled)
+    assert f"of 60 {USED}" in capsys.readouterr().out
+    for file in sorted((sample / "unlabelled").glob("_[0-9]*"))[:30]:
+        file.unlink()
+    train(with_unlabelled)
+    printed = capsys.readouterr().out
+    assert USED not in printed and "30 can be used and are new, fewer than the 40" in printed
+
+
+def test_a_test_set_that_is_too_small_to_object_leaves_them_out(with_unlabelled, capsys):
+    for file in sorted((with_unlabelled.root / "sample" / "test").glob("*_*"))[:11]:
+        file.unlink()
+    train(with_unlabelled)
+    printed = capsys.readouterr().out
+    assert USED not in printed and "9 test images cannot show whether they help" in printed
 
 
 def test_a_folder_of_them_that_cannot_be_used_ends_no_training(with_unlabelled, capsys):

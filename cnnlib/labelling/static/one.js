@@ -1,9 +1,10 @@
 // View "one": an image at a time, accepted or corrected. Labels are sent behind the scenes.
 import { cellsOf, Field, isDoubtful, textOf } from "./field.js";
-import { api, byId, labeller, limits, make, say, saying, state, t } from "./shared.js";
+import { api, byId, labeller, limits, make, refresh, say, saying, state, t } from "./shared.js";
 
 const AHEAD = 10; // images that are decoded before they are needed
 const HASTE_MS = 300; // an Enter so soon after going on by itself was meant for the image before
+const ASK_AGAIN_MS = 3000; // for images, where there are none
 const MODIFIERS = ["Shift", "Control", "Alt", "AltGraph", "Meta", "CapsLock"];
 
 const input = byId("text"), stage = byId("stage"), view = byId("view-one"), auto = byId("auto");
@@ -13,7 +14,7 @@ let items = []; // the first is shown
 let keys = 0; // pressed for the image that is shown
 let actedAt = 0; // when the last key or button was pressed
 let wentOnAt = -HASTE_MS; // when the page last went on by itself
-let isAsking = false, isUndoing = false;
+let isAsking = false, isUndoing = false, askingAgain;
 window.labelling = { lastLatencyMs: null };
 
 function post(path, body) {
@@ -121,7 +122,15 @@ async function refill() {
   const wasEmpty = !items.length;
   items.push(...answer.items.map(loaded));
   if (wasEmpty && items.length) show();
-  else if (wasEmpty) stage.replaceChildren(make("p", {}, t("all_done")));
+  else if (wasEmpty) waitForImages();
+}
+
+/** Say why there is no image, and ask again: others give theirs back, and files are added. */
+function waitForImages() {
+  const text = t(state.counts.waiting ? "all_held" : "all_done");
+  if (stage.textContent !== text) stage.replaceChildren(make("p", { role: "status" }, text));
+  clearTimeout(askingAgain);
+  askingAgain = setTimeout(() => refresh().then(refill), ASK_AGAIN_MS);
 }
 
 function show() {
@@ -162,10 +171,11 @@ function showSecond(item, earlier, now) {
   const relabel = () => { close(); saying(post)("api/relabel", { id: item.id, text: now }); };
   byId("notice").replaceChildren(
     make("img", { src: item.image.src, alt: "" }),
-    make("span", {}, t("second", { earlier, now })),
+    make("span", {}, t(now ? "second" : "second_unreadable", { earlier, now })),
     make("button", { id: "keep", onclick: close }, t("keep", { text: earlier }), " ", key("F3")),
-    make("button", { id: "take", onclick: relabel }, t("take", { text: now }), " ", key("F4")),
   );
+  const take = () => make("button", { id: "take", onclick: relabel }, t("take", { text: now }), " ", key("F4"));
+  if (now) byId("notice").append(take());
 }
 
 const COMMANDS = { Enter: () => accept(), ArrowUp: undo, "Shift+Enter": undo,

@@ -104,6 +104,7 @@ function showProgress() {
   if (second?.of)
     facts.push(t("second_readings", { ...second, share: percent(second.different / second.of) }));
   if (state.reading?.done < state.reading?.of) facts.push(t("suggestions", state.reading));
+  if (counts.unusable) facts.push(t("unusable", { n: counts.unusable, reason: state.unusable_reason }));
   if (state.problem) facts.push(state.problem); // why there are no suggestions
   byId("facts").textContent = facts.join(" ");
 }
