@@ -36,6 +36,9 @@ from cnnlib.training.stepping import Stepper
 REPORT_STEPS = 10  # docs/en/version-2.md, 2.4
 FIRST_PROGRESS_STEPS = 20  # after these the time to expect is known
 PROGRESS_STEPS = 100
+WORTH_SAVING = (
+    20  # steps: a run with --fresh that is stopped earlier leaves the model that was there
+)
 OBSERVED_IMAGES = 1000  # of the test set, at most, to see whether their loss falls
 ACC_STOP_STEPS = 50  # at least, between two scorings of the whole test set because of acc_stop
 
@@ -168,7 +171,8 @@ class TrainingLoop:
             stopping = stop.is_set() and not done
             if stopping:
                 self._reports.stopping()
-            if done or stopping or step % options.cycle_save == 0:
+            spares = stopping and step < WORTH_SAVING and self._saver.spares_old_model
+            if (done or stopping or step % options.cycle_save == 0) and not spares:
                 if step % REPORT_STEPS:
                     self._check_spike(step, self._batch_scores(batch))
                 self._save(step, done)

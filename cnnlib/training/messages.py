@@ -92,6 +92,13 @@ def ending(
     )
 
 
+def ending_unsaved(cnn: CNN, steps: int) -> str:
+    return (
+        f"interrupted after {steps} steps, before the first save: the model that was in "
+        f"{cnn.folder} is still there"
+    )
+
+
 def shifts(accuracy: float) -> str:
     """Return how much is right with test-time augmentation, and what it costs."""
     return (

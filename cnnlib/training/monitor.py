@@ -150,21 +150,21 @@ class TrainingMonitor:
 def chance_accuracy(char_ids: np.ndarray) -> float:
     """Return the share of characters that answers have right which do not depend on the image.
 
-    `char_ids` are the labels, int [N, L], of at least one image. The best of such answers count:
-    the most frequent class at each position, in as many positions as the labels of some image have,
-    and, where lengths differ, the label of another image.
+    `char_ids` are the labels, int [N, L], of at least one image. Such an answer is a text of the
+    most frequent length, of the most frequent class at each position. Where lengths differ, it may
+    be the label of another image, too: what is right more often counts.
     """
     lengths = (char_ids != PAD_ID).sum(axis=1)  # [N]
-    columns = [column[column != PAD_ID] for column in char_ids.T[: lengths.max()]]
-    frequent = np.array([np.bincount(column).argmax() for column in columns])
-    labels = char_ids
-    if len(np.unique(lengths)) > 1:
+    length = np.bincount(lengths).argmax()
+    text = np.full(char_ids.shape[1], PAD_ID)
+    text[:length] = [
+        np.bincount(column[column != PAD_ID]).argmax() for column in char_ids.T[:length]
+    ]
+    labels, others = char_ids, []
+    if (lengths != length).any():
         labels = char_ids[np.random.default_rng(0).permutation(len(char_ids))[:CHANCE_LABELS]]
-    answers = [np.roll(labels, 1, axis=0)] if labels is not char_ids else []
-    for length in np.unique(lengths):
-        text = np.full(char_ids.shape[1], PAD_ID)
-        text[:length] = frequent[:length]
-        answers.append(np.tile(text, (len(labels), 1)))
+        others = [np.roll(labels, 1, axis=0)]
+    answers = [np.tile(text, (len(labels), 1)), *others]
     characters = (labels != PAD_ID).sum()
     return max(float(count_right(labels, given).sum() / characters) for given in answers)
 

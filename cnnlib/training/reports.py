@@ -134,8 +134,10 @@ class RunReports:
     def end(self, last: int, interrupted: bool) -> TrainingResult:
         """Report how the run ended, after its step `last`."""
         best, scores = self._saver.current, self._saver.best_scores
-        assert best is not None and scores is not None, "a run ends with a save"
         steps, seconds = last - self._saver.first_step, time.monotonic() - self._began_s
+        if best is None or scores is None:
+            self._reporter.say(messages.ending_unsaved(self._cnn, steps))
+            return TrainingResult(self._scorer.score_all(self._test), steps, seconds, interrupted)
         self._reporter.say(
             messages.ending(
                 scores, len(self._test), self._step_of(best), steps, seconds, interrupted

@@ -18,7 +18,7 @@ from cnnlib.evaluation.metrics import Scores
 from cnnlib.files import sync
 from cnnlib.network import CNN
 from cnnlib.networks.checkpoint import assign, grow_classes, read_checkpoint, readable
-from cnnlib.networks.model_folder import ModelInfo, Run
+from cnnlib.networks.model_folder import MODEL_FILE, ModelInfo, Run
 from cnnlib.networks.starting_weights import read_start
 from cnnlib.networks.tensorflow_v1 import tf
 from cnnlib.networks.transfer import Layout
@@ -66,6 +66,11 @@ class ModelSaver:
         if not self.cooling_from:
             return cycle_stop
         return min(cycle_stop, self.cooling_from + cooling_steps(cycle_stop))
+
+    @property
+    def spares_old_model(self) -> bool:
+        """Whether a save would put the first steps of a new model in the place of an old one."""
+        return self.current is None and (self._cnn.folder.full / MODEL_FILE).exists()
 
     def reaches_acc_stop(self, scores: Scores) -> bool:
         """Return whether scores of the whole test set reach acc_stop, whatever chance did."""

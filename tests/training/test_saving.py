@@ -20,8 +20,9 @@ from cnnlib.networks.test_time_augmentation import SHIFTS
 from cnnlib.training import loop, saving
 from cnnlib.training.recipes import RECIPES
 from cnnlib.training.saving import ModelSaver
+from cnnlib.training.stepping import Stepper
 from tests.crashes import Crash, changes_of, crash_at, fail_at
-from tests.helpers import drawing
+from tests.helpers import drawing, names_in
 from tests.networks.test_model_folder import INFO
 from tests.training.helpers import checkpoint_files, info, set_scores, stopped_after, train
 
@@ -34,6 +35,20 @@ def test_a_second_run_goes_on_with_the_weights_and_never_gets_worse(ready, capsy
     known = info(ready)
     assert (known.total_step, known.run.step) == (30, 10)
     assert known.step in (10, 20, 30)
+
+
+def test_fresh_that_is_stopped_at_once_leaves_the_old_model(saved, monkeypatch, capsys):
+    before = names_in(saved.sample.model_save_dir.full)
+    rates: list[float] = []
+    step = Stepper.step
+    monkeypatch.setattr(Stepper, "step", lambda self, *a: (rates.append(0.0), step(self, *a)))
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(3, rates))
+    assert train(saved, fresh=True).interrupted
+    assert names_in(saved.sample.model_save_dir.full) == before
+    assert "before the first save: the model that was in" in capsys.readouterr().out
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(23, rates))
+    assert train(saved, fresh=True, cycle_stop=30, cycle_save=30).interrupted
+    assert info(saved).run.step == 20
 
 
 def test_fresh_starts_over(saved):
