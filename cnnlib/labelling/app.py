@@ -34,7 +34,7 @@ from cnnlib.serving.limits import MAX_REQUEST_BYTES
 
 log = logging.getLogger(__name__)
 
-TOKEN_HEADER, TOKEN_COOKIE = "X-Label-Token", "label_token"
+TOKEN_HEADER = "X-Label-Token"
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
 CHARACTER_HEIGHT = 60  # pixels of a cut-out
 PRACTICE_URL = "http://127.0.0.1:6100/captcha/"  # webserver_captcha_image.py
@@ -92,14 +92,15 @@ def _check_access() -> Response | None:
     """Refuse strangers, other sites, and requests that a page of ours did not send."""
     token = current_app.extensions["access_token"]
     if token:
-        given = request.args.get("token") or request.cookies.get(TOKEN_COOKIE, "")
+        given = request.args.get("token") or request.cookies.get(_token_cookie(), "")
         if not hmac.compare_digest(given.encode(), token.encode()):
             raise Forbidden("open the address that the server printed, with its token")
     elif (request.host.rpartition(":")[0] or request.host) not in LOCAL_NAMES and (
         request.host not in LOCAL_NAMES
     ):
         raise Forbidden("this server answers to 127.0.0.1 and localhost alone")
-    if request.headers.get("Sec-Fetch-Site", "same-origin") == "cross-site":
+    is_cross_site = request.headers.get("Sec-Fetch-Site", "same-origin") == "cross-site"
+    if is_cross_site and not _opens_page():
         raise Forbidden("the request comes from another site")
     if request.method == "POST":
         page_token = current_app.extensions["page_token"]
@@ -108,6 +109,16 @@ def _check_access() -> Response | None:
         if not hmac.compare_digest(given.encode(), page_token.encode()) or origin != request.host:
             raise Forbidden("the request does not come from this page: load it again")
     return None
+
+
+def _opens_page() -> bool:
+    """Return whether the request is that of a link to the page, as on another site; no frame."""
+    return request.path == "/" and request.headers.get("Sec-Fetch-Dest") == "document"
+
+
+def _token_cookie() -> str:
+    """Return the cookie's name: all ports of a machine share theirs."""
+    return f"label_token_{request.host.rpartition(':')[2]}"
 
 
 def _harden(response: Response) -> Response:
@@ -159,7 +170,7 @@ def page() -> Response:
     response = Response(text, mimetype="text/html")
     response.headers["Cache-Control"] = "no-store"
     if token:
-        response.set_cookie(TOKEN_COOKIE, token, httponly=True, samesite="Strict")
+        response.set_cookie(_token_cookie(), token, httponly=True, samesite="Strict")
     return response
 
 

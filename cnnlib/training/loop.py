@@ -36,9 +36,7 @@ from cnnlib.training.stepping import Stepper
 REPORT_STEPS = 10  # docs/en/version-2.md, 2.4
 FIRST_PROGRESS_STEPS = 20  # after these the time to expect is known
 PROGRESS_STEPS = 100
-WORTH_SAVING = (
-    20  # steps: a run with --fresh that is stopped earlier leaves the model that was there
-)
+WORTH_SAVING = 20  # steps: --fresh that is stopped before leaves the model that was there
 OBSERVED_IMAGES = 1000  # of the test set, at most, to see whether their loss falls
 ACC_STOP_STEPS = 50  # at least, between two scorings of the whole test set because of acc_stop
 

@@ -101,7 +101,14 @@ def test_requests_of_other_sites_are_refused(app):
     evil = own | {"Origin": "http://evil.example"}
     assert client.post("/api/undo", json={}, headers=evil).status_code == 403
     cross = {"Sec-Fetch-Site": "cross-site"}
-    assert client.get("/api/state", headers=cross).status_code == 403
+    for fetched, path, status in (
+        ("empty", "/api/state", 403),
+        ("iframe", "/", 403),
+        ("document", "/api/state", 403),
+        ("document", "/", 200),  # a link to the page
+    ):
+        sent = {**cross, "Sec-Fetch-Dest": fetched}
+        assert client.get(path, headers=sent).status_code == status, (fetched, path)
     for host in ("evil.example", "evil.example:6200", "127.0.0.1.evil.example"):
         assert client.get("/", headers={"Host": host}).status_code == 403, host
     for host in ("localhost:6200", "127.0.0.1", "[::1]:6200"):
