@@ -424,7 +424,7 @@ class LabellingDesk:
                 done = []
             else:
                 self._take_back(labeller, last["id"], done)
-                self._take_back_screen(labeller, last["id"], {c.image for c in done})
+                self._take_back_screen(labeller, last["id"], done)
             for change in done if lease else ():
                 until = time.time() + LEASE_S
                 self.store.update(change.image, leased_by=labeller, leased_until=until)
@@ -450,11 +450,12 @@ class LabellingDesk:
             changes.append(Change(change.image, row["path"], target, state, label, row["text"]))
         self._apply(labeller, UNDO, changes, step, in_force)
 
-    def _take_back_screen(self, labeller: str, step: int, images: set[int]) -> None:
+    def _take_back_screen(self, labeller: str, step: int, done: Sequence[Change]) -> None:
         """Take back the confirmations that completed the labels of a step, which came with it."""
         before = self.store.row("SELECT * FROM steps WHERE id = ? AND kind = ?", step - 1, CONFIRM)
         confirmed = self.store.changes_of(step - 1) if before else []
-        if images and images <= {change.image for change in confirmed}:
+        images = {change.image for change in done if change.keys is None}  # nobody typed these
+        if len(images) == len(done) and images <= {change.image for change in confirmed}:
             self._take_back_confirmations(labeller, step - 1, confirmed)
 
     def _free_path(self, text: str, row: sqlite3.Row) -> str:
@@ -515,26 +516,41 @@ class LabellingDesk:
         failure = carry_out(self.store, self.places, [c for c in changes if c.moves])
         left = [c for c in changes if self._required(c.image)["pending"] == step]
         if left:
-            moved = [c for c in changes if c not in left]
             with self.store.transaction():
-                # What was done becomes a step of its own; a part of an undoing stays one.
-                if kind != UNDO or not moved:
-                    self.store.write_step(labeller, UNDO, [], step)
-                if kind != UNDO and moved:
-                    done = self.store.write_step(labeller, kind, moved)
-                    for change in moved:
-                        self.store.update(change.image, step=done)
                 for change in left:
                     row = before[change.image]
                     self.store.update(
                         change.image, pending=0, **{n: row[n] for n in ("step", "state", "label")}
                     )
+                self._split_step(labeller, step, changes, left)
             raise LabelError("failed", failure or "the name of a file is taken: try again")
         if kind == LABEL and len(changes) == 1:
             state = self._required(changes[0].image)["state"]
             if state != LABELLED:
                 raise LabelError(state, NOT_LABELLED[state])
         return step
+
+    def _split_step(
+        self, labeller: str, step: int, changes: Sequence[Change], left: Sequence[Change]
+    ) -> None:
+        """Undo a step of which some was left undone; what was done becomes a step of its own.
+
+        Of an undoing it stays, and what it left becomes a step that can be undone.
+        """
+        written = self.store.row("SELECT * FROM steps WHERE id = ?", step)
+        assert written is not None
+        of_step, kind = [c for c in changes if c not in left], written["kind"]
+        if kind == UNDO and of_step:
+            undone = self.store.row("SELECT kind FROM steps WHERE id = ?", written["undoes"])
+            assert undone is not None
+            images, kind = {c.image for c in left}, undone["kind"]
+            of_step = [c for c in self.store.changes_of(written["undoes"]) if c.image in images]
+        else:
+            self.store.write_step(labeller, UNDO, [], step)
+        if of_step:
+            own = self.store.write_step(labeller, kind, of_step)
+            for change in of_step:
+                self.store.update(change.image, step=own)
 
     def _checked(self, text: str, accept_new: bool) -> str:
         """Return a text as a label; raises LabelError where it cannot be one."""

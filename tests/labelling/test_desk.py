@@ -346,6 +346,26 @@ def test_what_of_many_could_not_be_moved_was_never_labelled(project, desk, label
         desk.undo("ann")
 
 
+def test_what_of_an_undoing_could_not_be_moved_can_be_undone_again(
+    project, desk, labels, monkeypatch
+):
+    items = [item["id"] for item in desk.next_images("ann", 5, [])]
+    desk.accept("ann", {image: labels.of(desk, image) for image in items}, [])
+    move_all = moving.move_all
+
+    def full(moves, reporter):
+        move_all(moves[:3], reporter)
+        raise SampleError("no space left")
+
+    monkeypatch.setattr(moving, "move_all", full)
+    with pytest.raises(LabelError, match="no space left"):
+        desk.undo("ann")
+    monkeypatch.undo()
+    assert len(labelled(project)) == 2 and desk.store.counts()["labelled"] == 2
+    assert len(desk.undo("ann")["items"]) == 2 and not labelled(project)
+    assert desk.store.counts()["waiting"] == 40 == len(unlabelled(project))
+
+
 def test_a_label_that_somebody_else_has_changed_is_theirs_to_undo(project, desk, labels):
     [image] = give(desk, labels)
     truth = labels.of(desk, image)

@@ -14,7 +14,8 @@ export const TEXTS = {
   error_length: ["Another number of characters is needed: {min} to {max}.", "字符数不对：应为 {min} 到 {max} 个。"],
   error_taken: ["Somebody else has labelled that image meanwhile.", "别人刚刚标注了那张图片。"],
   error_nothing: ["There is nothing to undo.", "没有可以撤销的操作。"], error_no_model: ["There is no model yet.", "还没有模型。"],
-  no_image: ["This image cannot be loaded: skip it.", "这张图片无法加载，请跳过。"],
+  error_gone: ["The file of this image is gone, or another one.", "这张图片的文件已不存在，或已被替换。"], error_running: ["A round is running already.", "训练正在进行。"],
+  error_duplicate: ["The same image has this label already.", "这个标签下已有同样的图片。"], no_image: ["This image cannot be loaded: skip it.", "这张图片无法加载，请跳过。"],
 
   text_of_image: ["Text of the image", "图片中的文字"], image: ["Captcha to be read", "待识别的验证码"],
   doubtful: ["{character} (doubtful)", "{character}（不确定）"],
