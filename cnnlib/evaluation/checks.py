@@ -84,13 +84,12 @@ def _check_duplicates(train: ImageSet, test: ImageSet) -> Iterator[str]:
         if not for_test[group].all():
             twins |= dict.fromkeys(group[for_test[group]].tolist(), group[0])
     if twins:
+        is_plain = bool(near) and _are_texts_alike(train)
         plain = " (or this captcha draws a text nearly the same each time: then leave them)"
         yield (
             f"{_count(len(twins), 'test image is', 'test images are')} in the training set too, "
             f"{_listed_pairs([(names[i], names[twins[i]]) for i in sorted(twins)], 'as')}: remove "
-            "the latter, or the accuracy of the test set is flattered"
-            + plain
-            * (bool(near) and _are_texts_alike(train))
+            f"the latter, or the accuracy of the test set is flattered{plain * is_plain}"
         )
     copies = [(names[i], names[group[0]]) for group in groups for i in group[~for_test[group]][1:]]
     if copies:
@@ -111,7 +110,7 @@ def near_copies(train: ImageSet, test: ImageSet) -> dict[int, int]:
     tested, trained = _by_label(test), _by_label(train)
     for label in tested.keys() & trained.keys():
         mine, others = tested[label], trained[label]
-        thumbnails = _thumbnails(test.pixels[mine]), _thumbnails(train.pixels[others])
+        thumbnails = _thumbnails(test.pixels, mine), _thumbnails(train.pixels, others)
         for i, nearest in zip(mine, _nearest(*thumbnails), strict=True):
             if _is_near(test.pixels[i], train.pixels[others[nearest]]):
                 found[i] = others[nearest]
@@ -125,21 +124,23 @@ def _by_label(images: ImageSet) -> dict[bytes, list[int]]:
     return found
 
 
-def _thumbnails(pixels: np.ndarray) -> np.ndarray:
-    """Return sums over blocks of images, uint8 [N, H, W, ...], as float32 [N, F]."""
+def _thumbnails(pixels: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
+    """Return sums over blocks of n chosen images, uint8 [N, H, W, ...], as float32 [n, F]."""
     rows, columns = (
         np.linspace(0, size, min(size, wanted), endpoint=False).astype(int)
         for size, wanted in zip(pixels.shape[1:3], THUMBNAIL, strict=True)
     )
     sums = [
         np.add.reduceat(
-            np.add.reduceat(pixels[start : start + IMAGES_PER_CHUNK], rows, axis=1, dtype=np.int32),
+            np.add.reduceat(
+                pixels[chosen[start : start + IMAGES_PER_CHUNK]], rows, axis=1, dtype=np.int32
+            ),
             columns,
             axis=2,
         )
-        for start in range(0, len(pixels), IMAGES_PER_CHUNK)
+        for start in range(0, len(chosen), IMAGES_PER_CHUNK)
     ]
-    return np.concatenate(sums).reshape(len(pixels), -1).astype(np.float32)
+    return np.concatenate(sums).reshape(len(chosen), -1).astype(np.float32)
 
 
 def _nearest(points: np.ndarray, others: np.ndarray) -> np.ndarray:

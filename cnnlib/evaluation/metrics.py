@@ -21,7 +21,7 @@ from cnnlib.networks.decoding import class_ids, counted_positions, decode
 Z95 = 1.959964  # of the normal distribution, two-sided 95 %
 TEMPERATURE_RANGE = (0.1, 10.0)
 MASKED_BELOW = -1e3  # a logit below it says that the position cannot have the class
-MAX_FITTED = 1_000_000  # images times classes: enough for one number, and some 100 MB
+MAX_FITTED = 5_000_000  # logits, in some 150 MB: enough for one number
 CALIBRATION_BINS, MIN_BIN_SIZE = 10, 100
 CONFIDENCE_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -216,7 +216,7 @@ def fit_temperature(logits: np.ndarray, char_ids: np.ndarray) -> float:
     It minimises the cross-entropy of the characters. Their labels are smoothed by one wrong
     answer among all: after a test set that was all right nothing would limit the confidence.
     """
-    every = -(-len(logits) * logits.shape[-1] // MAX_FITTED)
+    every = -(-logits.size // MAX_FITTED) or 1
     logits, char_ids = logits[::every], char_ids[::every]
     counted = counted_positions(char_ids)  # [N, P]
     flat = logits[counted].astype(np.float64)  # [positions that count, C]

@@ -11,6 +11,7 @@ import hmac
 import io
 import logging
 import mimetypes
+import re
 import secrets
 import sqlite3
 import urllib.parse
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 TOKEN_HEADER = "X-Label-Token"
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
 CHARACTER_HEIGHT = 60  # pixels of a cut-out
+DISK_FAULTS = re.compile("full|readonly|disk I/O")
 PRACTICE_URL = "http://127.0.0.1:6100/captcha/"  # webserver_captcha_image.py
 STATUSES = {
     "taken": 409,
@@ -140,9 +142,10 @@ def _error_response(error: Exception) -> tuple[Response, int]:
         code, message = (error.name or "error").lower().replace(" ", "_"), error.description or ""
     elif isinstance(error, CaptchaError):
         code, message, status = "failed", str(error), 422
-    elif isinstance(error, sqlite3.OperationalError):
-        message = f"the labels cannot be written down: {error}. Free some space, and try again"
-        code, status = "failed", 507 if "full" in str(error) else 500
+    elif isinstance(error, sqlite3.OperationalError) and DISK_FAULTS.search(str(error)):
+        log.error("%s", error)
+        message = f"the labels cannot be written down: {error}. Free some space, or make the folder"
+        code, message, status = "failed", f"{message} writable, and try again", 507
     else:
         fault = secrets.token_hex(8)
         log.error("fault %s", fault, exc_info=error)
@@ -316,7 +319,7 @@ def train() -> Response:
     if rounds.is_running():
         raise LabelError("running", "a round is running already")
     try:
-        rounds.has_new_labels(desk.config)
+        rounds.require_new_labels(desk.config)
     except SampleError as error:
         raise LabelError("too_few", str(error)) from error
     rounds.start(desk.config_file)

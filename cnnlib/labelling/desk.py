@@ -49,6 +49,7 @@ SECOND_RATE = 0.05  # of the images shown: labelled ones, to be read again
 SECOND_AFTER = 20  # labels later at least
 DOUBTFUL = 0.9  # of a character: below, the page marks it and starts there
 MOST_AT_ONCE = 200
+KEYS_OF_SCREEN = 0  # of an image whose characters were confirmed among others of their kind
 RESCAN_S = 10.0  # between two looks at the folders
 
 
@@ -85,9 +86,10 @@ class LabellingDesk:
             self,
             augments=config.test_time_augmentation,
         )
-        self._note_shown_folders()
         # Why what was decided could not be carried out, until the next start.
         self.problem = carry_out(self.store, self.places, self.store.pending())
+        self._shown_folders: set[str] | None = None
+        self._show_folders()
         self.store.release_all()  # pages that are still open say what they hold
 
     def start(self) -> None:
@@ -120,15 +122,17 @@ class LabellingDesk:
         self.store.release(labeller, keep=held)
         self.store.renew(labeller, held, LEASE_S)
         items: list[dict[str, Any]] = []
-        self._note_shown_folders()
+        self._show_folders()
         while len(items) < min(count, MOST_AT_ONCE) and (row := self._next_image(labeller)):
             items += self._shown([row])
         return items
 
-    def _note_shown_folders(self) -> None:
+    def _show_folders(self) -> None:
         """Show images of the folders given that are there; others wait for theirs."""
         there = {self.places.text(folder) for folder in self._folders if folder.is_dir()}
-        self.store.shown_folders = there
+        if there != self._shown_folders:
+            self.store.show(there)
+            self._shown_folders = there
 
     def _is_folder_away(self, row: sqlite3.Row) -> bool:
         """Return whether an image's folder is not there, as that of a disk that is not mounted."""
@@ -141,7 +145,7 @@ class LabellingDesk:
         if self._rng.random() >= CHANCE_RATE:
             ways.reverse()
         for where, order in (("urgent = 1", "skipped, digest"), *ways):
-            where = f"state = '{WAITING}' AND {where} AND is_shown(path)"
+            where = f"state = '{WAITING}' AND {where}"
             if found := self.store.lease(labeller, where, order, 1, LEASE_S):
                 return found[0]
         return None
@@ -162,12 +166,11 @@ class LabellingDesk:
 
     def confident_images(self, labeller: str, count: int) -> list[dict[str, Any]]:
         """Lease images that the model is sure of, sorted by what it reads."""
-        self._note_shown_folders()
+        self._show_folders()
         self.store.release(labeller + MANY)
         found = self.store.lease(
             labeller + MANY,
-            f"state = '{WAITING}' AND by_chance = 0 AND urgent = 0 AND confidence >= ? "
-            "AND is_shown(path)",
+            f"state = '{WAITING}' AND by_chance = 0 AND urgent = 0 AND confidence >= ?",
             "text, digest",
             max(0, min(count, MOST_AT_ONCE)),
             LEASE_S,
@@ -202,11 +205,11 @@ class LabellingDesk:
         return left, chosen, same
 
     def _confident_rows(self, labeller: str) -> list[sqlite3.Row]:
-        self._note_shown_folders()
+        self._show_folders()
         return self.store.rows(
             "SELECT id, text, confirmed, char_confidences FROM images WHERE state = ? "
             "AND by_chance = 0 AND urgent = 0 AND confidence >= ? AND boxes != '[]' "
-            "AND is_shown(path) AND (leased_until < ? OR leased_by = ?)",
+            "AND (leased_until < ? OR leased_by = ?)",
             WAITING,
             CONFIDENT,
             time.time(),
@@ -316,7 +319,8 @@ class LabellingDesk:
             new = current.with_name(self._under_label(row, current, text).name)
             if new.name != current.name and new.name.casefold() == current.name.casefold():
                 # A disk that ignores case takes both for one name.
-                new = new.with_name(f"{new.stem}-2{new.suffix}")
+                serial = f"2{self.places.separator}{row['digest']}"
+                new = new.with_name(self._under_label(row, current, text, serial).name)
             source, target = self.places.text(current), self.places.text(new)
             self.store.move(image, source)
             change = Change(image, source, target, LABELLED, text, row["text"], row["weights"])
@@ -395,7 +399,8 @@ class LabellingDesk:
             changes = []
             for row in complete:  # one that cannot be labelled is shown by itself
                 try:
-                    changes.append(self._labelling(row, self._checked(row["text"], False), None))
+                    text = self._checked(row["text"], False)
+                    changes.append(self._labelling(row, text, KEYS_OF_SCREEN))
                 except LabelError:
                     self._show_first(labeller, [row["id"]])
             step = self._apply(labeller, LABEL, changes) if changes else None
@@ -444,18 +449,27 @@ class LabellingDesk:
             before = self.store.change_before(change.image, step)
             state, label = (before["state"], before["label"]) if before else (WAITING, "")
             in_force[change.image] = before["step"] if before else 0
-            # The label before this one may have been undone: its folder is for labelled images.
-            source = change.source if before else self.store.first_path(change.image)
-            target = self._free_path(source, row)
+            target = self._free_path(self._source_of(change, is_label=before is not None), row)
             changes.append(Change(change.image, row["path"], target, state, label, row["text"]))
         self._apply(labeller, UNDO, changes, step, in_force)
+
+    def _source_of(self, change: Change, *, is_label: bool) -> str:
+        """Return where an image was before a change; without a label not among those with one.
+
+        The label before it may have been undone since.
+        """
+        sources = [change.source, *self.store.sources(change.image)]
+        if is_label:
+            return change.source
+        labelled = {self.places.text(folder) for folder in self.places.labelled}
+        return next((s for s in sources if os.path.dirname(s) not in labelled), change.source)
 
     def _take_back_screen(self, labeller: str, step: int, done: Sequence[Change]) -> None:
         """Take back the confirmations that completed the labels of a step, which came with it."""
         before = self.store.row("SELECT * FROM steps WHERE id = ? AND kind = ?", step - 1, CONFIRM)
         confirmed = self.store.changes_of(step - 1) if before else []
-        images = {change.image for change in done if change.keys is None}  # nobody typed these
-        if len(images) == len(done) and images <= {change.image for change in confirmed}:
+        came_with = bool(done) and all(change.keys == KEYS_OF_SCREEN for change in done)
+        if came_with and {c.image for c in done} <= {c.image for c in confirmed}:
             self._take_back_confirmations(labeller, step - 1, confirmed)
 
     def _free_path(self, text: str, row: sqlite3.Row) -> str:
@@ -490,9 +504,9 @@ class LabellingDesk:
             keys,
         )
 
-    def _under_label(self, row: sqlite3.Row, source: Path, text: str) -> Path:
+    def _under_label(self, row: sqlite3.Row, source: Path, text: str, serial: str = "") -> Path:
         try:
-            return self.places.under_label(source, text, row["digest"])
+            return self.places.under_label(source, text, serial or row["digest"])
         except SampleError as error:
             raise LabelError("length", str(error)) from error
 
@@ -522,7 +536,7 @@ class LabellingDesk:
                     self.store.update(
                         change.image, pending=0, **{n: row[n] for n in ("step", "state", "label")}
                     )
-                self._split_step(labeller, step, changes, left)
+                self._split_step(labeller, kind, step, undoes, changes, left)
             raise LabelError("failed", failure or "the name of a file is taken: try again")
         if kind == LABEL and len(changes) == 1:
             state = self._required(changes[0].image)["state"]
@@ -531,20 +545,23 @@ class LabellingDesk:
         return step
 
     def _split_step(
-        self, labeller: str, step: int, changes: Sequence[Change], left: Sequence[Change]
+        self,
+        labeller: str,
+        kind: str,
+        step: int,
+        undoes: int | None,
+        changes: Sequence[Change],
+        left: Sequence[Change],
     ) -> None:
         """Undo a step of which some was left undone; what was done becomes a step of its own.
 
         Of an undoing it stays, and what it left becomes a step that can be undone.
         """
-        written = self.store.row("SELECT * FROM steps WHERE id = ?", step)
-        assert written is not None
-        of_step, kind = [c for c in changes if c not in left], written["kind"]
-        if kind == UNDO and of_step:
-            undone = self.store.row("SELECT kind FROM steps WHERE id = ?", written["undoes"])
-            assert undone is not None
+        of_step = [c for c in changes if c not in left]
+        if undoes is not None and of_step:
+            [undone] = self.store.rows("SELECT kind FROM steps WHERE id = ?", undoes)
             images, kind = {c.image for c in left}, undone["kind"]
-            of_step = [c for c in self.store.changes_of(written["undoes"]) if c.image in images]
+            of_step = [c for c in self.store.changes_of(undoes) if c.image in images]
         else:
             self.store.write_step(labeller, UNDO, [], step)
         if of_step:

@@ -93,6 +93,9 @@ class RoundFiles:
     def note_phase(self, phase: str) -> None:
         self._write(PHASE_FILE, {"phase": phase, "began": time.time(), "pid": os.getpid()})
 
+    def forget_phase(self) -> None:
+        (self.folder / PHASE_FILE).unlink(missing_ok=True)
+
     def rounds(self) -> list[dict[str, Any]]:
         """Return the rounds that have ended, the first first."""
         file = self.folder / ROUNDS_FILE
@@ -118,11 +121,10 @@ class RoundFiles:
 
     # --- for both ---
 
-    def has_new_labels(self, config: SampleConfig) -> bool:
-        """Return whether there are labels that no round has split off yet.
+    def require_new_labels(self, config: SampleConfig) -> None:
+        """Raise SampleError where there are too few labels to train with, or no new ones.
 
-        Raises SampleError where there are too few to train with, or no new ones; those of a round
-        that was stopped were split off, and are trained with.
+        Those of a round that was stopped were split off, and are trained with.
         """
         total, new = count_labels(config)
         if total < LEAST_LABELS:
@@ -134,7 +136,6 @@ class RoundFiles:
                 f"nothing in {config.new_image_dir} is new since the last round: label some more, "
                 "or train with what is there by train_model.py"
             )
-        return new > 0
 
     def is_unfinished(self) -> bool:
         """Return whether a round was stopped, with weights that were saved or before any were."""

@@ -68,13 +68,13 @@ def run_round(config: SampleConfig, *, reporter: Reporter = CONSOLE) -> RoundRes
         candidate = ModelFolder(ProjectPath(files.candidate, config.root))
         reporter.say("[1 of 4] verify and split what is new")
         was_stopped = files.is_unfinished()
-        files.has_new_labels(config)
+        files.require_new_labels(config)
         files.note_phase("verify")
         before = _split_labels(config)
         _split(config, files, reporter)
         is_new = _split_labels(config) > before
         if not is_new and not was_stopped:
-            files.note_phase("refused")
+            files.forget_phase()
             raise SampleError(
                 f"no image in {config.new_image_dir} can be used: the reasons are above. Correct "
                 "or move what stayed there, and label some more"
@@ -151,6 +151,8 @@ def _train(
     )
     if info is not None and info.run.done and not is_stale:
         return True
+    if is_stale:
+        (candidate.full / MODEL_FILE).unlink()  # else a stop at once would leave it
     from cnnlib.training import TrainModel  # here: TensorFlow takes seconds to load
 
     in_candidate = dataclasses.replace(

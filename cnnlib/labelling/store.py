@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ ABSENT_S = 60.0  # without a step: others may undo
 # content that is there already; deleted by somebody else.
 WAITING, LABELLED, UNREADABLE = "waiting", "labelled", "unreadable"
 UNUSABLE, DUPLICATE, GONE = "unusable", "duplicate", "gone"
+AWAY = "away"  # it would wait, but its folder is not there, or was not given this time
 # Of a step.
 LABEL, MARK_UNREADABLE, CONFIRM = "label", "unreadable", "confirm"
 SECOND, UNDO = "second", "undo"
@@ -128,14 +129,13 @@ class LabelStore:
 
     def __init__(self, folder: Path) -> None:
         self._lock = threading.RLock()
-        self.shown_folders: set[str] = set()  # whose waiting images can be leased, as in paths
         try:
             make_folder(folder)
             self._connection = sqlite3.connect(
                 folder / STATE_FILE, timeout=BUSY_S, check_same_thread=False, isolation_level=None
             )
             self._connection.row_factory = sqlite3.Row
-            self._connection.create_function("is_shown", 1, self._is_shown)
+            self._connection.create_function("folder_of", 1, os.path.dirname)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")  # a step outlasts a power cut
             self._connection.executescript(SCHEMA)
@@ -148,9 +148,6 @@ class LabelStore:
             raise CaptchaError(
                 f"{folder / STATE_FILE} is of a newer version: use that, or move the file away"
             )
-
-    def _is_shown(self, path: str) -> bool:
-        return os.path.dirname(path) in self.shown_folders
 
     def close(self) -> None:
         with self._lock:
@@ -208,6 +205,15 @@ class LabelStore:
                 images,
             )
 
+    def show(self, folders: Collection[str]) -> None:
+        """Let images in these folders wait, as in paths, and those in no others."""
+        given, marks = list(folders), ", ".join("?" * len(folders))
+        change = "UPDATE images SET state = '{}' WHERE state = '{}' AND pending = 0"
+        away, back = change.format(AWAY, WAITING), change.format(WAITING, AWAY)
+        with self.transaction():
+            self._connection.execute(f"{away} AND folder_of(path) NOT IN ({marks})", given)
+            self._connection.execute(f"{back} AND folder_of(path) IN ({marks})", given)
+
     def move(self, image_id: int, path: str, **values: Any) -> None:
         """Note where an image is now; a row that was made of the file there meanwhile gives way."""
         with self.transaction():
@@ -237,13 +243,11 @@ class LabelStore:
             )
 
     def counts(self) -> dict[str, int]:
-        """Return how many images are in each state; those that wait, in the folders shown."""
+        """Return how many images are in each state."""
         counts = dict.fromkeys((WAITING, LABELLED, UNREADABLE, UNUSABLE, DUPLICATE), 0)
         for row in self.rows("SELECT state, count(*) AS n FROM images GROUP BY state"):
             counts[row["state"]] = row["n"]
-        counts.pop(GONE, None)
-        waiting = f"SELECT count(*) FROM images WHERE state = '{WAITING}' AND is_shown(path)"
-        return {**counts, WAITING: self.count(waiting)}
+        return {state: n for state, n in counts.items() if state not in (GONE, AWAY)}
 
     # --- leases ---
 
@@ -369,10 +373,10 @@ class LabelStore:
             step,
         )
 
-    def first_path(self, image: int) -> str:
-        """Return where an image was before its first step."""
-        row = self.row("SELECT source FROM changes WHERE image = ? ORDER BY step LIMIT 1", image)
-        return str(row["source"]) if row else ""
+    def sources(self, image: int) -> list[str]:
+        """Return where an image was before each of its steps, the newest first."""
+        sql = "SELECT source FROM changes WHERE image = ? ORDER BY step DESC"
+        return [row["source"] for row in self.rows(sql, image)]
 
     def changes_of(self, step: int) -> list[Change]:
         return [change_of(row) for row in self.rows("SELECT * FROM changes WHERE step = ?", step)]

@@ -6,7 +6,7 @@ import functools
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from cnnlib.config_reader import IMAGE_SUFFIXES
@@ -17,7 +17,7 @@ from cnnlib.dataset.labels import content_serial, has_suffix, serial_in
 from cnnlib.dataset.verification import Rules
 from cnnlib.errors import SampleError
 from cnnlib.labelling.acceptance import Places
-from cnnlib.labelling.store import DUPLICATE, GONE, UNUSABLE, WAITING, LabelStore
+from cnnlib.labelling.store import AWAY, DUPLICATE, GONE, UNUSABLE, WAITING, LabelStore
 
 MAX_BYTES = 20 << 20  # of an image file
 CHANCE_ONE_IN = 10  # images is shown whatever the model thinks of it
@@ -39,7 +39,11 @@ def find_images(
     present = {folder: image_names_in(folder) for folder in folders}
     sql = "SELECT id, path, digest, state FROM images WHERE state NOT IN (?, ?)"
     rows = store.rows(sql, UNUSABLE, GONE)
-    renamed = _without_file(rows, present, places)
+    paths = {places.text(folder / name) for folder in present for name in present[folder]}
+    for row in store.rows("SELECT id, path FROM images WHERE state = ?", UNUSABLE):
+        if row["path"] not in paths:
+            store.update(row["id"], state=GONE)
+    renamed = _without_file(rows, paths)
     is_known = [row["state"] != DUPLICATE or row["digest"] not in renamed for row in rows]
     known = {row["path"] for row, is_so in zip(rows, is_known, strict=True) if is_so}
     digests = {row["digest"] for row in rows} - renamed.keys()
@@ -54,8 +58,8 @@ def find_images(
                     continue  # it was labelled meanwhile, or deleted
                 if digest in renamed and digest not in digests:
                     digests.add(digest)
-                    store.move(renamed[digest], places.text(path))
-                    continue
+                    if _relocate(store, renamed[digest], places.text(path)):
+                        continue
                 state = UNUSABLE if reason else DUPLICATE if digest in digests else WAITING
                 if state == WAITING:
                     digests.add(digest)
@@ -64,25 +68,26 @@ def find_images(
             yield
 
 
-def _without_file(
-    rows: Sequence[sqlite3.Row], present: Mapping[Path, Sequence[str]], places: Places
-) -> dict[str, int]:
-    """Return the images that wait and whose file is not where it was, their ids by content.
+def _without_file(rows: Sequence[sqlite3.Row], paths: Collection[str]) -> dict[str, int]:
+    """Return the images to be labelled that are not among the paths found, their ids by content.
 
-    `present` has the names in each folder. A folder that is away says nothing of its files.
+    Their files have another name now, or are in another folder, or away with theirs.
     """
-    names = {places.text(folder / name) for folder in present for name in present[folder]}
-    is_there = {places.text(folder): folder.is_dir() for folder in present}
-
-    def is_gone(path: str) -> bool:
-        folder = os.path.dirname(path)
-        if folder in is_there:
-            return is_there[folder] and path not in names
-        return not os.path.lexists(places.path(path))
-
     return {
-        row["digest"]: row["id"] for row in rows if row["state"] == WAITING and is_gone(row["path"])
+        row["digest"]: row["id"]
+        for row in rows
+        if row["state"] in (WAITING, AWAY) and row["path"] not in paths
     }
+
+
+def _relocate(store: LabelStore, image: int, path: str) -> bool:
+    """Note that an image to be labelled is there now, unless it was labelled meanwhile."""
+    with store.transaction():
+        row = store.image(image)
+        is_waiting = row is not None and row["state"] in (WAITING, AWAY) and not row["pending"]
+        if is_waiting:
+            store.move(image, path, state=WAITING)
+        return is_waiting
 
 
 def is_by_chance(digest: str) -> bool:

@@ -157,7 +157,7 @@ class RunReports:
         """Return what would help most; training images are read with the weights of the end."""
         train = self._scorer.score(*self._sampled_training_images())
         wider = WIDER.get(self._cnn.network, "")
-        ended_early = self._saver.cooling_from > 0
+        ended_early = self._saver.last_step < self._options.cycle_stop
         return advice(train, test, self._options.cycle_stop, wider, ended_early)
 
     def _check(self, lines: Iterable[str]) -> None:

@@ -143,7 +143,8 @@ class ModelSaver:
         self.first_step = previous.run.step
         self.earlier_steps = previous.total_step - previous.run.step
         self.read_at_start = previous.run.read_at_start
-        if previous.run.to_last_step:
+        best = self.best_scores
+        if previous.run.to_last_step and best is not None and self.reaches_acc_stop(best):
             self._go_to_last_step()
         if self.acc_stop < 1 and previous.run.cycle_stop == self._options.cycle_stop:
             self.cooling_from = previous.run.cooling_from

@@ -58,7 +58,7 @@ def load_unlabelled(
     if count < least:
         unused = f"fewer than the {least:,} with labels"
     elif least > most:
-        unused = f"of {least:,} with labels they would teach little"
+        unused = f"next to {least:,} with labels they would teach little"
     elif len(test) < MIN_TESTED:
         unused = f"{len(test)} test images cannot show whether they help, {MIN_TESTED} can"
     if not unused:

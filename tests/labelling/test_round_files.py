@@ -103,7 +103,7 @@ def test_rounds_are_read(files):
 def test_a_round_that_was_stopped_needs_no_new_labels(files, project, draw_images):
     draw_images(project.root / "sample" / "train", 60)
     with pytest.raises(SampleError, match="is new since the last round"):
-        files.has_new_labels(project.sample)
+        files.require_new_labels(project.sample)
     files.candidate.mkdir(parents=True)
     (files.candidate / "model.json").write_text("{}")
-    assert not files.has_new_labels(project.sample)
+    files.require_new_labels(project.sample)

@@ -174,8 +174,8 @@ function showSecond(item, earlier, now) {
     make("span", {}, t(now ? "second" : "second_unreadable", { earlier, now })),
     make("button", { id: "keep", onclick: close }, t("keep", { text: earlier }), " ", key("F3")),
   );
-  const take = () => make("button", { id: "take", onclick: relabel }, t("take", { text: now }), " ", key("F4"));
-  if (now) byId("notice").append(take());
+  const take = make("button", { id: "take", onclick: relabel }, t("take", { text: now }), " ", key("F4"));
+  if (now) byId("notice").append(take);
 }
 
 const COMMANDS = { Enter: () => accept(), ArrowUp: undo, "Shift+Enter": undo,

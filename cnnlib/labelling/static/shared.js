@@ -2,7 +2,7 @@
 import { TEXTS } from "./texts.js";
 
 const CHINESE = navigator.language.toLowerCase().startsWith("zh");
-const REFRESH_MS = 1500; // after the last change; nothing is polled while nobody works
+const REFRESH_MS = 1500; // after the last change
 const TOKEN = document.querySelector("meta[name=label-token]").content;
 export const labeller = sessionStorage.getItem("labeller") // one for each tab
   || crypto.getRandomValues(new Uint32Array(4)).join("-");

@@ -21,7 +21,7 @@ export const TEXTS = {
   doubtful: ["{character} (doubtful)", "{character}（不确定）"],
   accept: ["Accept", "确认"], undo: ["Undo", "撤销"], skip: ["Skip", "跳过"], unreadable: ["Cannot be read", "无法辨认"],
   auto: ["Go on after the last character", "输入最后一个字符后自动继续"],
-  all_done: ["No image is waiting.", "没有待标注的图片了。"], unusable: ["Files that cannot be used: {n} ({reason})", "不能使用的文件：{n}（{reason}）"],
+  all_done: ["No image is waiting.", "没有待标注的图片了。"], unusable: ["Files that cannot be used: {n} ({reason}).", "不能使用的文件：{n}（{reason}）。"],
   all_held: ["What is left is shown to somebody else, or in another view.", "剩下的图片正显示给别人，或在另一个视图中。"],
   new_characters: ["New to this configuration: {characters}. Add, or correct the text?", "配置中没有：{characters}。添加，还是修改文字？"],
   add: ["Add to the configuration", "添加到配置"], correct: ["Correct the text", "修改文字"],
