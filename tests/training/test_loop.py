@@ -54,6 +54,18 @@ def test_a_further_run_is_not_ended_by_what_the_one_before_it_reached(ready, mon
     assert "acc_stop is reached already" in capsys.readouterr().out
 
 
+def test_a_further_run_that_is_interrupted_goes_on_to_its_last_step(ready, monkeypatch):
+    monkeypatch.setattr(metrics, "scores", lambda *_: Scores(0.9, 0.9, 0.1))
+    train(ready, cycle_stop=20, acc_stop=0.6)
+    done: list[int] = []
+    step = Stepper.step
+    monkeypatch.setattr(Stepper, "step", lambda self, *a: (done.append(1), step(self, *a)))
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(5, done))
+    assert train(ready, cycle_stop=20, acc_stop=0.6).interrupted
+    monkeypatch.setattr(loop, "stop_signals", stopped_after(999, done))
+    assert train(ready, cycle_stop=20, acc_stop=0.6).steps == 15
+
+
 def test_run_that_goes_on_still_ends_at_acc_stop(ready, monkeypatch):
     """Its best weights reach it already, but the estimates did not before it was interrupted."""
     done: list[int] = []
