@@ -458,9 +458,9 @@ class LabellingDesk:
 
         The label before it may have been undone since.
         """
-        sources = [change.source, *self.store.sources(change.image)]
         if is_label:
             return change.source
+        sources = [change.source, *self.store.sources(change.image)]
         labelled = {self.places.text(folder) for folder in self.places.labelled}
         return next((s for s in sources if os.path.dirname(s) not in labelled), change.source)
 

@@ -20,9 +20,15 @@ from cnnlib.labelling.store import WAITING
 from tests.helpers import names_in
 
 
-def desk_of(project):
-    folder = project.sample.unlabelled_image_dir.full
-    return LabellingDesk(project.sample, project.config_path, [folder])
+def fill_disk(monkeypatch):
+    """Let moves fail after three files, until monkeypatch is undone."""
+    move_all = moving.move_all
+
+    def full(moves, reporter):
+        move_all(moves[:3], reporter)
+        raise SampleError("no space left")
+
+    monkeypatch.setattr(moving, "move_all", full)
 
 
 @pytest.fixture(autouse=True)
@@ -347,13 +353,7 @@ def test_undo_where_the_file_had_come_back_and_gone_again(project, desk, labels,
 
 def test_what_of_many_could_not_be_moved_was_never_labelled(project, desk, labels, monkeypatch):
     items = [item["id"] for item in desk.next_images("ann", 5, [])]
-    move_all = moving.move_all
-
-    def full(moves, reporter):
-        move_all(moves[:3], reporter)
-        raise SampleError("no space left")
-
-    monkeypatch.setattr(moving, "move_all", full)
+    fill_disk(monkeypatch)
     with pytest.raises(LabelError, match="no space left"):
         desk.accept("ann", {image: labels.of(desk, image) for image in items}, [])
     monkeypatch.undo()
@@ -373,13 +373,7 @@ def test_what_of_an_undoing_could_not_be_moved_can_be_undone_again(
 ):
     items = [item["id"] for item in desk.next_images("ann", 5, [])]
     desk.accept("ann", {image: labels.of(desk, image) for image in items}, [])
-    move_all = moving.move_all
-
-    def full(moves, reporter):
-        move_all(moves[:3], reporter)
-        raise SampleError("no space left")
-
-    monkeypatch.setattr(moving, "move_all", full)
+    fill_disk(monkeypatch)
     with pytest.raises(LabelError, match="no space left"):
         desk.undo("ann")
     monkeypatch.undo()
@@ -401,18 +395,17 @@ def test_a_label_that_somebody_else_has_changed_is_theirs_to_undo(project, desk,
     assert not labelled(project) and len(unlabelled(project)) == 40
 
 
-def test_a_label_in_the_other_case_gets_a_name_of_its_own(project, desk):
+def test_a_label_in_the_other_case_gets_a_name_of_its_own(project, labels, open_desk):
     project.change(char_set="abAB01")
-    with closing(desk_of(project)) as desk:
-        desk.reader.work()
-        [item] = desk.next_images("ann", 1, [])
-        desk.label("ann", item["id"], "ab", keys=2, accept_new=False)
-        desk.relabel("ann", item["id"], "aB")
-        [name] = labelled(project)
-        assert name.startswith("aB_2_")
-        desk.undo("ann")
-        [name] = labelled(project)
-        assert name.startswith("ab_")
+    desk = open_desk()
+    [item] = desk.next_images("ann", 1, [])
+    desk.label("ann", item["id"], "ab", keys=2, accept_new=False)
+    desk.relabel("ann", item["id"], "aB")
+    [name] = labelled(project)
+    assert name.startswith("aB_2_")
+    desk.undo("ann")
+    [name] = labelled(project)
+    assert name.startswith("ab_")
 
 
 def test_one_bad_file_does_not_keep_a_screen_of_characters(project, desk, labels):
